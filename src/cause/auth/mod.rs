@@ -1,0 +1,6 @@
+//! Causes of the family auth.
+
+use super::Cause;
+
+/// The causes of this family, specific before general.
+pub static CAUSES: &[&Cause] = &[];

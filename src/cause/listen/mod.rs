@@ -1,0 +1,6 @@
+//! Causes of the family listen.
+
+use super::Cause;
+
+/// The causes of this family, specific before general.
+pub static CAUSES: &[&Cause] = &[];

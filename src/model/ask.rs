@@ -1,0 +1,61 @@
+//! What the user asks for: the target and the terms. Saved with the facts, so that a replay judges by the same terms.
+
+use serde::{Deserialize, Serialize};
+
+use super::target::{Level, Target};
+
+/// The terms of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// What to connect to.
+    pub target: Target,
+    /// How far the connection must get (`--require`).
+    pub require: Level,
+    /// The severity that makes the exit code 1 (`--fail-on`).
+    pub fail_on: FailOn,
+    /// The longest a single step may take, in milliseconds (`--timeout`).
+    pub timeout_ms: u64,
+    /// The longest the whole run may take, in milliseconds (`--deadline`).
+    pub deadline_ms: u64,
+    /// Whether to look at everything even if all is well (`--deep`).
+    pub deep: bool,
+    /// The checks to run; empty for all (`--only`).
+    pub only: Vec<String>,
+    /// The checks to leave out (`--skip`).
+    pub skip: Vec<String>,
+}
+
+/// The severity that makes the exit code 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum FailOn {
+    /// A failure.
+    #[default]
+    Error,
+    /// A warning, too.
+    Warning,
+    /// Nothing that is found: exit 0 whenever the run itself could be made.
+    Never,
+}
+
+impl Ask {
+    /// True if the check is among those asked for.
+    pub fn wants(&self, check: &str) -> bool {
+        (self.only.is_empty() || self.only.iter().any(|id| id == check)) && !self.skip.iter().any(|id| id == check)
+    }
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            require: Level::Ready,
+            fail_on: FailOn::Error,
+            timeout_ms: 5_000,
+            deadline_ms: 20_000,
+            deep: false,
+            only: Vec::new(),
+            skip: Vec::new(),
+        }
+    }
+}

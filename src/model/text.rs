@@ -1,0 +1,78 @@
+//! Text from strangers, made fit for a terminal and a report.
+
+use std::fmt::Write as _;
+
+/// Foreign bytes as printable text: control bytes, escape sequences and bytes that are not UTF-8 become `\x..`
+/// escapes, so nothing a server or a file holds can reach the terminal as a control code. Unicode's own controls
+/// (C1, bidirectional overrides and other invisible format characters) are escaped too: they reorder or hide what
+/// stands beside them.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut out, c);
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// The first `limit` bytes of `bytes`, escaped, with an ellipsis where something was cut.
+pub fn head(bytes: &[u8], limit: usize) -> String {
+    let mut out = escape(&bytes[..bytes.len().min(limit)]);
+    if bytes.len() > limit {
+        out.push('…');
+    }
+    out
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '\r' => out.push_str("\\r"),
+        '\n' => out.push_str("\\n"),
+        '\t' => out.push_str("\\t"),
+        c if (c as u32) < 0x100 && c.is_control() => {
+            let _ = write!(out, "\\x{:02x}", c as u32);
+        }
+        c if is_invisible(c) => {
+            let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        }
+        c => out.push(c),
+    }
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `word` quoted so that a POSIX shell passes it on as it stands.
+pub fn shell_quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_as_a_control_code() {
+        assert_eq!(escape(b"\x1b[2Jhi\r\n\x07\xff"), "\\x1b[2Jhi\\r\\n\\x07\\xff");
+        assert_eq!(escape("\u{9b}31m \u{202e}x".as_bytes()), "\\x9b31m \\u{202e}x");
+        assert_eq!(escape("größe".as_bytes()), "größe");
+        assert_eq!(head(b"abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn quotes_for_the_shell() {
+        assert_eq!(shell_quote("db-1.example:6379"), "db-1.example:6379");
+        assert_eq!(shell_quote("it's $HOME"), "'it'\\''s $HOME'");
+        assert_eq!(shell_quote(""), "''");
+    }
+}

@@ -1,0 +1,62 @@
+//! How to look. [`gather`] is the whole order of events; the probes know Linux, DNS and RESP, and decide nothing.
+
+#[cfg(test)]
+mod healthy;
+pub mod host;
+pub mod path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Ask, Observed, Secret};
+use crate::sys::{Clock, clock};
+use host::Host;
+use path::dns::Dns;
+use path::redis::Redis;
+use path::route::Routes;
+use path::tcp::Tcp;
+use path::vantage::Vantage;
+
+/// The version of the saved form of [`Facts`].
+pub const FACTS_VERSION: u32 = 1;
+
+/// Everything that was observed, typed and free of secrets. Saved and replayed as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    /// The version of this form.
+    pub facts_version: u32,
+    /// The version of redisdoc that took them.
+    pub redisdoc: String,
+    /// When (RFC 3339, UTC).
+    pub taken_at: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
+    /// What was asked for.
+    pub ask: Ask,
+    /// Where we looked from.
+    pub vantage: Observed<Vantage>,
+    /// What the target's name means.
+    pub dns: Observed<Dns>,
+    /// The attempts to connect.
+    pub tcp: Observed<Tcp>,
+    /// The routes of this machine, looked at when it refused to send.
+    pub routes: Observed<Routes>,
+    /// What was said over the connections.
+    pub redis: Observed<Redis>,
+    /// The server's own machine, seen from inside.
+    pub host: Observed<Host>,
+}
+
+/// Looks at everything that `ask` wants, each thing once, and never fails.
+pub async fn gather(ask: Ask, password: Option<&Secret>, clock: Clock) -> Facts {
+    let taken_at = clock::date();
+    let target = &ask.target;
+    let mut dns = path::dns::gather(&ask, &clock).await;
+    let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
+    let redis = path::redis::gather(&ask, password, &tcp, connections, &clock).await;
+    path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
+    let routes = path::route::gather(&tcp);
+    let vantage = path::vantage::gather(target, &dns, &tcp);
+    let host = Observed::skipped("only the client's side is looked at");
+    let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
+    Facts { facts_version: FACTS_VERSION, redisdoc, taken_at, took_ms, ask, vantage, dns, tcp, routes, redis, host }
+}

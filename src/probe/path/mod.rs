@@ -1,0 +1,8 @@
+//! What the vantage sees on its way to the target.
+
+pub mod dns;
+pub mod redis;
+pub mod resp;
+pub mod route;
+pub mod tcp;
+pub mod vantage;

@@ -1,0 +1,30 @@
+//! What this machine is called and which addresses are its own.
+
+use std::net::IpAddr;
+
+/// The name of this machine.
+pub fn hostname() -> Option<String> {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok())
+}
+
+/// The addresses of this machine's interfaces, in this network namespace.
+pub fn addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+        })
+        .collect()
+}
+
+/// The soft and hard limit of open files of this process.
+pub fn open_files_limit() -> Option<(u64, u64)> {
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok()
+}
+
+/// The user we run as.
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}

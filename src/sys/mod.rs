@@ -1,0 +1,12 @@
+//! The only code that touches the machine: files, the environment, the clock, sockets, the system's resolver.
+//!
+//! Everything else asks here; clippy's `disallowed-methods` (see `.clippy.toml`) keeps it so.
+
+pub mod clock;
+pub mod environment;
+pub mod files;
+pub mod machine;
+pub mod resolver;
+pub mod socket;
+
+pub use clock::Clock;
