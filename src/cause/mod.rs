@@ -2,7 +2,6 @@
 
 pub mod auth;
 pub mod client;
-pub mod container;
 pub mod dns;
 pub mod firewall;
 pub mod listen;
@@ -36,7 +35,6 @@ pub static FAMILIES: &[&[&Cause]] = &[
     dns::CAUSES,
     path::CAUSES,
     firewall::CAUSES,
-    container::CAUSES,
     auth::CAUSES,
     listen::CAUSES,
     state::CAUSES,
@@ -108,4 +106,35 @@ fn without_settled(mut causes: Vec<Supported>) -> Vec<Supported> {
             || cause.support.explains.iter().any(|code| !settled.iter().any(|settled| settled.id == code.id))
     });
     causes
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! The assertion that the tables of every cause share.
+
+    use super::*;
+    use crate::check;
+
+    /// Diagnoses the facts.
+    pub fn diagnose(facts: &Facts) -> Diagnosis {
+        infer(facts, &check::judge(facts))
+    }
+
+    /// Asserts how sure `cause` is of the facts; `None`: it says nothing.
+    #[track_caller]
+    pub fn check_cause(cause: &'static Cause, facts: &Facts, expected: Option<Confidence>) {
+        let judged = check::judge(facts);
+        let support = (cause.infer)(&Case { facts, judged: &judged });
+        assert_eq!(support.map(|support| support.confidence), expected, "{}", cause.id);
+    }
+
+    #[test]
+    fn healthy_facts_raise_nothing() {
+        let facts = Facts::healthy();
+        for judged in check::judge(&facts) {
+            assert!(judged.verdict.findings().is_empty(), "{} finds something", judged.check.id);
+        }
+        let diagnosis = diagnose(&facts);
+        assert!(diagnosis.causes.is_empty() && diagnosis.unexplained.is_empty());
+    }
 }

@@ -1,10 +1,321 @@
-//! placeholder
+//! Does anything accept connections at the target's addresses, and if not, who says no?
+//!
+//! Refused is told from rejected by the ICMP error queue, and both from silence by time. Whose fault it is, is the
+//! causes' question.
+
 use super::Check;
-use crate::model::{Gap, Judgement, Level};
+use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level, Severity};
 use crate::probe::Facts;
-/// placeholder
-pub static CHECK: Check = Check { id: "tcp", asks: "?", level: Level::Reachable, codes: &[], judge };
+use crate::probe::path::tcp::{Attempt, IcmpMeaning, Outcome, Tcp};
+
+/// The check.
+pub static CHECK: Check = Check {
+    id: "tcp",
+    asks: "does anything accept connections at the target's addresses, and if not, who says no?",
+    level: Level::Reachable,
+    codes: &[
+        &REFUSED,
+        &REJECTED,
+        &TIMEOUT,
+        &RESET,
+        &UNREACHABLE,
+        &DENIED,
+        &NO_ADDRESS,
+        &NO_DESCRIPTORS,
+        &SOCKET_MISSING,
+        &SOCKET_DENIED,
+        &NOT_A_SOCKET,
+        &QUEUE_FULL,
+        &FAILED,
+        &SOME_FAILED,
+        &SLOW,
+    ],
+    judge,
+};
+
+/// Connections slower than this lost a SYN: the first is sent again after 1 s (RFC 6298 section 2.1).
+const SLOW_MS: f64 = 900.0;
+
+const fn fail(id: &'static str, title: &'static str, explain: &'static str) -> Code {
+    Code { id, severity: Severity::Fail, breaks: Level::Reachable, beyond: Severity::Info, title, explain }
+}
+
+const fn warn(id: &'static str, title: &'static str, explain: &'static str) -> Code {
+    Code { id, severity: Severity::Warn, breaks: Level::Reachable, beyond: Severity::Warn, title, explain }
+}
+
+/// A reset, or nobody behind a unix socket.
+pub static REFUSED: Code = fail(
+    "tcp/refused",
+    "connection refused",
+    "The machine at that address answered with a TCP reset: it is up, and no process that it lets you reach listens on \
+     that port. A firewall that rejects with a reset looks the same from the client. On a unix socket: the file is \
+     there, but no process listens on it.",
+);
+/// An ICMP error that only a filter sends.
+pub static REJECTED: Code = fail(
+    "tcp/rejected",
+    "connection rejected by a firewall",
+    "An ICMP error came back that a kernel does not send of itself for a TCP port: port-unreachable, or one of the \
+     administratively-prohibited codes. The application sees 'Connection refused' or 'No route to host', but a filter \
+     said it. The error queue of the socket names its sender.",
+);
+/// No answer at all.
+pub static TIMEOUT: Code = fail(
+    "tcp/timeout",
+    "no answer to the connection attempt",
+    "Nothing came back before the time was up: the packets, or the answers to them, are dropped on the way; or the \
+     host is gone; or its accept queue is full.",
+);
+/// A reset during the handshake.
+pub static RESET: Code = fail(
+    "tcp/reset",
+    "connection reset during the handshake",
+    "The connection was reset while it was being made, after the peer had answered.",
+);
+/// EHOSTUNREACH and ENETUNREACH.
+pub static UNREACHABLE: Code = fail(
+    "tcp/unreachable",
+    "no way to the host",
+    "The kernel knows no way to the address, or a router or the neighbour discovery of the last link reported that the \
+     host cannot be reached.",
+);
+/// EACCES, EPERM and EINVAL for an address.
+pub static DENIED: Code = fail(
+    "tcp/denied",
+    "this machine refuses to send",
+    "connect(2) failed with EACCES, EPERM or EINVAL. For an IP address that is no file permission: a local route \
+     (prohibit, blackhole) or a security module forbids the connection.",
+);
+/// EADDRNOTAVAIL and EAFNOSUPPORT.
+pub static NO_ADDRESS: Code = fail(
+    "tcp/no-local-address",
+    "no local address to connect from",
+    "connect(2) failed with EADDRNOTAVAIL or EAFNOSUPPORT: this machine has no address of that family, or no free \
+     ephemeral port.",
+);
+/// EMFILE and ENFILE.
+pub static NO_DESCRIPTORS: Code = fail(
+    "tcp/no-descriptors",
+    "no file descriptor left for a socket",
+    "socket(2) failed with EMFILE or ENFILE: the limit of open files of this process or of this machine is reached.",
+);
+/// ENOENT for a unix socket.
+pub static SOCKET_MISSING: Code = fail(
+    "tcp/socket-missing",
+    "no such unix socket",
+    "connect(2) failed with ENOENT: there is nothing at the path of the unix socket.",
+);
+/// EACCES for a unix socket.
+pub static SOCKET_DENIED: Code = fail(
+    "tcp/socket-denied",
+    "no right to use the unix socket",
+    "connect(2) failed with EACCES: to use a unix socket one needs the right to write to it and to search every folder \
+     on the way to it (unix(7)).",
+);
+/// ENOTSOCK for a unix socket.
+pub static NOT_A_SOCKET: Code = fail(
+    "tcp/not-a-socket",
+    "the path is not a unix stream socket",
+    "What stands at the path is a file, a folder or another kind of socket.",
+);
+/// EAGAIN for a unix socket.
+pub static QUEUE_FULL: Code = fail(
+    "tcp/queue-full",
+    "the listener's queue is full",
+    "connect(2) failed with EAGAIN: the process that listens on the unix socket has not accepted the connections that \
+     wait already.",
+);
+/// Any other errno.
+pub static FAILED: Code = fail(
+    "tcp/failed",
+    "the connection failed",
+    "connect(2) failed for a reason that has no code of its own; see the errno.",
+);
+/// Some addresses fail while another works.
+pub static SOME_FAILED: Code = warn(
+    "tcp/some-addresses-failed",
+    "some addresses of the name do not accept connections",
+    "The name has several addresses and some of them do not accept connections. Clients that try only the first, or \
+     try them one after the other with a long timeout, see failures or delays.",
+);
+/// A connection that took more than one SYN.
+pub static SLOW: Code = warn(
+    "tcp/slow",
+    "the connection took long to be accepted",
+    "The handshake took so long that the first SYN must have been lost or ignored: it is sent again after 1 s.",
+);
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
-    let _tcp = facts.tcp.known()?;
-    Ok(Judgement::pass("?"))
+    let tcp = facts.tcp.known()?;
+    let took = tcp.connected().or(tcp.attempts.first()).map_or(0.0, |attempt| attempt.elapsed_ms);
+    Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(findings(tcp)))
+}
+
+fn summary(tcp: &Tcp) -> String {
+    match (tcp.connected(), tcp.attempts.as_slice()) {
+        (Some(attempt), [_]) => format!("{} accepts connections", attempt.address),
+        (Some(attempt), all) => {
+            let accepting = all.iter().filter(|attempt| attempt.outcome == Outcome::Connected).count();
+            format!("{} accepts connections ({accepting} of {} addresses do)", attempt.address, all.len())
+        }
+        (None, [attempt]) => format!("{} {}", attempt.address, said(attempt)),
+        (None, [first, ..]) => {
+            format!("none of {} addresses accepts; {} {}", tcp.attempts.len(), first.address, said(first))
+        }
+        (None, []) => "no address was tried".to_owned(),
+    }
+}
+
+/// What an attempt met, to stand behind its address.
+fn said(attempt: &Attempt) -> &'static str {
+    match code_of(attempt).id {
+        "tcp/refused" => "refused the connection",
+        "tcp/rejected" => "is closed by a firewall",
+        "tcp/timeout" => "did not answer",
+        "tcp/reset" => "reset the connection",
+        "tcp/unreachable" => "cannot be reached",
+        "tcp/denied" => "may not be connected to from here",
+        "tcp/no-local-address" => "cannot be connected to: no local address or port",
+        "tcp/no-descriptors" => "cannot be connected to: no file descriptor left",
+        "tcp/socket-missing" => "does not exist",
+        "tcp/socket-denied" => "may not be used by this user",
+        "tcp/not-a-socket" => "is not a unix stream socket",
+        "tcp/queue-full" => "has a full queue",
+        _ => "could not be connected to",
+    }
+}
+
+fn findings(tcp: &Tcp) -> Vec<Finding> {
+    match tcp.connected() {
+        None => failures(&tcp.attempts),
+        Some(attempt) => {
+            let failed: Vec<Evidence> =
+                tcp.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected).map(evidence).collect();
+            let some = (!failed.is_empty()).then_some(Finding { code: &SOME_FAILED, evidence: failed });
+            let slow =
+                (attempt.elapsed_ms >= SLOW_MS).then(|| Finding { code: &SLOW, evidence: vec![evidence(attempt)] });
+            some.into_iter().chain(slow).collect()
+        }
+    }
+}
+
+/// One finding per kind of failure, with all attempts that met it.
+fn failures(attempts: &[Attempt]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for attempt in attempts {
+        let code = code_of(attempt);
+        match findings.iter_mut().find(|finding| finding.code.id == code.id) {
+            Some(finding) => finding.evidence.push(evidence(attempt)),
+            None => findings.push(Finding { code, evidence: vec![evidence(attempt)] }),
+        }
+    }
+    findings
+}
+
+fn evidence(attempt: &Attempt) -> Evidence {
+    Evidence::new("connect(2)", attempt.says())
+}
+
+/// The code of a failed attempt.
+pub fn code_of(attempt: &Attempt) -> &'static Code {
+    if let Some(icmp) = &attempt.icmp
+        && matches!(icmp.meaning(), IcmpMeaning::PortUnreachable | IcmpMeaning::Prohibited)
+    {
+        return &REJECTED;
+    }
+    match attempt.outcome {
+        Outcome::Refused => &REFUSED,
+        Outcome::Reset => &RESET,
+        Outcome::TimedOut => &TIMEOUT,
+        Outcome::HostUnreachable | Outcome::NetUnreachable => &UNREACHABLE,
+        Outcome::Denied if attempt.ip.is_none() => &SOCKET_DENIED,
+        Outcome::Denied | Outcome::Invalid => &DENIED,
+        Outcome::AddressUnavailable | Outcome::FamilyUnsupported => &NO_ADDRESS,
+        Outcome::NoDescriptors => &NO_DESCRIPTORS,
+        Outcome::QueueFull => &QUEUE_FULL,
+        Outcome::Missing => &SOCKET_MISSING,
+        Outcome::NotASocket => &NOT_A_SOCKET,
+        Outcome::ProtocolUnavailable | Outcome::Other | Outcome::Connected => &FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Observed;
+    use crate::probe::path::tcp::Icmp;
+
+    #[track_caller]
+    fn check(attempts: Vec<Attempt>, codes: &[&str]) {
+        let facts = Facts::healthy().with(|facts| facts.tcp = Observed::Seen(Tcp { attempts, untried: 0 }));
+        let found: Vec<&str> = judge(&facts).unwrap().findings.iter().map(|finding| finding.code.id).collect();
+        assert_eq!(found, codes);
+    }
+
+    fn ip(last: u8) -> std::net::IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn failed(outcome: Outcome, errno: &str) -> Attempt {
+        Attempt::failed(ip(9), outcome, errno, 0.3)
+    }
+
+    fn with_icmp(outcome: Outcome, errno: &str, code: u8) -> Attempt {
+        Attempt { icmp: Some(Icmp { kind: 3, code, from: ip(1) }), ..failed(outcome, errno) }
+    }
+
+    #[test]
+    fn a_connection_is_no_finding() {
+        check(vec![Attempt::connected(ip(9))], &[]);
+    }
+
+    #[test]
+    fn each_outcome_has_its_code() {
+        check(vec![failed(Outcome::Refused, "ECONNREFUSED")], &["tcp/refused"]);
+        check(vec![failed(Outcome::TimedOut, "ETIMEDOUT")], &["tcp/timeout"]);
+        check(vec![failed(Outcome::Reset, "ECONNRESET")], &["tcp/reset"]);
+        check(vec![failed(Outcome::HostUnreachable, "EHOSTUNREACH")], &["tcp/unreachable"]);
+        check(vec![failed(Outcome::NetUnreachable, "ENETUNREACH")], &["tcp/unreachable"]);
+        check(vec![failed(Outcome::Denied, "EACCES")], &["tcp/denied"]);
+        check(vec![failed(Outcome::Invalid, "EINVAL")], &["tcp/denied"]);
+        check(vec![failed(Outcome::AddressUnavailable, "EADDRNOTAVAIL")], &["tcp/no-local-address"]);
+        check(vec![failed(Outcome::NoDescriptors, "EMFILE")], &["tcp/no-descriptors"]);
+        check(vec![failed(Outcome::Other, "EIO")], &["tcp/failed"]);
+    }
+
+    #[test]
+    fn a_unix_socket_has_codes_of_its_own() {
+        let unix =
+            |outcome, errno| Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..failed(outcome, errno) };
+        check(vec![unix(Outcome::Missing, "ENOENT")], &["tcp/socket-missing"]);
+        check(vec![unix(Outcome::Denied, "EACCES")], &["tcp/socket-denied"]);
+        check(vec![unix(Outcome::NotASocket, "ENOTSOCK")], &["tcp/not-a-socket"]);
+        check(vec![unix(Outcome::QueueFull, "EAGAIN")], &["tcp/queue-full"]);
+        check(vec![unix(Outcome::Refused, "ECONNREFUSED")], &["tcp/refused"]);
+    }
+
+    #[test]
+    fn the_icmp_error_tells_a_firewall_from_a_closed_port() {
+        check(vec![with_icmp(Outcome::Refused, "ECONNREFUSED", 3)], &["tcp/rejected"]);
+        check(vec![with_icmp(Outcome::HostUnreachable, "EHOSTUNREACH", 13)], &["tcp/rejected"]);
+        check(vec![with_icmp(Outcome::HostUnreachable, "EHOSTUNREACH", 1)], &["tcp/unreachable"]);
+    }
+
+    #[test]
+    fn one_bad_address_among_several_is_a_warning() {
+        check(
+            vec![failed(Outcome::Refused, "ECONNREFUSED"), Attempt::connected(ip(8))],
+            &["tcp/some-addresses-failed"],
+        );
+        check(
+            vec![failed(Outcome::Refused, "ECONNREFUSED"), Attempt::failed(ip(8), Outcome::TimedOut, "ETIMEDOUT", 5e3)],
+            &["tcp/refused", "tcp/timeout"],
+        );
+    }
+
+    #[test]
+    fn a_lost_syn_is_a_warning() {
+        check(vec![Attempt { elapsed_ms: 1003.0, ..Attempt::connected(ip(9)) }], &["tcp/slow"]);
+    }
 }

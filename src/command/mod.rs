@@ -1,1 +1,3 @@
-//! Subcommands.
+//! The subcommands: glue between what was typed and the flow of the crate.
+
+pub mod check;

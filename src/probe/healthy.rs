@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::path::dns::{Dns, System};
-use super::path::redis::Redis;
+use super::path::redis::{Conversation, Dialogue, End, Exchange, Redis};
+use super::path::reply::{Command, ErrorKind, ErrorReply, Hello, Info, Reply};
 use super::path::tcp::{Attempt, Outcome, Tcp};
 use super::path::vantage::Vantage;
 use super::{FACTS_VERSION, Facts};
@@ -40,7 +41,7 @@ impl Facts {
             }),
             tcp: Observed::Seen(Tcp { attempts: vec![Attempt::connected(ip)], untried: 0 }),
             routes: Observed::skipped("no attempt failed for want of a route"),
-            redis: Observed::Seen(Redis::default()),
+            redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
             host: Observed::skipped("only the client's side is looked at"),
         }
     }
@@ -72,4 +73,115 @@ impl Attempt {
     pub fn failed(ip: IpAddr, outcome: Outcome, errno: &str, elapsed_ms: f64) -> Self {
         Self { outcome, errno: Some(errno.to_owned()), elapsed_ms, ..Self::connected(ip) }
     }
+}
+
+/// What a healthy INFO holds.
+const INFO: &str = "redis_version:7.0.15\nredis_mode:standalone\nrole:master\nconnected_clients:1\nmaxclients:10000\n\
+    used_memory:1000000\nmaxmemory:0\nmaxmemory_policy:noeviction\nloading:0\nrdb_last_bgsave_status:ok\n";
+
+impl Dialogue {
+    /// A healthy Redis 7.0.15 without a password.
+    pub fn healthy(address: &str) -> Self {
+        let hello = Hello {
+            server: "redis".to_owned(),
+            version: "7.0.15".to_owned(),
+            proto: 2,
+            mode: "standalone".to_owned(),
+            role: "master".to_owned(),
+        };
+        let replies = [
+            (Command::Ping, Reply::Status("PONG".to_owned())),
+            (Command::Hello, Reply::Hello(hello)),
+            (Command::Info, Reply::Info(Info::parse(INFO))),
+        ];
+        let first = Conversation {
+            unasked: None,
+            exchanges: replies.map(|(command, reply)| Exchange { command, reply: Some(reply) }).into(),
+            alien: None,
+            end: End::Answered,
+            first_byte_ms: Some(0.4),
+            elapsed_ms: 0.5,
+            bytes: 5_000,
+        };
+        Self { address: address.to_owned(), first, second: None }
+    }
+}
+
+impl Facts {
+    /// The same, with this reply of the preferred address to `command`, which is added if it was not sent.
+    #[must_use]
+    pub fn replying(mut self, command: Command, reply: Reply) -> Self {
+        let exchanges = &mut self.preferred().first.exchanges;
+        match exchanges.iter_mut().find(|exchange| exchange.command == command) {
+            Some(exchange) => exchange.reply = Some(reply),
+            None => exchanges.insert(0, Exchange { command, reply: Some(reply) }),
+        }
+        self
+    }
+
+    /// The same, with this error text as the preferred address's reply to `command`.
+    #[must_use]
+    pub fn erring(self, command: Command, text: &str) -> Self {
+        self.replying(command, error(text))
+    }
+
+    /// The same, with this field of INFO.
+    #[must_use]
+    pub fn info(mut self, key: &str, value: &str) -> Self {
+        for exchange in &mut self.preferred().first.exchanges {
+            if let Some(Reply::Info(info)) = &mut exchange.reply {
+                info.fields.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        self
+    }
+
+    /// The same, with the preferred address saying nothing at all and ending so.
+    #[must_use]
+    pub fn speechless(mut self, end: End) -> Self {
+        let dialogue = self.preferred();
+        let silent = Conversation {
+            exchanges: vec![Exchange { command: Command::Ping, reply: None }],
+            end,
+            first_byte_ms: None,
+            elapsed_ms: 5_000.0,
+            bytes: 0,
+            ..dialogue.first.clone()
+        };
+        dialogue.second = Some(silent.clone());
+        dialogue.first = silent;
+        self
+    }
+
+    /// The same, with the preferred address sending this error instead of an answer, then closing.
+    #[must_use]
+    pub fn refused_with(mut self, text: &str) -> Self {
+        let first = &mut self.preferred().first;
+        first.unasked = Some(error(text));
+        first.exchanges.iter_mut().for_each(|exchange| exchange.reply = None);
+        first.end = End::Closed;
+        self
+    }
+
+    /// The same, with these attempts to connect; nothing was said when none of them succeeded.
+    #[must_use]
+    pub fn attempting(mut self, attempts: Vec<Attempt>) -> Self {
+        let tcp = Tcp { attempts, untried: 0 };
+        if tcp.connected().is_none() {
+            self.redis = Observed::needs("tcp");
+        }
+        self.tcp = Observed::Seen(tcp);
+        self
+    }
+
+    fn preferred(&mut self) -> &mut Dialogue {
+        match &mut self.redis {
+            Observed::Seen(redis) => &mut redis.dialogues[0],
+            Observed::Hidden(_) | Observed::Skipped(_) => panic!("healthy facts hold a dialogue"),
+        }
+    }
+}
+
+fn error(text: &str) -> Reply {
+    Reply::Error(ErrorReply { kind: ErrorKind::of(text), text: text.to_owned() })
 }

@@ -102,7 +102,7 @@ pub enum ComplaintKind {
 pub struct Complaint {
     /// The kind.
     pub kind: ComplaintKind,
-    /// Where it was given: "flag -h", "env REDIS_PORT", ".env:3 REDIS_URL".
+    /// Where it was given: `flag -h`, `env REDIS_PORT`, `.env:3 REDIS_URL`.
     pub origin: String,
     /// What is wrong, free of secrets.
     pub says: String,
@@ -138,7 +138,7 @@ pub struct Target {
     pub family: Family,
     /// A key the application uses, to be looked at with EXISTS (`--key`).
     pub key: Option<String>,
-    /// Where each part came from: "flag", "uri", "env REDIS_URL", "default" …
+    /// Where each part came from: `flag`, `uri`, `env REDIS_URL`, `default` …
     pub given_by: BTreeMap<Part, String>,
     /// Where settings were looked for in vain ("environment", ".env"), when they were asked for.
     pub searched: Vec<String>,
@@ -215,7 +215,8 @@ impl Target {
             flags.push_str(&shell_quote(user));
         }
         if self.db != 0 {
-            flags.push_str(&format!(" -n {}", self.db));
+            flags.push_str(" -n ");
+            flags.push_str(&self.db.to_string());
         }
         flags
     }
@@ -236,7 +237,7 @@ impl Target {
             command.push_str(" --key ");
             command.push_str(&shell_quote(key));
         }
-        if self.password && !self.given_by.get(&Part::Password).is_some_and(|by| by == "env REDISCLI_AUTH") {
+        if self.password && self.given_by.get(&Part::Password).is_none_or(|by| by != "env REDISCLI_AUTH") {
             command.push_str(" --askpass");
         }
         command

@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod redis;
+pub mod reply;
 pub mod resp;
 pub mod route;
 pub mod tcp;

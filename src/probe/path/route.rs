@@ -100,7 +100,7 @@ fn parse_v4_line(line: &str) -> Option<Route> {
     })
 }
 
-/// Parses /proc/net/ipv6_route: network, prefix, source, its prefix, next hop, metric, counters, flags, interface. The
+/// Parses `/proc/net/ipv6_route`: network, prefix, source, its prefix, next hop, metric, counters, flags, interface. The
 /// kernel's own catch-all (`::/0` unreachable on `lo`, metric ffffffff) says only that there is no other route.
 fn parse_v6(text: &str) -> Vec<Route> {
     text.lines().filter_map(parse_v6_line).collect()
@@ -112,7 +112,7 @@ fn parse_v6_line(line: &str) -> Option<Route> {
     let address = |hex: &str| Some(Ipv6Addr::from(u128::from_str_radix(hex, 16).ok()?));
     let flags = u32::from_str_radix(flags, 16).ok()?;
     let is_catch_all = metric == "ffffffff" && interface == "lo";
-    (flags & RTF_UP != 0 && !is_catch_all || flags & RTF_REJECT != 0 && !is_catch_all).then_some(())?;
+    (flags & (RTF_UP | RTF_REJECT) != 0 && !is_catch_all).then_some(())?;
     Some(Route {
         network: address(network)?.into(),
         prefix: u8::from_str_radix(prefix, 16).ok()?,

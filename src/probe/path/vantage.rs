@@ -40,7 +40,7 @@ pub struct Limits {
     pub open_files: Option<u64>,
     /// `net.ipv4.ip_local_port_range`.
     pub ephemeral_ports: Option<(u16, u16)>,
-    /// TCP sockets in use and in TIME_WAIT, from /proc/net/sockstat.
+    /// TCP sockets in use and in `TIME_WAIT`, from /proc/net/sockstat.
     pub sockets: Option<(u64, u64)>,
     /// Whether IPv6 is switched off (`net.ipv6.conf.all.disable_ipv6`, or no IPv6 at all).
     pub ipv6_disabled: bool,

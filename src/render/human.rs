@@ -1,0 +1,264 @@
+//! The report for people: the verdict in a sentence, a line a check, and under problems the cause, why, why not
+//! something else, how to repair it and how to verify that. It fits in 80 columns.
+
+use std::fmt::Write as _;
+
+use super::paint;
+use crate::model::report::{CauseReport, CheckReport, Overall, Report, StepKind, StepReport, TargetReport};
+use crate::model::{Confidence, Risk, Severity, Status, Where};
+
+/// How the report is to look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Glyphs of ASCII only.
+    pub ascii: bool,
+    /// Only the verdict and the causes (`-q`).
+    pub quiet: bool,
+    /// Everything: evidence of checks that passed, remedies of all candidates (`-v`).
+    pub verbose: bool,
+}
+
+/// The width that everything but commands and what servers said is wrapped to.
+const WIDTH: usize = 80;
+
+/// The report as text.
+pub fn render(report: &Report, look: Look) -> String {
+    let mut out = String::new();
+    headline(&mut out, report);
+    if let Some(error) = &report.error {
+        paragraph(&mut out, "  ", error);
+    }
+    if !look.quiet {
+        for check in report.checks.iter().filter(|check| look.verbose || is_told(check)) {
+            check_lines(&mut out, check, look);
+        }
+    }
+    causes(&mut out, report, look);
+    unexplained(&mut out, report);
+    if look.ascii { to_ascii(&out) } else { out }
+}
+
+fn headline(out: &mut String, report: &Report) {
+    let place = report.target.as_ref().map_or_else(|| "redisdoc".to_owned(), place);
+    let first = report.causes.first();
+    let sentence = match (report.status, first) {
+        (Overall::Healthy, _) => format!("{place} is healthy"),
+        (_, Some(cause)) if cause.confidence != Confidence::Possible => format!("{place}: {}", cause.title),
+        (_, Some(_)) => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
+        (Overall::Inconclusive, None) => format!("{place}: could not tell"),
+        (_, None) => format!("{place}: {}", worst_title(report)),
+    };
+    let word = match report.status {
+        Overall::Healthy => (Status::Pass, "healthy"),
+        Overall::Degraded => (Status::Warn, "degraded"),
+        Overall::Unhealthy => (Status::Fail, "unhealthy"),
+        Overall::Inconclusive => (Status::Unknown, "inconclusive"),
+    };
+    let suffix = if report.status == Overall::Healthy { String::new() } else { format!(" ({})", word.1) };
+    for line in wrap(&format!("{sentence}{suffix}"), WIDTH) {
+        let _ = writeln!(out, "{}", paint::status(word.0, &line));
+    }
+}
+
+/// The title of the worst finding.
+fn worst_title(report: &Report) -> String {
+    let findings = report.checks.iter().flat_map(|check| &check.findings);
+    let mut worst: Vec<_> = findings.filter(|finding| finding.severity > Severity::Info).collect();
+    worst.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    worst.first().map_or_else(|| "not usable as required".to_owned(), |finding| finding.title.clone())
+}
+
+/// The target as people write it, with what distinguishes it.
+fn place(target: &TargetReport) -> String {
+    let place = match (&target.socket, &target.host, target.port) {
+        (Some(path), ..) => path.clone(),
+        (None, Some(host), Some(port)) if host.contains(':') => format!("[{host}]:{port}"),
+        (None, Some(host), Some(port)) => format!("{host}:{port}"),
+        _ => "the target".to_owned(),
+    };
+    let db = if target.db == 0 { String::new() } else { format!("/{}", target.db) };
+    let tls = if target.tls { " with TLS" } else { "" };
+    format!("{place}{db}{tls}")
+}
+
+/// Checks that were deselected, or that have nothing to do with this target, are told only on demand.
+fn is_told(check: &CheckReport) -> bool {
+    check.status != Status::Skipped || check.blocked_by.as_ref().is_some_and(Option::is_some)
+}
+
+fn check_lines(out: &mut String, check: &CheckReport, look: Look) {
+    let time = check.duration_ms.map_or_else(String::new, milliseconds);
+    let lines = wrap(&check.summary, WIDTH - 10 - 11);
+    let glyph = paint::status(check.status, paint::glyph(check.status, look.ascii));
+    let dimmed = |text: &str| if check.status == Status::Skipped { paint::dim(text) } else { text.to_owned() };
+    for (number, line) in lines.iter().enumerate() {
+        let row = if number == 0 {
+            let padding = if time.is_empty() { String::new() } else { format!(" {time:>10}") };
+            let gap = " ".repeat(if padding.is_empty() { 0 } else { (WIDTH - 10 - 11).saturating_sub(columns(line)) });
+            format!("{glyph} {:<7} {}{gap}{}", check.id, dimmed(line), paint::dim(&padding))
+        } else {
+            format!("          {}", dimmed(line))
+        };
+        let _ = writeln!(out, "{}", row.trim_end());
+    }
+    for finding in check.findings.iter().filter(|finding| look.verbose || finding.severity > Severity::Info) {
+        for evidence in &finding.evidence {
+            paragraph(out, "          ", &format!("{}: {}", evidence.source, evidence.says));
+        }
+    }
+}
+
+fn milliseconds(ms: f64) -> String {
+    if ms >= 1_000.0 { format!("{:.2} s", ms / 1_000.0) } else { format!("{ms:.1} ms") }
+}
+
+fn causes(out: &mut String, report: &Report, look: Look) {
+    let Some((first, others)) = report.causes.split_first() else { return };
+    if first.confidence == Confidence::Possible && !others.is_empty() {
+        out.push('\n');
+        paragraph(out, "", "It cannot be told from here which of these it is. Each says how to settle it:");
+        for (number, cause) in report.causes.iter().enumerate() {
+            candidate(out, number + 1, cause, look);
+        }
+        return;
+    }
+    cause_in_full(out, first);
+    for cause in others.iter().filter(|cause| cause.confidence > Confidence::Possible) {
+        cause_in_full(out, cause);
+    }
+    let candidates: Vec<_> = others.iter().filter(|cause| cause.confidence == Confidence::Possible).collect();
+    if !candidates.is_empty() {
+        out.push('\n');
+        paragraph(out, "", "If that is not it:");
+        for (number, cause) in candidates.into_iter().enumerate() {
+            candidate(out, number + 1, cause, look);
+        }
+    }
+}
+
+fn cause_in_full(out: &mut String, cause: &CauseReport) {
+    let sure = match cause.confidence {
+        Confidence::Certain => "certain",
+        Confidence::Likely => "likely",
+        Confidence::Possible => "possible",
+    };
+    out.push('\n');
+    let _ = writeln!(out, "{} {}", paint::bold(&cause.title), paint::dim(&format!("[{}, {sure}]", cause.id)));
+    paragraph(out, "  ", &cause.summary);
+    for (number, evidence) in cause.evidence.iter().enumerate() {
+        labelled(out, if number == 0 { "because" } else { "" }, &format!("{}: {}", evidence.source, evidence.says));
+    }
+    for (number, ruled_out) in cause.ruled_out.iter().enumerate() {
+        labelled(out, if number == 0 { "not" } else { "" }, &format!("{}: {}", ruled_out.id, ruled_out.because));
+    }
+    if let Some(step) = &cause.settled_by {
+        settled_by(out, step);
+    }
+    remedy(out, &cause.remedy);
+}
+
+fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
+    let _ = writeln!(out, "  {number}. {} {}", paint::bold(&cause.title), paint::dim(&format!("[{}]", cause.id)));
+    paragraph(out, "     ", &cause.summary);
+    if let Some(step) = &cause.settled_by {
+        paragraph(out, "     ", &format!("to settle it, {}: {}", place_of(&step.on), step.text));
+        if let Some(command) = &step.command {
+            let _ = writeln!(out, "         {}", paint::command(command));
+        }
+    }
+    if look.verbose {
+        remedy(out, &cause.remedy);
+    } else {
+        paragraph(out, "     ", &format!("repair: redisdoc explain {}", cause.id));
+    }
+}
+
+fn settled_by(out: &mut String, step: &StepReport) {
+    labelled(out, "settle", &format!("{}: {}", place_of(&step.on), step.text));
+    if let Some(command) = &step.command {
+        let _ = writeln!(out, "              {}", paint::command(command));
+    }
+}
+
+fn remedy(out: &mut String, steps: &[StepReport]) {
+    let Some((verify, repairs)) = steps.split_last() else { return };
+    for (number, step) in repairs.iter().enumerate() {
+        let label = if number == 0 { "repair" } else { "" };
+        let risk = step.risk.map_or("", risk_words);
+        labelled(out, label, &format!("{}. {}: {}{risk}", number + 1, place_of(&step.on), step.text));
+        if let Some(command) = &step.command {
+            let _ = writeln!(out, "              {}", paint::command(command));
+        }
+        if step.kind == StepKind::Edit {
+            edit(out, step);
+        }
+    }
+    labelled(out, "verify", &verify.text);
+    if let Some(command) = &verify.command {
+        let _ = writeln!(out, "              {}", paint::command(command));
+    }
+}
+
+fn edit(out: &mut String, step: &StepReport) {
+    let line = step.line.map_or_else(String::new, |line| format!(":{line}"));
+    let _ = writeln!(out, "              {}{line}", step.file.as_deref().unwrap_or_default());
+    if let Some(from) = step.from.as_ref().filter(|from| !from.is_empty()) {
+        let _ = writeln!(out, "              - {from}");
+    }
+    let _ = writeln!(out, "              + {}", step.to.as_deref().unwrap_or_default());
+}
+
+fn place_of(on: &Where) -> String {
+    match on {
+        Where::Here => "here".to_owned(),
+        Where::RedisHost => "on the Redis host".to_owned(),
+        Where::Network => "on the network".to_owned(),
+        Where::Container(name) => format!("in the container {name}"),
+        Where::Cluster => "in the cluster".to_owned(),
+    }
+}
+
+fn risk_words(risk: Risk) -> &'static str {
+    match risk {
+        Risk::Safe => "",
+        Risk::Restarts => " (cuts clients off)",
+        Risk::WidensAccess => " (widens access)",
+        Risk::LosesData => " (may lose data)",
+    }
+}
+
+fn unexplained(out: &mut String, report: &Report) {
+    if report.unexplained.is_empty() {
+        return;
+    }
+    let codes = report.unexplained.join(", ");
+    out.push('\n');
+    paragraph(out, "", &format!("No known cause explains {codes}; 'redisdoc explain CODE' says what it means."));
+}
+
+/// A paragraph whose first line begins with a label and whose others are aligned below its text.
+fn labelled(out: &mut String, label: &str, text: &str) {
+    for (number, line) in wrap(text, WIDTH - 11).iter().enumerate() {
+        let label = if number == 0 { label } else { "" };
+        let _ = writeln!(out, "  {} {line}", paint::dim(&format!("{label:<8}")));
+    }
+}
+
+fn paragraph(out: &mut String, indent: &str, text: &str) {
+    for line in wrap(text, WIDTH - indent.len()) {
+        let _ = writeln!(out, "{indent}{line}");
+    }
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    textwrap::wrap(text, width).into_iter().map(std::borrow::Cow::into_owned).collect()
+}
+
+fn columns(text: &str) -> usize {
+    textwrap::core::display_width(text)
+}
+
+/// The glyphs of our own that are not ASCII, and anything else that is not.
+fn to_ascii(text: &str) -> String {
+    text.replace('…', "...").chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+}

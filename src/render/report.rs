@@ -1,0 +1,242 @@
+//! From facts, verdicts and diagnosis to the report: the one place that decides status and exit code.
+
+use crate::check;
+use crate::check::Judged;
+use crate::exit;
+use crate::model::ask::FailOn;
+use crate::model::report::{
+    CauseReport, CheckReport, FindingReport, Overall, Reached, Report, SCHEMA_VERSION, StepKind, StepReport,
+    TargetReport, VantageReport,
+};
+use crate::model::{Diagnosis, Endpoint, Finding, Level, Status, Step, Supported, Target, Verdict};
+use crate::probe::Facts;
+use crate::probe::path::redis::Dialogue;
+use crate::probe::path::reply::{Command, ErrorKind, Reply};
+use crate::probe::path::vantage::Vantage;
+
+/// Puts the report together.
+pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Report {
+    let level = facts.ask.require;
+    let status = overall(facts, judged);
+    Report {
+        schema_version: SCHEMA_VERSION,
+        redisdoc: facts.redisdoc.clone(),
+        started_at: facts.taken_at.clone(),
+        duration_ms: facts.took_ms,
+        target: Some(target(&facts.ask.target)),
+        vantage: facts.vantage.seen().map(vantage),
+        status,
+        reached: reached(facts),
+        exit_code: exit_code(facts, status),
+        error: None,
+        checks: judged.iter().map(|judged| check_report(judged, level)).collect(),
+        causes: diagnosis.causes.iter().map(cause_report).collect(),
+        unexplained: diagnosis.unexplained.iter().map(|code| code.id.to_owned()).collect(),
+    }
+}
+
+/// The report of a run that could not begin: bad usage, an unreadable file.
+pub fn of_error(error: &str, started_at: String) -> Report {
+    Report {
+        schema_version: SCHEMA_VERSION,
+        redisdoc: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at,
+        duration_ms: 0.0,
+        target: None,
+        vantage: None,
+        status: Overall::Inconclusive,
+        reached: Reached::Nothing,
+        exit_code: exit::USAGE,
+        error: Some(error.to_owned()),
+        checks: Vec::new(),
+        causes: Vec::new(),
+        unexplained: Vec::new(),
+    }
+}
+
+fn overall(facts: &Facts, judged: &[Judged]) -> Overall {
+    let level = facts.ask.require;
+    let status = |wanted| judged.iter().any(|judged| judged.verdict.status(level) == wanted);
+    let unknown = |judged: &Judged| judged.check.level <= level && matches!(judged.verdict, Verdict::Unknown(_));
+    if !facts.ask.target.is_usable() {
+        Overall::Inconclusive
+    } else if status(Status::Fail) {
+        Overall::Unhealthy
+    } else if judged.iter().any(unknown) || fell_short(facts, judged) {
+        Overall::Inconclusive
+    } else if status(Status::Warn) {
+        Overall::Degraded
+    } else {
+        Overall::Healthy
+    }
+}
+
+/// True if we did not get as far as required although no check says why: no run may end as healthy by omission. Deselected
+/// checks and a user that may not PING (a warning) leave it open on purpose.
+fn fell_short(facts: &Facts, judged: &[Judged]) -> bool {
+    let needed = match facts.ask.require {
+        Level::Reachable => Reached::Answered,
+        Level::Authenticated => Reached::Authenticated,
+        Level::Ready | Level::Writable => Reached::Ready,
+    };
+    let all_asked = judged.iter().all(|judged| facts.ask.wants(judged.check.id));
+    let ping_denied =
+        judged.iter().flat_map(|judged| judged.verdict.findings()).any(|f| f.code.id == check::auth::PING_DENIED.id);
+    all_asked && !ping_denied && reached(facts) < needed
+}
+
+fn exit_code(facts: &Facts, status: Overall) -> u8 {
+    match (status, facts.ask.fail_on) {
+        _ if !facts.ask.target.is_usable() => exit::USAGE,
+        (Overall::Inconclusive, _) => exit::UNKNOWN,
+        (Overall::Unhealthy, FailOn::Error | FailOn::Warning) | (Overall::Degraded, FailOn::Warning) => exit::PROBLEM,
+        _ => exit::USABLE,
+    }
+}
+
+/// How far we got, by what was observed, whatever was asked for.
+pub fn reached(facts: &Facts) -> Reached {
+    let dialogue = facts.redis.seen().and_then(|redis| redis.preferred());
+    if let Some(dialogue) = dialogue.filter(|dialogue| check::ping::failure(dialogue).is_none()) {
+        return within(dialogue, facts);
+    }
+    let connected = facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
+    let is_unix = matches!(facts.ask.target.endpoint, Endpoint::Unix { .. });
+    let resolved = is_unix || facts.dns.seen().is_some_and(|dns| !dns.addresses().is_empty());
+    match (facts.ask.target.is_usable(), connected, resolved) {
+        (true, true, _) => Reached::Connected,
+        (true, false, true) => Reached::Resolved,
+        _ => Reached::Nothing,
+    }
+}
+
+/// How far we got with a Redis that answers.
+fn within(dialogue: &Dialogue, facts: &Facts) -> Reached {
+    let refused = |command| dialogue.reply(command).is_some_and(|reply| reply.error().is_some());
+    let not_authenticated = |reply: &Reply| reply.error().is_some_and(|error| error.kind == ErrorKind::NoAuth);
+    let pong = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_)));
+    if refused(Command::Auth) || dialogue.reply(Command::Ping).is_none_or(not_authenticated) {
+        Reached::Answered
+    } else if pong && !refused(Command::Select) && !(facts.ask.target.resp3 && refused(Command::Hello)) {
+        Reached::Ready
+    } else {
+        Reached::Authenticated
+    }
+}
+
+fn target(target: &Target) -> TargetReport {
+    let socket = match &target.endpoint {
+        Endpoint::Unix { path } => Some(path.clone()),
+        Endpoint::Tcp { .. } => None,
+    };
+    let name =
+        |part| serde_json::to_value(part).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+    TargetReport {
+        host: target.host().map(str::to_owned),
+        port: target.port(),
+        socket,
+        tls: target.tls,
+        sni: target.sni.clone(),
+        db: target.db,
+        user: target.user.clone(),
+        password: target.password,
+        given_by: target.given_by.iter().map(|(part, by)| (name(part), by.clone())).collect(),
+    }
+}
+
+fn vantage(vantage: &Vantage) -> VantageReport {
+    VantageReport {
+        hostname: vantage.hostname.clone(),
+        os: vantage.os.clone(),
+        container: vantage.container.clone(),
+        same_host: vantage.same_host,
+    }
+}
+
+fn check_report(judged: &Judged, level: Level) -> CheckReport {
+    let status = judged.verdict.status(level);
+    let (reason, blocked_by, summary, duration_ms, observed) = match &judged.verdict {
+        Verdict::Judged(judgement) => {
+            (None, None, judgement.summary.clone(), judgement.took_ms, judgement.observed.clone())
+        }
+        Verdict::Unknown(blocker) => (
+            Some(blocker.says.clone()),
+            Some(None),
+            format!("could not tell: {}", blocker.says),
+            None,
+            serde_json::Value::Null,
+        ),
+        Verdict::Skipped(skip) => (
+            Some(skip.reason.clone()),
+            Some(skip.blocked_by.clone()),
+            skip.reason.clone(),
+            None,
+            serde_json::Value::Null,
+        ),
+    };
+    CheckReport {
+        id: judged.check.id.to_owned(),
+        status,
+        reason,
+        blocked_by,
+        summary,
+        duration_ms,
+        findings: judged.verdict.findings().iter().map(|finding| finding_report(finding, level)).collect(),
+        observed,
+    }
+}
+
+fn finding_report(finding: &Finding, level: Level) -> FindingReport {
+    FindingReport {
+        code: finding.code.id.to_owned(),
+        severity: finding.code.severity_for(level),
+        title: finding.code.title.to_owned(),
+        evidence: finding.evidence.clone(),
+    }
+}
+
+fn cause_report(cause: &Supported) -> CauseReport {
+    let support = &cause.support;
+    CauseReport {
+        id: cause.id.to_owned(),
+        title: cause.title.to_owned(),
+        confidence: support.confidence,
+        summary: support.summary.clone(),
+        explains: support.explains.iter().map(|code| code.id.to_owned()).collect(),
+        evidence: support.evidence.clone(),
+        ruled_out: support.ruled_out.clone(),
+        settled_by: support.settled_by.as_ref().map(step_report),
+        remedy: cause.remedy.iter().map(step_report).collect(),
+    }
+}
+
+fn step_report(step: &Step) -> StepReport {
+    let blank = |kind, text: &str, on: &crate::model::Where| StepReport {
+        kind,
+        text: text.to_owned(),
+        command: None,
+        file: None,
+        line: None,
+        from: None,
+        to: None,
+        on: on.clone(),
+        risk: None,
+    };
+    match step {
+        Step::Look { command, tells, on } => {
+            StepReport { command: Some(command.clone()), ..blank(StepKind::Look, tells, on) }
+        }
+        Step::Run { text, command, on, risk } => {
+            StepReport { command: Some(command.clone()), risk: Some(*risk), ..blank(StepKind::Run, text, on) }
+        }
+        Step::Edit { text, file, line, from, to, on, risk } => StepReport {
+            file: Some(file.clone()),
+            line: *line,
+            from: Some(from.clone()),
+            to: Some(to.clone()),
+            risk: Some(*risk),
+            ..blank(StepKind::Edit, text, on)
+        },
+        Step::Tell { text, on } => blank(StepKind::Tell, text, on),
+    }
+}

@@ -1,0 +1,9 @@
+//! Real servers, real firewalls, real kernel: what redisdoc says of hosts that are made for the occasion.
+
+// The rule that only `sys/` touches the machine is redisdoc's: the lab is all machine, and says on stderr how it fared.
+#![allow(clippy::disallowed_methods, clippy::print_stderr)]
+// Every scenario uses a part of the world, and the world has no other users.
+#![allow(dead_code)]
+
+mod smoke;
+mod world;
