@@ -10,10 +10,13 @@ pub mod startup;
 pub mod state;
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
-use crate::check::Judged;
+use crate::check::{self, Judged};
 use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Where};
 use crate::probe::Facts;
+use crate::probe::path::tcp::{Attempt, Outcome};
+use crate::probe::path::vantage::Vantage;
 
 /// A cause, declared as data.
 pub struct Cause {
@@ -54,15 +57,38 @@ pub struct Case<'a> {
     pub judged: &'a [Judged],
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     /// The finding with this code, if it was raised.
     pub fn raised(&self, code: &Code) -> Option<&Finding> {
         self.findings().find(|finding| finding.code.id == code.id)
     }
 
+    /// The failed attempts to connect that raised `code`, if it was raised.
+    pub fn attempts(&self, code: &Code) -> Vec<&'a Attempt> {
+        let Some(tcp) = self.facts.tcp.seen().filter(|_| self.raised(code).is_some()) else { return Vec::new() };
+        let failed = tcp.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected);
+        failed.filter(|attempt| check::tcp::code_of(attempt).id == code.id).collect()
+    }
+
+    /// Where we look from, if that could be seen.
+    pub fn vantage(&self) -> Option<&Vantage> {
+        self.facts.vantage.seen()
+    }
+
+    /// True if `ip` is an address of the machine we look from.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.vantage().is_some_and(|vantage| vantage.own_addresses.contains(&ip))
+    }
+
     fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.judged.iter().flat_map(|judged| judged.verdict.findings())
     }
+}
+
+/// Where the target's machine is: here, if its addresses are ours.
+pub fn redis_host(facts: &Facts) -> Where {
+    let same = facts.vantage.seen().and_then(|vantage| vantage.same_host).unwrap_or(false);
+    if same { Where::Here } else { Where::RedisHost }
 }
 
 /// Finds what explains the findings.
@@ -113,8 +139,6 @@ pub(crate) mod tests {
     //! The assertion that the tables of every cause share.
 
     use super::*;
-    use crate::check;
-
     /// Diagnoses the facts.
     pub fn diagnose(facts: &Facts) -> Diagnosis {
         infer(facts, &check::judge(facts))

@@ -191,7 +191,7 @@ fn findings(tcp: &Tcp) -> Vec<Finding> {
         None => failures(&tcp.attempts),
         Some(attempt) => {
             let failed: Vec<Evidence> =
-                tcp.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected).map(evidence).collect();
+                tcp.attempts.iter().filter(|attempt| is_telling_failure(attempt)).map(evidence).collect();
             let some = (!failed.is_empty()).then_some(Finding { code: &SOME_FAILED, evidence: failed });
             let slow =
                 (attempt.elapsed_ms >= SLOW_MS).then(|| Finding { code: &SLOW, evidence: vec![evidence(attempt)] });
@@ -203,7 +203,8 @@ fn findings(tcp: &Tcp) -> Vec<Finding> {
 /// One finding per kind of failure, with all attempts that met it.
 fn failures(attempts: &[Attempt]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for attempt in attempts {
+    let telling = attempts.iter().any(|attempt| !never_left(attempt));
+    for attempt in attempts.iter().filter(|attempt| !(telling && never_left(attempt))) {
         let code = code_of(attempt);
         match findings.iter_mut().find(|finding| finding.code.id == code.id) {
             Some(finding) => finding.evidence.push(evidence(attempt)),
@@ -213,6 +214,18 @@ fn failures(attempts: &[Attempt]) -> Vec<Finding> {
     findings
 }
 
+fn is_telling_failure(attempt: &Attempt) -> bool {
+    attempt.outcome != Outcome::Connected && !never_left(attempt)
+}
+
+/// True if this machine has no address or route of that family: every client skips such an address at once, and it says
+/// nothing about the server. Names with an AAAA record are common where IPv6 is not.
+fn never_left(attempt: &Attempt) -> bool {
+    let is_v6 = attempt.ip.is_some_and(|ip| ip.is_ipv6());
+    let lacking = [Outcome::AddressUnavailable, Outcome::FamilyUnsupported, Outcome::NetUnreachable];
+    is_v6 && attempt.synchronous && attempt.icmp.is_none() && lacking.contains(&attempt.outcome)
+}
+
 fn evidence(attempt: &Attempt) -> Evidence {
     Evidence::new("connect(2)", attempt.says())
 }
@@ -220,7 +233,10 @@ fn evidence(attempt: &Attempt) -> Evidence {
 /// The code of a failed attempt.
 pub fn code_of(attempt: &Attempt) -> &'static Code {
     if let Some(icmp) = &attempt.icmp
-        && matches!(icmp.meaning(), IcmpMeaning::PortUnreachable | IcmpMeaning::Prohibited)
+        && matches!(
+            icmp.meaning(),
+            IcmpMeaning::PortUnreachable | IcmpMeaning::Prohibited | IcmpMeaning::ProtocolUnreachable
+        )
     {
         return &REJECTED;
     }
@@ -312,6 +328,15 @@ mod tests {
             vec![failed(Outcome::Refused, "ECONNREFUSED"), Attempt::failed(ip(8), Outcome::TimedOut, "ETIMEDOUT", 5e3)],
             &["tcp/refused", "tcp/timeout"],
         );
+    }
+
+    #[test]
+    fn a_family_that_this_machine_lacks_is_no_fault_of_the_server() {
+        let v6: std::net::IpAddr = "2001:db8::9".parse().unwrap();
+        let none = Attempt { synchronous: true, ..Attempt::failed(v6, Outcome::NetUnreachable, "ENETUNREACH", 0.0) };
+        check(vec![none.clone(), Attempt::connected(ip(8))], &[]);
+        check(vec![none.clone(), failed(Outcome::Refused, "ECONNREFUSED")], &["tcp/refused"]);
+        check(vec![none], &["tcp/unreachable"]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl Facts {
                 os: "linux".to_owned(),
                 container: None,
                 same_host: Some(false),
+                own_addresses: vec![[127, 0, 0, 1].into(), [10, 0, 0, 2].into()],
                 uid: 1000,
                 unused_settings: Vec::new(),
                 limits: Observed::skipped("no attempt failed for want of local resources"),

@@ -6,4 +6,5 @@
 #![allow(dead_code)]
 
 mod smoke;
+mod tcp;
 mod world;

@@ -96,7 +96,8 @@ fn parse_v4_line(line: &str) -> Option<Route> {
         prefix: u8::try_from(mask.count_ones()).ok()?,
         gateway: if flags & RTF_GATEWAY == 0 { None } else { Some(address(gateway)?.into()) },
         interface: interface.to_owned(),
-        rejects: flags & RTF_REJECT != 0,
+        // The flag stands on unreachable and prohibit only; blackhole and throw show by having no interface.
+        rejects: flags & RTF_REJECT != 0 || interface == "*",
     })
 }
 

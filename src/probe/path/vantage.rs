@@ -23,6 +23,8 @@ pub struct Vantage {
     pub container: Option<String>,
     /// Whether the target is this machine (this network namespace), by its addresses; unknown without addresses.
     pub same_host: Option<bool>,
+    /// The addresses of this machine, in this network namespace.
+    pub own_addresses: Vec<IpAddr>,
     /// The user we run as.
     pub uid: u32,
     /// Names of the environment's Redis settings that were not used.
@@ -57,11 +59,13 @@ pub struct PathPart {
 
 /// Looks at this machine, as far as the outcome of the attempts makes it matter.
 pub fn gather(target: &Target, dns: &Observed<Dns>, tcp: &Observed<Tcp>) -> Observed<Vantage> {
+    let own_addresses = machine::addresses();
     Observed::Seen(Vantage {
         hostname: machine::hostname(),
         os: std::env::consts::OS.to_owned(),
         container: container(),
-        same_host: same_host(target, dns),
+        same_host: same_host(target, dns, &own_addresses),
+        own_addresses,
         uid: machine::effective_user(),
         unused_settings: unused_settings(target),
         limits: limits(tcp),
@@ -84,12 +88,11 @@ fn container() -> Option<String> {
     files::read_text("/run/systemd/container").ok().map(|kind| crate::model::escape(kind.trim().as_bytes()))
 }
 
-fn same_host(target: &Target, dns: &Observed<Dns>) -> Option<bool> {
+fn same_host(target: &Target, dns: &Observed<Dns>, own: &[IpAddr]) -> Option<bool> {
     if matches!(target.endpoint, Endpoint::Unix { .. }) {
         return Some(true);
     }
     let addresses = dns.seen()?.addresses();
-    let own = machine::addresses();
     let is_own = |ip: &IpAddr| ip.is_loopback() || own.contains(ip);
     (!addresses.is_empty()).then(|| addresses.iter().any(is_own))
 }

@@ -1,0 +1,151 @@
+//! A packet filter on the way, or on the server, rejects the connection.
+
+use crate::cause::{Case, Cause};
+use crate::check::tcp;
+use crate::model::{Confidence, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::path::tcp::{Attempt, Icmp, IcmpMeaning};
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "firewall-reject",
+    title: "a firewall rejects the connection",
+    explain: "\
+A packet filter answered for the server. With REJECT's default it sends ICMP port-unreachable and applications say \
+'Connection refused', as if Redis were not running; with admin-prohibited (firewalld's way) they say 'No route to host'. \
+A kernel never sends port-unreachable for TCP of its own accord, so the ICMP error in the socket's queue proves the \
+filter, and its sender names the machine: the server itself, or a router on the way.
+
+A filter that rejects with a TCP reset cannot be told from a closed port by the client: then this is one candidate among \
+others, and only the server's side settles it. Code 13 from a router may also come from a 'prohibit' route there.
+
+Repair: allow the client's address to reach the Redis port, in the tool that owns the rule (ufw, firewalld, nft, \
+iptables); not everybody's address.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    proven(case).or_else(|| by_reset(case))
+}
+
+fn proven(case: &Case) -> Option<Support> {
+    let attempts = case.attempts(&tcp::REJECTED);
+    let by_filter = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| is_foreign(case, attempt, icmp));
+    let attempt = attempts.into_iter().find(by_filter)?;
+    let icmp = attempt.icmp?;
+    let (confidence, whose) = if Some(icmp.from) == attempt.ip {
+        (Confidence::Certain, "the server's own machine".to_owned())
+    } else {
+        (confidence_of_router(icmp), format!("{}, a machine on the way,", icmp.from))
+    };
+    let summary = format!("{whose} rejects connections to {} with {}", attempt.address, icmp.name());
+    let support = Support::new(confidence, &[&tcp::REJECTED], summary)
+        .because("ICMP", attempt.says())
+        .not("not-running", "a closed port answers with a TCP reset, not with an ICMP error")
+        .not("local-firewall", format!("the sender of the error, {}, is not this machine", icmp.from));
+    Some(if confidence == Confidence::Certain {
+        support
+    } else {
+        let tells = "on that router: a rule that rejects, or a 'prohibit' route";
+        support.settled_by(Step::look(Where::Network, "sudo nft -a list ruleset; ip route", tells))
+    })
+}
+
+/// True if the error is another machine's; on one's own machine only if that is the server too.
+fn is_foreign(case: &Case, attempt: &Attempt, icmp: Icmp) -> bool {
+    !case.is_own(icmp.from) || attempt.ip.is_some_and(|ip| case.is_own(ip))
+}
+
+fn confidence_of_router(icmp: Icmp) -> Confidence {
+    // net- and host-prohibited (3/9, 3/10) come from filters only; admin-prohibited also from 'ip route add prohibit'.
+    let by_route = icmp.meaning() == IcmpMeaning::Prohibited && !matches!(icmp.code, 9 | 10);
+    if by_route { Confidence::Likely } else { Confidence::Certain }
+}
+
+/// A reset looks like a closed port; between machines a filter may have sent it.
+fn by_reset(case: &Case) -> Option<Support> {
+    let attempts = case.attempts(&tcp::REFUSED);
+    let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip)))?;
+    let port = case.facts.ask.target.port()?;
+    let tells = format!("a rule for port {port} with 'reject with tcp reset', or a chain whose end rejects so");
+    Some(
+        Support::new(
+            Confidence::Possible,
+            &[&tcp::REFUSED],
+            "a firewall may answer with a TCP reset, which looks like a closed port",
+        )
+        .because("connect(2)", attempt.says())
+        .settled_by(Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells)),
+    )
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let port = facts.ask.target.port().unwrap_or_default();
+    let client = client(facts);
+    vec![
+        Step::look(
+            Where::RedisHost,
+            "sudo ufw status; sudo firewall-cmd --state; sudo nft -a list ruleset",
+            "shows which tool owns the firewall, and the rule",
+        ),
+        Step::tell(
+            Where::RedisHost,
+            format!(
+                "allow {client} to reach TCP port {port} there, for example: ufw allow from {client} to any port {port} \
+                 proto tcp; or firewall-cmd --permanent --add-rich-rule='rule family=ipv4 source address={client} port \
+                 port={port} protocol=tcp accept' and firewall-cmd --reload"
+            ),
+        ),
+    ]
+}
+
+/// The client's address, as far as it is one and known.
+fn client(facts: &Facts) -> String {
+    let own = facts.vantage.seen().map(|vantage| vantage.own_addresses.as_slice()).unwrap_or_default();
+    let mut routable = own.iter().filter(|ip| !ip.is_loopback() && ip.is_ipv4());
+    match (routable.next(), routable.next()) {
+        (Some(ip), None) => ip.to_string(),
+        _ => "CLIENT-ADDRESS".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::probe::path::tcp::Outcome;
+
+    fn attempt() -> Attempt {
+        Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.3)
+    }
+
+    fn rejected(code: u8, from: [u8; 4]) -> Facts {
+        let icmp = Some(Icmp { kind: 3, code, from: from.into() });
+        Facts::healthy().attempting(vec![Attempt { icmp, ..attempt() }])
+    }
+
+    #[test]
+    fn the_icmp_error_proves_a_filter() {
+        check_cause(&CAUSE, &rejected(3, [10, 0, 0, 9]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &rejected(3, [10, 0, 0, 1]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &rejected(13, [10, 0, 0, 9]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &rejected(10, [10, 0, 0, 1]), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn a_prohibit_route_on_a_router_looks_the_same() {
+        check_cause(&CAUSE, &rejected(13, [10, 0, 0, 1]), Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn our_own_address_is_another_cause() {
+        check_cause(&CAUSE, &rejected(3, [10, 0, 0, 2]), None);
+    }
+
+    #[test]
+    fn a_reset_is_only_a_candidate() {
+        check_cause(&CAUSE, &Facts::healthy().attempting(vec![attempt()]), Some(Confidence::Possible));
+        check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! This user may not use the unix socket.
+
+use crate::cause::{Case, Cause};
+use crate::check::tcp;
+use crate::model::text::shell_quote;
+use crate::model::{Confidence, Endpoint, Risk, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::path::vantage::PathPart;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "socket-permission",
+    title: "this user has no right to the unix socket",
+    explain: "\
+connect(2) failed with EACCES. To use a unix socket a process needs the right to write to the socket itself (mode 755 is \
+not enough) and to search every folder on the way to it. Redis creates its socket with the mode of 'unixsocketperm', \
+else with what its umask leaves.
+
+A daemon gets its groups when it starts: after adding its user to a group it must be restarted, and some daemons drop \
+their supplementary groups altogether. Run redisdoc as the application's user, or the answer is about yours.
+
+Repair: give the socket a group (unixsocketperm 770), add the application's user to it, and restart the application.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let attempt = *case.attempts(&tcp::SOCKET_DENIED).first()?;
+    let uid = case.vantage().map_or(0, |vantage| vantage.uid);
+    let support = |confidence, summary: String| {
+        Support::new(confidence, &[&tcp::SOCKET_DENIED], summary).because("connect(2)", attempt.says())
+    };
+    let Some(barrier) = barrier(case.facts) else {
+        let step = Step::look(Where::Here, "getenforce", "'Enforcing': a security module may forbid it, not the mode");
+        let summary = format!("user {uid} may not use it, although its mode and those of its folders would allow it");
+        return Some(support(Confidence::Possible, summary).settled_by(step));
+    };
+    let summary = format!("user {uid} may not {} {}", need(barrier), barrier.path);
+    Some(
+        support(Confidence::Certain, summary)
+            .because("stat(2)", mode(barrier))
+            .not("not-running", "the path was refused by its permissions, before any process was asked"),
+    )
+}
+
+/// The first part of the path that stands in the way.
+fn barrier(facts: &Facts) -> Option<&PathPart> {
+    let parts = facts.vantage.seen()?.socket_path.seen()?;
+    parts.iter().find(|part| part.meta.as_ref().is_some_and(|meta| !meta.usable))
+}
+
+fn need(part: &PathPart) -> &'static str {
+    if part.meta.as_ref().is_some_and(|meta| meta.kind == "folder") { "search" } else { "write to" }
+}
+
+fn mode(part: &PathPart) -> String {
+    part.meta.as_ref().map_or_else(String::new, |meta| {
+        format!("{} has mode {:o}, user {}, group {}", part.path, meta.mode, meta.uid, meta.gid)
+    })
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let Endpoint::Unix { .. } = facts.ask.target.endpoint else { return Vec::new() };
+    let Some((part, meta)) = barrier(facts).and_then(|part| Some((part, part.meta.as_ref()?))) else {
+        return vec![Step::tell(
+            Where::Here,
+            "see what security module is active, and what its log says of the socket",
+        )];
+    };
+    let (uid, path) = (facts.vantage.seen().map_or(0, |vantage| vantage.uid), shell_quote(&part.path));
+    let bit = if meta.kind == "folder" { 0o010 } else { 0o020 };
+    let mut steps = Vec::new();
+    if meta.mode & bit == 0 {
+        let (letter, text) = if meta.kind == "folder" {
+            ("x", "let the folder's group search it")
+        } else {
+            ("w", "let the socket's group write to it, until Redis restarts")
+        };
+        steps.push(Step::run(Where::Here, Risk::WidensAccess, text, format!("sudo chmod g+{letter} {path}")));
+    }
+    if meta.kind != "folder" {
+        steps.push(Step::tell(Where::Here, "set 'unixsocketperm 770' in redis.conf, so that it stays so"));
+    }
+    let join = format!("sudo usermod -aG \"$(stat -c %G {path})\" \"$(id -un {uid})\"");
+    steps.push(Step::run(Where::Here, Risk::WidensAccess, "add the application's user to that group", join));
+    steps.push(Step::tell(Where::Here, "restart the application: a process gets its groups when it starts"));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::tcp::{Attempt, Outcome};
+    use crate::sys::files::Meta;
+
+    fn denied(socket_usable: bool) -> Facts {
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::Denied, "EACCES", 0.1);
+        let attempt = Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..attempt };
+        let part = |path: &str, kind: &str, mode, usable| PathPart {
+            path: path.to_owned(),
+            meta: Some(Meta { kind: kind.to_owned(), mode, uid: 100, gid: 100, usable }),
+        };
+        let parts = vec![part("/run", "folder", 0o755, true), part("/run/redis.sock", "socket", 0o755, socket_usable)];
+        Facts::healthy().attempting(vec![attempt]).with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() };
+            if let Observed::Seen(vantage) = &mut facts.vantage {
+                vantage.socket_path = Observed::Seen(parts);
+            }
+        })
+    }
+
+    #[test]
+    fn a_mode_that_forbids_is_certain() {
+        check_cause(&CAUSE, &denied(false), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn modes_that_would_allow_leave_it_open() {
+        check_cause(&CAUSE, &denied(true), Some(Confidence::Possible));
+        check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+}

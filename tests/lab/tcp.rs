@@ -1,0 +1,316 @@
+//! What connect(2) meets: closed ports, filters, routes, dead hosts, unix sockets.
+
+use std::time::Duration;
+
+use crate::world::{Confidence, Host, Lab, Stub};
+
+const SERVER: &str = "10.77.1.2";
+const FAR: &str = "10.77.2.2";
+
+/// An nft rule for TCP port 6379 in a chain at `hook` of a table of its own.
+fn rule(host: &Host, hook: &str, verdict: &str) {
+    host.nft(&format!(
+        "add table inet t; add chain inet t f {{ type filter hook {hook} priority 0; }}\nadd rule inet t f tcp dport 6379 {verdict}"
+    ));
+}
+
+fn no_rule(host: &Host) {
+    host.nft("delete table inet t");
+}
+
+#[test]
+fn a_closed_port_from_afar_is_several_candidates() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _server) = lab.pair();
+    let diagnosis = client.diagnose(&["-h", SERVER]);
+    diagnosis.exit(1).finding("tcp/refused").nothing_certain().within(Duration::from_millis(1500));
+    for cause in ["not-running", "loopback-only", "wrong-port", "firewall-reject"] {
+        diagnosis.cause(cause, Confidence::Possible);
+    }
+}
+
+#[test]
+fn nothing_runs_on_this_machine() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.diagnose(&[]).first_cause("not-running", Confidence::Likely).exit(1);
+    let _redis = one.redis(&[]);
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn a_server_on_loopback_only_is_a_candidate() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--bind", "127.0.0.1", "--requirepass", "pw"]);
+    client.diagnose(&["-h", SERVER]).cause("loopback-only", Confidence::Possible).nothing_certain().exit(1);
+    server.run(&["redis-cli", "-a", "pw", "config", "set", "bind", "127.0.0.1 10.77.1.2"]).ok();
+    client.doctor(&["-h", SERVER]).env("REDISCLI_AUTH", "pw").diagnose().healthy();
+}
+
+#[test]
+fn a_server_on_another_port_is_a_candidate() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--port", "7000", "--protected-mode", "no"]);
+    client.diagnose(&["-h", SERVER]).cause("wrong-port", Confidence::Possible).nothing_certain().exit(1);
+    client.diagnose(&["-h", SERVER, "-p", "7000"]).healthy();
+}
+
+#[test]
+fn a_reject_on_the_server_is_told_from_a_closed_port() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    for (reject, address) in [
+        ("reject with icmp type port-unreachable", SERVER),
+        ("reject with icmp type admin-prohibited", SERVER),
+        ("reject with icmp type host-prohibited", SERVER),
+        ("reject with icmp type net-prohibited", SERVER),
+        ("reject with icmpv6 type port-unreachable", "fd77:1::2"),
+        ("reject with icmpv6 type admin-prohibited", "fd77:1::2"),
+    ] {
+        rule(&server, "input", reject);
+        client.diagnose(&["-h", address]).first_cause("firewall-reject", Confidence::Certain).exit(1);
+        no_rule(&server);
+        client.diagnose(&["-h", address]).healthy();
+    }
+}
+
+#[test]
+fn a_reset_by_a_firewall_is_a_candidate() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    rule(&server, "input", "reject with tcp reset");
+    client.diagnose(&["-h", SERVER]).cause("firewall-reject", Confidence::Possible).nothing_certain().exit(1);
+}
+
+#[test]
+fn a_reject_by_a_router_names_the_router() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, server) = lab.routed();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    rule(&router, "forward", "reject with icmp type port-unreachable");
+    let diagnosis = client.diagnose(&["-h", FAR]);
+    diagnosis.first_cause("firewall-reject", Confidence::Certain);
+    assert!(diagnosis.report["causes"][0]["summary"].as_str().unwrap().contains("10.77.1.254"));
+    no_rule(&router);
+    // A prohibit route answers with the same code: not certain.
+    rule(&router, "forward", "reject with icmp type admin-prohibited");
+    client.diagnose(&["-h", FAR]).first_cause("firewall-reject", Confidence::Likely).nothing_certain();
+}
+
+#[test]
+fn a_reject_on_this_machine_is_our_own_firewall() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    for (reject, address) in [
+        ("reject", SERVER),
+        ("reject with icmp type admin-prohibited", SERVER),
+        ("reject with icmpv6 type admin-prohibited", "fd77:1::2"),
+    ] {
+        rule(&client, "output", reject);
+        client.diagnose(&["-h", address]).first_cause("local-firewall", Confidence::Certain).exit(1);
+        no_rule(&client);
+    }
+    client.diagnose(&["-h", SERVER]).healthy();
+}
+
+#[test]
+fn a_drop_is_answered_when_the_step_is_over_whatever_the_number_of_addresses() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    rule(&server, "input", "drop");
+    client.hosts_file("10.77.1.2 db\nfd77:1::2 db\n127.0.0.1 localhost\n");
+    let diagnosis = client.diagnose(&["-h", "db", "-t", "2"]);
+    diagnosis.cause("firewall-drop", Confidence::Possible).nothing_certain().finding("tcp/timeout").exit(1);
+    assert!(diagnosis.ran.wall >= Duration::from_secs(2), "it waits as long as it says");
+    diagnosis.within(Duration::from_millis(2600));
+    no_rule(&server);
+    client.diagnose(&["-h", "db"]).healthy();
+}
+
+#[test]
+fn a_drop_on_this_machine_is_not_certain_either() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    rule(&client, "output", "drop");
+    client.diagnose(&["-h", SERVER, "-t", "1"]).cause("firewall-drop", Confidence::Possible).nothing_certain();
+}
+
+#[test]
+fn no_route() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _server) = lab.pair();
+    for address in ["192.0.2.9", "2001:db8::9"] {
+        let diagnosis = client.diagnose(&["-h", address]);
+        diagnosis.first_cause("no-route", Confidence::Certain).exit(1).within(Duration::from_millis(1500));
+    }
+}
+
+#[test]
+fn local_routes_that_refuse_can_be_removed() {
+    let Some(lab) = Lab::enter() else { return };
+    for kind in ["prohibit", "unreachable", "blackhole", "throw"] {
+        let (client, server) = lab.pair();
+        let _redis = server.redis(&["--protected-mode", "no"]);
+        client.ip(&format!("route add {kind} 10.77.1.2/32"));
+        let diagnosis = client.diagnose(&["-h", SERVER]);
+        diagnosis.first_cause("local-route-policy", Confidence::Certain).exit(1);
+        diagnosis.apply(|on| if on == "redis-host" { &server } else { &client });
+        client.diagnose(&["-h", SERVER]).healthy();
+    }
+}
+
+#[test]
+fn a_policy_rule_is_not_in_the_table_and_only_likely() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    client.ip("rule add to 10.77.1.2 prohibit");
+    client.diagnose(&["-h", SERVER]).first_cause("local-route-policy", Confidence::Likely).nothing_certain();
+}
+
+#[test]
+fn nobody_at_that_address() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _server) = lab.pair();
+    for address in ["10.77.1.77", "fd77:1::77"] {
+        let diagnosis = client.diagnose(&["-h", address]);
+        diagnosis.first_cause("host-down", Confidence::Certain).exit(1).within(Duration::from_millis(4000));
+    }
+}
+
+#[test]
+fn nobody_at_that_address_behind_a_router() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _router, _server) = lab.routed();
+    let diagnosis = client.diagnose(&["-h", "10.77.2.77"]);
+    diagnosis.first_cause("host-down", Confidence::Certain).exit(1);
+    assert!(diagnosis.report["causes"][0]["summary"].as_str().unwrap().contains("router 10.77.1.254"));
+}
+
+#[test]
+fn a_dead_gateway_is_named() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _server) = lab.pair();
+    client.ip("route add 192.0.2.0/24 via 10.77.1.66");
+    let diagnosis = client.diagnose(&["-h", "192.0.2.9"]);
+    diagnosis.first_cause("host-down", Confidence::Certain);
+    assert!(diagnosis.report["causes"][0]["summary"].as_str().unwrap().contains("gateway 10.77.1.66"));
+}
+
+#[test]
+fn a_router_without_a_way_is_likely() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, _server) = lab.routed();
+    client.diagnose(&["-h", "192.0.2.9"]).first_cause("router-unreachable", Confidence::Likely).nothing_certain();
+    router.ip("route add unreachable 198.51.100.0/24");
+    client.diagnose(&["-h", "198.51.100.9"]).first_cause("router-unreachable", Confidence::Likely).nothing_certain();
+    // Prohibit and a filter's admin-prohibited are the same packet.
+    router.ip("route add prohibit 203.0.113.0/24");
+    client.diagnose(&["-h", "203.0.113.9"]).cause("router-unreachable", Confidence::Possible).nothing_certain();
+}
+
+#[test]
+fn localhost_in_a_container() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    client.file("/.dockerenv", "").hosts_file("127.0.0.1 localhost\n::1 localhost\n10.77.1.2 redis\n");
+    client.diagnose(&["-h", "localhost"]).first_cause("localhost-in-container", Confidence::Likely).exit(1);
+    client.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    client.diagnose(&["-h", "localhost"]).first_cause("localhost-in-container", Confidence::Likely).exit(1);
+    client.diagnose(&["-h", "::1"]).first_cause("localhost-in-container", Confidence::Likely).exit(1);
+    client.diagnose(&["-h", "redis"]).healthy();
+    // A Redis in this very container is no fault.
+    let _own = client.redis(&[]);
+    client.diagnose(&["-h", "localhost"]).healthy();
+}
+
+#[test]
+fn localhost_is_ipv6_first() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.hosts_file("127.0.0.1 localhost\n::1 localhost\n");
+    let redis = one.redis(&["--bind", "127.0.0.1"]);
+    one.diagnose(&["-h", "localhost"]).first_cause("localhost-is-ipv6", Confidence::Certain).exit(0);
+    one.diagnose(&["-h", "localhost", "-6"]).cause("localhost-is-ipv6", Confidence::Possible).nothing_certain().exit(1);
+    one.diagnose(&["-h", "::1"]).cause("localhost-is-ipv6", Confidence::Possible).exit(1);
+    drop(redis);
+    let _both = one.redis(&["--bind", "127.0.0.1 -::1"]);
+    one.diagnose(&["-h", "localhost"]).healthy();
+}
+
+#[test]
+fn a_machine_without_ipv6_is_healthy() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.hosts_file("127.0.0.1 localhost\n::1 localhost\n").sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    let _redis = one.redis(&["--bind", "127.0.0.1"]);
+    one.diagnose(&["-h", "localhost"]).healthy();
+}
+
+#[test]
+fn unix_sockets() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.diagnose(&["-s", "/run/redis.sock"]).first_cause("socket-missing", Confidence::Likely).exit(1);
+    one.diagnose(&["-s", "/run/none/redis.sock"]).first_cause("socket-missing", Confidence::Likely);
+    one.file("/run/file", "x");
+    one.diagnose(&["-s", "/run/file"]).exit(1).nothing_certain();
+    let mut redis = one.redis(&["--unixsocket", "/run/redis.sock", "--unixsocketperm", "700"]);
+    one.diagnose(&["-s", "/run/redis.sock"]).healthy();
+    redis.kill();
+    one.diagnose(&["-s", "/run/redis.sock"]).first_cause("not-running", Confidence::Likely).exit(1);
+}
+
+#[test]
+fn unix_socket_permissions() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let one = lab.host("solo");
+    let _redis = one.redis(&["--unixsocket", "/run/redis.sock", "--unixsocketperm", "755"]);
+    let socket = ["-s", "/run/redis.sock"];
+    one.doctor(&socket).user(65534).diagnose().first_cause("socket-permission", Confidence::Certain).exit(1);
+    one.diagnose(&socket).healthy();
+    one.sh("chmod 777 /run/redis.sock");
+    one.doctor(&socket).user(65534).diagnose().healthy();
+    one.sh("mkdir /run/closed && chmod 700 /run/closed && ln /run/redis.sock /run/closed/redis.sock");
+    let closed = one.doctor(&["-s", "/run/closed/redis.sock"]).user(65534).diagnose();
+    closed.first_cause("socket-permission", Confidence::Certain).exit(1);
+    assert!(closed.report["causes"][0]["summary"].as_str().unwrap().contains("search /run/closed"));
+}
+
+#[test]
+fn an_accepting_stub_is_connected_and_not_healthy() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _stub = one.tcp_stub(6379, Stub::Silent);
+    one.diagnose(&["-t", "1"]).exit(1).check("tcp", "pass").finding("ping/silent").within(Duration::from_millis(1900));
+}
+
+#[test]
+fn healthy_in_every_shape() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, server) = lab.routed();
+    let _redis = server.redis(&["--protected-mode", "no", "--port", "6379"]);
+    client.diagnose(&["-h", FAR]).healthy();
+    client.diagnose(&["-h", "fd77:2::2"]).healthy();
+    server.diagnose(&["-h", "127.0.0.1"]).healthy();
+    server.diagnose(&["-h", "::1"]).healthy();
+    // A correct firewall, closed by default, is no finding.
+    server.nft(
+        "add table inet t; add chain inet t f { type filter hook input priority 0; policy drop; }\n\
+         add rule inet t f ct state established,related accept\nadd rule inet t f iif lo accept\n\
+         add rule inet t f ip saddr 10.77.1.1 tcp dport 6379 accept",
+    );
+    client.diagnose(&["-h", FAR]).healthy();
+    router.diagnose(&["-h", FAR, "-t", "1"]).cause("firewall-drop", Confidence::Possible).exit(1);
+}
