@@ -37,6 +37,7 @@ impl Facts {
                 scope: 0,
                 system: System::Addresses(vec![ip]),
                 elapsed_ms: 1.1,
+                own: Observed::skipped("the system's resolver answered"),
             }),
             tcp: Observed::Seen(Tcp { attempts: vec![Attempt::connected(ip)], untried: 0 }),
             routes: Observed::skipped("no attempt failed for want of a route"),
