@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, HostsEntry};
-use crate::model::{Family, Observed};
+use crate::model::{Evidence, Family, Observed, escape};
 
 /// What we found out without the system's resolver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,7 +177,12 @@ impl Answer {
 }
 
 impl Query {
-    /// Who was asked, as the source of evidence: `nameserver 10.0.0.2`.
+    /// The query as evidence.
+    pub fn evidence(&self) -> Evidence {
+        Evidence::new(self.source(), self.says())
+    }
+
+    /// Who was asked: `nameserver 10.0.0.2`.
     pub fn source(&self) -> String {
         let over = if self.over == Transport::Udp { "" } else { " over TCP" };
         format!("nameserver {}{over}", self.server)
@@ -185,11 +190,24 @@ impl Query {
 
     /// What came back: `db.test A: NXDOMAIN after 0.4 ms`.
     pub fn says(&self) -> String {
-        format!("{} {}: {} after {:.1} ms", self.name, self.record.name(), self.answer.says(), self.elapsed_ms)
+        let name = escape(self.name.as_bytes());
+        format!("{name} {}: {} after {:.1} ms", self.record.name(), self.answer.says(), self.elapsed_ms)
+    }
+}
+
+impl HostsEntry {
+    /// The line as evidence.
+    pub fn evidence(&self, name: &str) -> Evidence {
+        Evidence::new(format!("/etc/hosts:{}", self.line), format!("{} is {}", escape(name.as_bytes()), self.address))
     }
 }
 
 impl Own {
+    /// The nameservers as a list.
+    pub fn servers(&self) -> String {
+        list(&self.config.servers.iter().map(|server| server.address).collect::<Vec<_>>())
+    }
+
     /// What /etc/hosts says of the name; empty where it says nothing or could not be read.
     pub fn hosts(&self) -> &[HostsEntry] {
         self.hosts.seen().map_or(&[], Vec::as_slice)
@@ -233,7 +251,7 @@ impl Own {
     }
 
     /// Of each question the query that decides: the first final answer, else the first answer, else the first.
-    fn settled(&self) -> Vec<&Query> {
+    pub fn settled(&self) -> Vec<&Query> {
         let mut settled: Vec<&Query> = Vec::new();
         for query in self.asked() {
             match settled.iter_mut().find(|other| other.name == query.name && other.record == query.record) {

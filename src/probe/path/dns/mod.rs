@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::tcp::Tcp;
-use crate::model::{Ask, Endpoint, Family, Observed};
+use crate::model::{Ask, Endpoint, Family, Observed, escape};
 use crate::sys::resolver::{self, Lookup};
 use crate::sys::{Clock, clock};
 use answers::Own;
@@ -74,6 +74,17 @@ impl Dns {
         match &self.system {
             System::Addresses(addresses) => addresses,
             System::Failed { .. } | System::TimedOut | System::Unusable(_) => &[],
+        }
+    }
+
+    /// What the system's resolver said, in words: `db: EAI_AGAIN (Temporary failure …) after 1.1 ms`.
+    pub fn says(&self) -> String {
+        let (name, ms) = (escape(self.name.as_bytes()), self.elapsed_ms);
+        match &self.system {
+            System::Addresses(addresses) => format!("{name}: {} after {ms:.1} ms", answers::list(addresses)),
+            System::Failed { code, says } => format!("{name}: {code} ({says}) after {ms:.1} ms"),
+            System::TimedOut => format!("{name}: no answer after {ms:.1} ms"),
+            System::Unusable(_) => format!("{name} cannot be used"),
         }
     }
 
