@@ -6,7 +6,7 @@
 use super::Check;
 use crate::model::{Code, Family, Finding, Gap, Judgement, Level, Severity, escape};
 use crate::probe::Facts;
-use crate::probe::path::dns::answers::{Outcome, Own, list};
+use crate::probe::path::dns::answers::{Outcome, Own, Query, list};
 use crate::probe::path::dns::{Dns, LiteralFault, SLOW, System};
 
 /// The check.
@@ -185,7 +185,7 @@ fn failed(dns: &Dns, family: Family, code: &'static Code) -> Judgement {
 
 fn summary(dns: &Dns, family: Family, code: &Code) -> String {
     let name = escape(dns.name.as_bytes());
-    let servers = dns.own.seen().map(|own| own.servers()).unwrap_or_default();
+    let servers = dns.own.seen().map(Own::servers).unwrap_or_default();
     match code.id {
         id if id == NAME_NOT_FOUND.id => format!("there is no name {name}"),
         id if id == NO_ADDRESS.id => match family {
@@ -205,7 +205,7 @@ fn add_queries(finding: &mut Finding, dns: &Dns) {
     const SHOWN: usize = 6;
     let Some(own) = dns.own.seen() else { return };
     let hosts = own.hosts().iter().map(|entry| entry.evidence(&dns.name));
-    finding.evidence.extend(hosts.chain(own.settled().into_iter().map(|query| query.evidence())).take(SHOWN));
+    finding.evidence.extend(hosts.chain(own.settled().into_iter().map(Query::evidence)).take(SHOWN));
 }
 
 fn unusable(dns: &Dns, family: Family, fault: &LiteralFault) -> Judgement {
@@ -279,7 +279,7 @@ mod tests {
         check(&pinned, &["dns/no-address"], "db has no IPv4 address");
         let in_hosts = failed("EAI_ADDRFAMILY", Answer::nx(), Answer::nx()).with(|facts| {
             facts.ask.target.family = Family::V6;
-            dns(facts).own = Observed::Seen(Own::of(Answer::nx(), Answer::nx()).and_hosts("10.0.0.9"));
+            dns(facts).own = Observed::Seen(Own::of(Answer::nx(), Answer::nx()).and_hosts([10, 0, 0, 9]));
         });
         check(&in_hosts, &["dns/no-address"], "db has no IPv6 address");
     }

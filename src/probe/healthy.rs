@@ -113,8 +113,8 @@ impl Own {
 
     /// The same with the name in /etc/hosts.
     #[must_use]
-    pub fn and_hosts(mut self, address: &str) -> Self {
-        let address = address.parse().expect("an address");
+    pub fn and_hosts(mut self, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
         self.hosts = Observed::Seen(vec![HostsEntry { line: 3, address }]);
         self
     }

@@ -70,7 +70,8 @@ impl Question {
         let failed = message.metadata.response_code != ResponseCode::NoError;
         let ours = message.queries.iter().any(|query| self.is(query));
         // A server that could not parse the question may leave it out (RFC 1035 section 4.1.1).
-        if !ours && !(failed && message.queries.is_empty()) {
+        let unparsed = failed && message.queries.is_empty();
+        if !ours && !unparsed {
             return Reading::Another;
         }
         if message.metadata.truncation {

@@ -3,6 +3,7 @@
 //! What they add up to is in `answers.rs`.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,17 +67,18 @@ async fn ask_server(server: &Server, names: &[String], deadline: Instant) -> Vec
             (order, query)
         });
     }
-    let (mut answered, instead) = tokio::join!(tasks.join_all(), tcp_instead(server, names, &heard, deadline));
+    let mut answers = pin!(tasks.join_all());
+    let (mut answered, instead) = match clock::until(deadline.min(clock::now() + AGAIN), &mut answers).await {
+        Some(answered) => (answered, None),
+        None if heard.load(Ordering::Relaxed) => (answers.await, None),
+        None => tokio::join!(answers, tcp_instead(server, names, deadline)),
+    };
     answered.sort_by_key(|(order, _)| *order);
     answered.into_iter().filter_map(|(_, query)| query).chain(instead).collect()
 }
 
 /// Where datagrams bring nothing, one question over TCP shows whether the server lives.
-async fn tcp_instead(server: &Server, names: &[String], heard: &AtomicBool, deadline: Instant) -> Option<Query> {
-    clock::sleep_until(deadline.min(clock::now() + AGAIN)).await;
-    if heard.load(Ordering::Relaxed) {
-        return None;
-    }
+async fn tcp_instead(server: &Server, names: &[String], deadline: Instant) -> Option<Query> {
     let name = names.last()?;
     let question = Question::new(name, Record::A)?;
     let began = clock::now();
