@@ -4,7 +4,7 @@
 //! a failing, a silent or a closed nameserver. Why the nameservers say what they say is in `cause/dns`.
 
 use super::Check;
-use crate::model::{Code, Family, Finding, Gap, Judgement, Level, Severity, escape};
+use crate::model::{Code, Evidence, Family, Finding, Gap, Judgement, Level, Severity, escape};
 use crate::probe::Facts;
 use crate::probe::path::dns::answers::{Outcome, Own, Query, list};
 use crate::probe::path::dns::{Dns, LiteralFault, SLOW, System};
@@ -179,6 +179,10 @@ pub fn hosts_exclude(own: &Own, family: Family) -> bool {
 
 fn failed(dns: &Dns, family: Family, code: &'static Code) -> Judgement {
     let mut finding = Finding::new(code, "getaddrinfo(3)", dns.says());
+    let sources = dns.own.seen().and_then(|own| own.config.sources.as_deref());
+    if let (Some(sources), true) = (sources, code.id == FAILED.id) {
+        finding.evidence.push(Evidence::new("/etc/nsswitch.conf", format!("hosts: {sources}")));
+    }
     add_queries(&mut finding, dns);
     Judgement::pass(summary(dns, family, code)).finding([finding])
 }

@@ -3,10 +3,10 @@
 use super::{look_up, lookup, name, platform_hints, with_evidence};
 use crate::cause::{Case, Cause};
 use crate::check::dns::NAME_NOT_FOUND;
-use crate::model::{Confidence, Step, Support, Where};
+use crate::model::{Confidence, Step, Support, Where, escape};
 use crate::probe::Facts;
 use crate::probe::path::dns::System;
-use crate::probe::path::dns::answers::{Answer, Outcome, Own};
+use crate::probe::path::dns::answers::{Answer, Outcome, Own, Query};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -31,7 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
         own.asked().all(|query| matches!(query.answer, Answer::NxDomain { .. }) || !query.answer.is_answer());
     let denied = own.outcome(case.facts.ask.target.family) == Outcome::NotFound;
     let system_agrees = matches!(&dns.system, System::Failed { code, .. } if code == "EAI_NONAME");
-    let sure = unanimous && denied && system_agrees && own.hosts.seen().is_some_and(Vec::is_empty);
+    let sure = unanimous && denied && system_agrees && own.hosts_lack_it();
     let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
     let support = with_evidence(support(confidence, summary(case.facts, own)), dns, own.asked());
     if sure {
@@ -55,11 +55,21 @@ fn summary(facts: &Facts, own: &Own) -> String {
     if let Some(alias) = dangling(own) {
         return format!("{name} is an alias of {alias}, which does not exist");
     }
+    if let Some(knows) = knows(own) {
+        let denies = own.asked().find(|query| matches!(query.answer, Answer::NxDomain { .. }));
+        let denies = denies.map(|query| query.server.to_string()).unwrap_or_default();
+        return format!("nameserver {denies} says that there is no name {name}, but {} knows it", knows.server);
+    }
     let tried = own.names();
     match tried.len() {
         0 | 1 => format!("there is no name {name}"),
-        count => format!("there is no name {name}, nor any of the {count} names that the search list makes of it"),
+        _ => format!("there is no name {name} (tried: {})", escape(tried.join(", ").as_bytes())),
     }
+}
+
+/// A query that brought what the system does not believe, because another nameserver stands before that one.
+fn knows(own: &Own) -> Option<&Query> {
+    own.asked().find(|query| matches!(query.answer, Answer::Addresses { .. } | Answer::NoData { .. }))
 }
 
 /// The end of a chain of aliases that leads nowhere.
@@ -78,6 +88,16 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         steps
             .push(Step::tell(Where::Network, format!("make records for {alias}, or point the alias {name} elsewhere")));
         return steps;
+    }
+    if let Some(knows) = own.and_then(knows) {
+        steps.push(Step::tell(
+            Where::Here,
+            format!(
+                "name nameserver {} first in /etc/resolv.conf: the first answer counts, even if another nameserver \
+                 knows better",
+                knows.server
+            ),
+        ));
     }
     let given = facts.ask.target.given_by.get(&crate::model::target::Part::Host);
     let given = given.map(|by| format!(" ({by})")).unwrap_or_default();
@@ -113,7 +133,8 @@ mod tests {
         let failing = own().and_server([10, 0, 0, 3], Answer::ServFail, Answer::ServFail);
         check(&CAUSE, &Facts::lookup_failed("EAI_NONAME", failing), Some(Confidence::Likely));
         let split = own().and_server([10, 0, 0, 3], Answer::a(), Answer::none());
-        check(&CAUSE, &Facts::lookup_failed("EAI_NONAME", split), Some(Confidence::Likely));
+        let support = check(&CAUSE, &Facts::lookup_failed("EAI_NONAME", split), Some(Confidence::Likely)).unwrap();
+        assert_eq!(support.summary, "nameserver 10.0.0.2 says that there is no name db, but 10.0.0.3 knows it");
         check(&CAUSE, &Facts::lookup_failed("EAI_AGAIN", own()), Some(Confidence::Likely));
         let unasked = Own::of(Answer::Silent, Answer::Silent);
         check(&CAUSE, &Facts::lookup_failed("EAI_NONAME", unasked), Some(Confidence::Likely));

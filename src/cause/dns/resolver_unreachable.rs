@@ -8,6 +8,7 @@ use crate::check::dns::{FAILED, SERVERS_CLOSED, SERVERS_SILENT, SLOW_LOOKUP, TIM
 use crate::model::{Code, Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::dns::answers::{Answer, Own, Query, Transport};
+use crate::probe::path::dns::config::Server;
 use crate::probe::path::dns::{Dns, System};
 
 /// The cause.
@@ -65,12 +66,15 @@ fn summary(own: &Own) -> String {
         Answer::Unreachable(errno) => Some(errno),
         _ => None,
     });
-    let over_tcp = own.queries.iter().any(|query| query.over == Transport::TcpInstead && query.answer.is_answer());
+    let over_tcp = own.queries.iter().any(is_alive_over_tcp);
     match unroutable {
         Some(errno) => format!("queries cannot be delivered to nameserver {servers}: {errno}"),
         None if over_tcp => format!("nameserver {servers} answers over TCP, but datagrams to its port 53 are lost"),
         None if own.asked().all(|query| query.answer == Answer::PortClosed) => {
             format!("nobody listens on port 53 of nameserver {servers}")
+        }
+        None if own.asked().any(|query| is_useless(&query.answer)) => {
+            format!("nameserver {servers} answers nothing that can be used")
         }
         None => format!("nameserver {servers} does not answer"),
     }
@@ -97,6 +101,14 @@ fn dead_before_answering(own: &Own) -> Option<IpAddr> {
     let first = own.config.servers.first()?.address;
     let mut asked = own.asked().filter(|query| query.server == first).peekable();
     (asked.peek().is_some() && asked.all(|query| query.answer == Answer::Silent)).then_some(first)
+}
+
+fn is_alive_over_tcp(query: &Query) -> bool {
+    query.over == Transport::TcpInstead && query.answer.is_answer()
+}
+
+fn is_useless(answer: &Answer) -> bool {
+    matches!(answer, Answer::Garbage | Answer::Mismatched)
 }
 
 fn is_dead(query: &Query) -> bool {
@@ -127,40 +139,57 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     for server in &own.config.servers {
-        let mut asked = own.asked().filter(|query| query.server == server.address).peekable();
-        if asked.peek().is_none() || asked.any(|query| query.answer.is_answer()) {
+        let queries: Vec<&Query> = own.queries.iter().filter(|query| query.server == server.address).collect();
+        let answers = queries.iter().any(|query| query.over != Transport::TcpInstead && query.answer.is_answer());
+        if queries.is_empty() || answers {
             continue;
         }
-        let closed = own.asked().any(|query| query.server == server.address && query.answer == Answer::PortClosed);
-        let (on, text) = match (server.address.is_loopback(), closed) {
-            (true, _) => {
-                (Where::Here, format!("start the resolver of this machine that should answer on {}", server.says()))
-            }
-            (false, true) => (Where::Network, format!("start the nameserver on {}", server.says())),
-            (false, false) => (
-                Where::Network,
-                format!("let port 53 (UDP and TCP) pass to nameserver {}, and see that it runs", server.says()),
-            ),
-        };
-        steps.push(Step::tell(on, text));
+        steps.extend(revive(server, &queries));
         if let (Some(line), false) = (server.line, own.answering().is_empty()) {
-            steps.push(Step::Edit {
-                text: "or leave the dead nameserver out (NetworkManager, netplan and dhcp clients write this file \
-                       anew: change it there)"
-                    .to_owned(),
-                file: "/etc/resolv.conf".to_owned(),
-                line: Some(line),
-                from: format!("nameserver {}", server.address),
-                to: format!("#nameserver {}", server.address),
-                on: Where::Here,
-                risk: Risk::Safe,
-            });
+            steps.push(leave_out(server, line));
         }
     }
     if own.answering().is_empty() {
         steps.push(Step::tell(Where::Here, "or name a nameserver that works in /etc/resolv.conf"));
     }
     steps
+}
+
+/// What brings a nameserver back.
+fn revive(server: &Server, queries: &[&Query]) -> Vec<Step> {
+    let any = |test: fn(&Query) -> bool| queries.iter().any(|query| test(query));
+    if any(|query| matches!(query.answer, Answer::Unreachable(_))) {
+        let route = format!("ip route get {}", server.address);
+        return vec![
+            Step::look(Where::Here, route, "the way to the nameserver, or that there is none"),
+            Step::tell(Where::Here, format!("give this machine a way to nameserver {}", server.says())),
+        ];
+    }
+    let (on, text) = if any(is_alive_over_tcp) {
+        (Where::Network, format!("let UDP datagrams pass to port 53 of nameserver {} and back", server.says()))
+    } else if server.address.is_loopback() {
+        (Where::Here, format!("start the resolver of this machine that should answer on {}", server.says()))
+    } else if any(|query| query.answer == Answer::PortClosed) {
+        (Where::Network, format!("start the nameserver on {}", server.says()))
+    } else {
+        let text = format!("let port 53 (UDP and TCP) pass to nameserver {}, and see that it runs", server.says());
+        (Where::Network, text)
+    };
+    vec![Step::tell(on, text)]
+}
+
+fn leave_out(server: &Server, line: u32) -> Step {
+    Step::Edit {
+        text: "or leave the dead nameserver out (NetworkManager, netplan and DHCP clients write this file anew: \
+               change it there)"
+            .to_owned(),
+        file: "/etc/resolv.conf".to_owned(),
+        line: Some(line),
+        from: format!("nameserver {}", server.address),
+        to: format!("#nameserver {}", server.address),
+        on: Where::Here,
+        risk: Risk::Safe,
+    }
 }
 
 #[cfg(test)]

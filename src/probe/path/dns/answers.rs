@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, HostsEntry};
-use crate::model::{Evidence, Family, Observed, escape};
+use crate::model::{BlockerKind, Evidence, Family, Observed, escape};
 
 /// What we found out without the system's resolver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,6 +211,15 @@ impl Own {
     /// What /etc/hosts says of the name; empty where it says nothing or could not be read.
     pub fn hosts(&self) -> &[HostsEntry] {
         self.hosts.seen().map_or(&[], Vec::as_slice)
+    }
+
+    /// True if /etc/hosts does not name it, for sure: a file that is not there names nothing.
+    pub fn hosts_lack_it(&self) -> bool {
+        match &self.hosts {
+            Observed::Seen(entries) => entries.is_empty(),
+            Observed::Hidden(blocker) => blocker.kind == BlockerKind::Missing,
+            Observed::Skipped(_) => false,
+        }
     }
 
     /// The queries as the system would make them.

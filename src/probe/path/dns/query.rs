@@ -34,12 +34,20 @@ pub async fn gather(name: &str, deadline: Instant) -> Own {
     let config = config::gather();
     let hosts = match config::hosts(name) {
         Ok(entries) => Observed::Seen(entries),
-        Err(error) => Observed::hidden(BlockerKind::Missing, format!("/etc/hosts: {error}")),
+        Err(error) => Observed::hidden(kind_of(&error), format!("/etc/hosts: {error}")),
     };
     let (names, untried) = config.candidates(name);
     let deadline = deadline.min(clock::now() + PATIENCE);
     let queries = ask_all(&config, &names, deadline).await;
     Own { config, hosts, queries, untried }
+}
+
+fn kind_of(error: &std::io::Error) -> BlockerKind {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => BlockerKind::Missing,
+        std::io::ErrorKind::PermissionDenied => BlockerKind::Permission,
+        _ => BlockerKind::Failed,
+    }
 }
 
 async fn ask_all(config: &Config, names: &[String], deadline: Instant) -> Vec<Query> {
@@ -68,11 +76,18 @@ async fn ask_server(server: &Server, names: &[String], deadline: Instant) -> Vec
         });
     }
     let mut answers = pin!(tasks.join_all());
-    let (mut answered, instead) = match clock::until(deadline.min(clock::now() + AGAIN), &mut answers).await {
-        Some(answered) => (answered, None),
-        None if heard.load(Ordering::Relaxed) => (answers.await, None),
-        None => tokio::join!(answers, tcp_instead(server, names, deadline)),
+    let mut instead = JoinSet::new();
+    let soon = clock::until(deadline.min(clock::now() + AGAIN), &mut answers).await;
+    let mut answered = if let Some(answered) = soon {
+        answered
+    } else {
+        let (server, names) = (server.clone(), names.to_vec());
+        instead.spawn(async move { tcp_instead(&server, &names, deadline).await });
+        answers.await
     };
+    // It stops here where datagrams were answered after all.
+    let instead = if heard.load(Ordering::Relaxed) { None } else { instead.join_next().await };
+    let instead = instead.and_then(|ended| ended.ok().flatten());
     answered.sort_by_key(|(order, _)| *order);
     answered.into_iter().filter_map(|(_, query)| query).chain(instead).collect()
 }
