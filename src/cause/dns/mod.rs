@@ -68,6 +68,7 @@ fn asks_docker(facts: &Facts) -> bool {
 fn platform_hints(facts: &Facts) -> Vec<Step> {
     let name = name(facts);
     if container(facts) == Some("kubernetes") {
+        let service = name.split('.').next().unwrap_or(&name);
         return vec![
             Step::look(
                 Where::Cluster,
@@ -76,7 +77,7 @@ fn platform_hints(facts: &Facts) -> Vec<Step> {
             ),
             Step::tell(
                 Where::Here,
-                format!("from another namespace use the full name: {name}.NAMESPACE.svc.cluster.local"),
+                format!("from another namespace use the full name: {service}.NAMESPACE.svc.cluster.local"),
             ),
         ];
     }
