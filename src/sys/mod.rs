@@ -3,6 +3,7 @@
 //! Everything else asks here; clippy's `disallowed-methods` (see `.clippy.toml`) keeps it so.
 
 pub mod clock;
+pub mod datagram;
 pub mod environment;
 pub mod files;
 pub mod machine;
