@@ -70,10 +70,12 @@ pub struct CheckArgs {
 /// What names the target.
 #[derive(Args)]
 #[command(next_help_heading = "Target")]
+#[expect(clippy::struct_excessive_bools, reason = "flags as they are typed")]
 pub struct TargetArgs {
-    /// host[:port], redis://…, rediss://… or unix:///path [default: 127.0.0.1:6379]
+    /// The target.
     // A list, so that a second one, which may hold a password, is refused by us and not repeated by the parser.
     #[arg(value_name = "TARGET")]
+    #[arg(help = "host[:port], redis://…, rediss://… or unix:///path [default: 127.0.0.1:6379]")]
     pub targets: Vec<String>,
     /// Server host; alone at the end it prints help
     #[arg(short = 'h', long, value_name = "HOST")]
@@ -93,7 +95,8 @@ pub struct TargetArgs {
     /// ACL user
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Password; better given with --askpass, --pass-file or `REDISCLI_AUTH`
+    /// The password.
+    #[arg(help = "Password; better given with --askpass, --pass-file or REDISCLI_AUTH")]
     #[arg(short = 'a', long, value_name = "PASSWORD", allow_hyphen_values = true)]
     pub pass: Option<String>,
     /// Ask for the password on the terminal
@@ -120,8 +123,8 @@ pub struct TargetArgs {
     /// A key the application uses, looked at with EXISTS
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Read the application's settings (`REDIS_URL`, `REDIS_HOST` …) from the environment
-    #[arg(long)]
+    /// Whether to read the environment's settings.
+    #[arg(long, help = "Read the application's settings (REDIS_URL, REDIS_HOST …) from the environment")]
     pub env: bool,
     /// Read the application's settings from a .env file
     #[arg(long, value_name = "FILE")]
@@ -161,7 +164,7 @@ pub struct RunArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Show")]
 pub struct ShowArgs {
-    /// Write a report in this format, to standard output or to a file; repeatable
+    /// The reports to write.
     #[arg(short, long = "output", value_name = "FORMAT[=FILE]", value_parser = parse::output)]
     #[arg(help = "Write a report in this format (human, json), to standard output or a file; repeatable")]
     pub outputs: Vec<Output>,

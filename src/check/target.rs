@@ -85,6 +85,7 @@ pub static DEFAULTED: Code = Code {
               among them. What is checked is therefore the default, 127.0.0.1, as most client libraries would use.",
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the type of every judge; the target is always known")]
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let target = &facts.ask.target;
     let complaints = target.complaints.iter().map(finding);

@@ -199,8 +199,8 @@ mod tests {
     use crate::model::target::Part;
 
     fn request(line: &[&str]) -> Result<Request, Error> {
-        let argv: Vec<_> = ["redisdoc", "check"].iter().chain(line).map(Into::into).collect();
-        match parse(&argv).unwrap_or_else(|refusal| panic!("{}", refusal.text)).command {
+        let words: Vec<_> = ["redisdoc", "check"].iter().chain(line).map(Into::into).collect();
+        match parse(&words).unwrap_or_else(|refusal| panic!("{}", refusal.text)).command {
             Command::Check(args) => args.request(),
             _ => panic!("another command"),
         }

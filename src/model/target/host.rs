@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::ComplaintKind;
+use super::layer::Place;
 use crate::model::escape;
 
 /// The longest path of a unix socket: `sun_path` has 108 bytes and ends with a NUL (unix(7)).
@@ -40,6 +41,18 @@ impl Flaw {
     /// A value that cannot be what it should be.
     pub fn value(says: impl Into<String>) -> Self {
         Self::new(ComplaintKind::BadValue, says)
+    }
+
+    /// The place to show for the bad host `text`, to which nothing connects: what was meant or else what was given.
+    pub fn place(&self, text: &str) -> Option<Place> {
+        let is_path = text.starts_with('/') && socket(text).is_ok();
+        // What stands after a ':' or before an '@' may be a password.
+        let is_fit = !text.is_empty() && !text.contains(|c: char| "@:".contains(c) || c.is_control());
+        match &self.host {
+            Some(host) => Some(Place::Host(host.clone())),
+            None if is_path => Some(Place::Socket(escape(text.as_bytes()))),
+            None => is_fit.then(|| Place::Host(escape(text.as_bytes()))),
+        }
     }
 
     /// The same, where `host` and `port` were probably meant: only if they are sound themselves.

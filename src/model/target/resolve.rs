@@ -68,7 +68,8 @@ pub fn resolve(said: &Said) -> (Target, Option<Secret>) {
     merge.complaints();
     let mut target = merge.target;
     target.complaints.extend(said.settings.iter().flat_map(|settings| settings.complaints.iter().cloned()));
-    if target.host_is_default() {
+    // A setting that is there but malformed was not looked for in vain.
+    if target.host_is_default() && target.is_usable() {
         target.searched = said.settings.iter().map(|settings| settings.place.clone()).collect();
     }
     (target, password)
@@ -151,7 +152,7 @@ fn host_flag(layer: &mut Layer, text: &str) {
     match host::read(text) {
         Ok(host) => layer.place = Some(Place::Host(host)),
         Err(flaw) => {
-            (layer.place, layer.port) = (flaw.host.clone().map(Place::Host), flaw.port);
+            (layer.place, layer.port) = (flaw.place(text), flaw.port);
             let port = flaw.port.map(|port| format!(" -p {port}")).unwrap_or_default();
             let meant = match &flaw.host {
                 Some(host) => Some(format!("-h {host}{port}")),
@@ -172,7 +173,7 @@ fn argument(text: &str) -> Layer {
     match host::read_with_port(text) {
         Ok((host, port)) => (layer.place, layer.port) = (Some(Place::Host(host)), port),
         Err(flaw) => {
-            (layer.place, layer.port) = (flaw.host.clone().map(Place::Host), flaw.port);
+            (layer.place, layer.port) = (flaw.place(text), flaw.port);
             let port = flaw.port.map(|port| format!(":{port}")).unwrap_or_default();
             let meant = flaw.host.as_ref().map(|host| format!("{host}{port}"));
             layer.complain_of(Part::Host, flaw, meant);
@@ -208,11 +209,11 @@ impl Merge<'_> {
     }
 
     fn place(&mut self) {
-        let part = match self.layers.iter().find_map(|layer| layer.place.as_ref()) {
+        let kind = match self.layers.iter().find_map(|layer| layer.place.as_ref()) {
             Some(Place::Socket(_)) => Part::Socket,
             Some(Place::Host(_)) | None => Part::Host,
         };
-        let place = self.pick(part, "place", |layer| layer.place.clone());
+        let place = self.pick(kind, "place", |layer| layer.place.clone());
         if let Some(Place::Socket(path)) = place {
             self.target.endpoint = Endpoint::Unix { path };
             for layer in self.layers.iter().filter(|layer| layer.origin == "flag -p") {

@@ -8,7 +8,9 @@ use super::*;
 fn env(file: &str, text: &str) -> Settings {
     let (mut found, complaints) = dotenv::parse(file, text, &settings::is_name);
     if file == "environment" {
-        found.iter_mut().for_each(|setting| setting.origin = format!("env {}", setting.name));
+        for setting in &mut found {
+            setting.origin = format!("env {}", setting.name);
+        }
     }
     Settings { place: file.to_owned(), found, complaints }
 }
@@ -113,6 +115,7 @@ fn says_where_settings_were_looked_for_in_vain() {
     let by = [(Part::Host, "default"), (Part::Port, "default"), (Part::Password, "env REDIS_PASSWORD")];
     assert_eq!(gives(&said, "127.0.0.1:6379", &by, &[]).searched, ["environment", ".env"]);
     assert!(resolve(&Said { host: Some("a".to_owned()), ..said }).0.searched.is_empty());
+    assert!(resolve(&with_env("REDIS_HOST=")).0.searched.is_empty(), "it is there, but malformed");
 }
 
 #[test]
@@ -167,7 +170,10 @@ fn every_bad_source_is_reported() {
 fn what_was_meant_is_shown_as_the_place() {
     let place = |said: &Said| resolve(said).0.place();
     assert_eq!(place(&with_host("db:7000")), "db:7000");
-    assert_eq!(place(&argument("http://db:7000")), "127.0.0.1:6379");
+    assert_eq!(place(&argument("http://db:7000")), "db:7000");
+    assert_eq!(place(&with_uri("redis://${HOST}")), "${HOST}:6379");
+    assert_eq!(place(&with_host("/run/r.sock")), "/run/r.sock");
+    assert_eq!(place(&with_host("u:p@$X")), "127.0.0.1:6379", "what may hold a password is not shown");
     assert_eq!(resolve(&with_host("/run/r.sock")).0.complaints[0].meant.as_deref(), Some("-s /run/r.sock"));
     let injected = Said { port: Some("tcp://10.0.0.1:7000".to_owned()), ..with_host("redis") };
     assert_eq!(place(&injected), "redis:7000");

@@ -117,7 +117,7 @@ fn read_host(layer: &mut Layer, name: &str, value: &str) {
     match host::read(value) {
         Ok(host) => layer.place = Some(Place::Host(host)),
         Err(flaw) => {
-            layer.place = flaw.host.clone().map(Place::Host);
+            layer.place = flaw.place(value);
             let port = flaw.port.map(|port| format!(" REDIS_PORT={port}")).unwrap_or_default();
             let meant = flaw.host.as_ref().map(|host| format!("{name}={host}{port}"));
             layer.complain_of(Part::Host, flaw, meant);

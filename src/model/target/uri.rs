@@ -55,7 +55,7 @@ pub fn read(layer: &mut Layer, raw: &str) {
 }
 
 fn no_scheme(layer: &mut Layer, uri: &str) {
-    let meant = host::read_with_port(uri).is_ok().then(|| format!("redis://{uri}"));
+    let meant = meant_place(layer, uri);
     layer.complain(Part::Host, BadValue, "the URI has no scheme: redis:// or rediss:// is meant", meant);
 }
 
@@ -63,14 +63,20 @@ fn unknown_scheme(layer: &mut Layer, name: &str, rest: &str) {
     // What stands before `://` may be a password's beginning, if it is no scheme by its letters.
     let is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     let shown = if is_word { format!("`{name}`") } else { "what stands before `://`".to_owned() };
-    let meant = host::read_with_port(rest.trim_end_matches('/')).is_ok();
-    let meant = meant.then(|| format!("redis://{}", rest.trim_end_matches('/')));
+    let meant = meant_place(layer, rest.trim_end_matches('/'));
     layer.complain(
         Part::Host,
         BadValue,
         format!("{shown} is no scheme of Redis: redis:// or rediss:// is meant"),
         meant,
     );
+}
+
+/// The URI that was meant, if `text` is a sound place.
+fn meant_place(layer: &mut Layer, text: &str) -> Option<String> {
+    let (host, port) = host::read_with_port(text).ok()?;
+    (layer.place, layer.port) = (Some(Place::Host(host)), port);
+    Some(format!("redis://{text}"))
 }
 
 /// The parts of what follows `redis://`.
@@ -236,6 +242,7 @@ fn place(layer: &mut Layer, scheme: &str, text: &str) {
         }
         None if host::is_ipv6(text) => {
             let says = "an IPv6 address stands in the URI without brackets";
+            layer.place = Some(Place::Host(text.to_owned()));
             return layer.complain(Part::Host, BadHost, says, Some(format!("{scheme}://[{text}]")));
         }
         None if text.contains(',') => (text.to_owned(), None),
@@ -246,7 +253,7 @@ fn place(layer: &mut Layer, scheme: &str, text: &str) {
     };
     match host::read(&name) {
         Ok(name) => layer.place = Some(Place::Host(name)),
-        Err(flaw) => bad_place(layer, scheme, flaw),
+        Err(flaw) => bad_place(layer, scheme, &name, flaw),
     }
     match digits.map(host::port) {
         None => {}
@@ -260,10 +267,10 @@ fn place(layer: &mut Layer, scheme: &str, text: &str) {
     }
 }
 
-fn bad_place(layer: &mut Layer, scheme: &str, flaw: Flaw) {
+fn bad_place(layer: &mut Layer, scheme: &str, name: &str, flaw: Flaw) {
     let port = flaw.port.map(|port| format!(":{port}")).unwrap_or_default();
     let meant = flaw.host.as_ref().map(|host| format!("{scheme}://{host}{port}"));
-    layer.place = flaw.host.clone().map(Place::Host);
+    layer.place = flaw.place(name);
     layer.complain_of(Part::Host, flaw, meant);
 }
 
