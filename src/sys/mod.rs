@@ -9,5 +9,6 @@ pub mod files;
 pub mod machine;
 pub mod resolver;
 pub mod socket;
+pub mod terminal;
 
 pub use clock::Clock;

@@ -1,6 +1,14 @@
 //! The target: one place to connect to, where each part of it came from, and what is wrong with how it was given.
 //!
-//! Reading URIs and settings is in [`uri`] and [`settings`], judging them in `check/target.rs`.
+//! Reading hosts, URIs and settings is in [`host`], [`uri`], [`dotenv`] and [`settings`], merging them in [`resolve`],
+//! judging them in `check/target.rs`.
+
+pub mod dotenv;
+pub mod host;
+pub mod layer;
+pub mod resolve;
+pub mod settings;
+pub mod uri;
 
 use std::collections::BTreeMap;
 
