@@ -166,7 +166,9 @@ pub struct RunArgs {
 pub struct ShowArgs {
     /// The reports to write.
     #[arg(short, long = "output", value_name = "FORMAT[=FILE]", value_parser = parse::output)]
-    #[arg(help = "Write a report in this format (human, json), to standard output or a file; repeatable")]
+    #[arg(
+        help = "Write a report in this format (human, json, or facts for replay), to standard output or a file; repeatable"
+    )]
     pub outputs: Vec<Output>,
     /// The same as -o json
     #[arg(long)]
@@ -232,6 +234,8 @@ pub enum Format {
     Human,
     /// For programs.
     Json,
+    /// The facts themselves, for `replay`.
+    Facts,
 }
 
 fn check_ids() -> PossibleValuesParser {

@@ -107,8 +107,15 @@ pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     let support = (cause.infer)(case)?;
     let mut remedy = (cause.remedy)(case.facts);
-    remedy.push(Step::run(Where::Here, Risk::Safe, "check again", case.facts.ask.target.check_command()));
+    if !verifies(remedy.last()) {
+        remedy.push(Step::run(Where::Here, Risk::Safe, "check again", case.facts.ask.target.check_command()));
+    }
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+/// True if the step is a check already: a cause whose repair changes the command line names the changed one.
+fn verifies(step: Option<&Step>) -> bool {
+    matches!(step, Some(Step::Run { command, .. }) if command.starts_with("redisdoc check "))
 }
 
 /// The severity of the worst finding that a cause explains: the root of a failure stands before that of a warning.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::paint;
 use crate::model::report::{CauseReport, CheckReport, Overall, Report, StepKind, StepReport, TargetReport};
-use crate::model::{Confidence, Risk, Severity, Status, Where};
+use crate::model::{Confidence, Risk, Severity, Status, Where, escape};
 
 /// How the report is to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -163,7 +163,7 @@ fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
     if let Some(step) = &cause.settled_by {
         paragraph(out, "     ", &format!("to settle it, {}: {}", place_of(&step.on), step.text));
         if let Some(command) = &step.command {
-            let _ = writeln!(out, "         {}", paint::command(command));
+            let _ = writeln!(out, "         {}", paint::command(&escape(command.as_bytes())));
         }
     }
     if look.verbose {
@@ -176,7 +176,7 @@ fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
 fn settled_by(out: &mut String, step: &StepReport) {
     labelled(out, "settle", &format!("{}: {}", place_of(&step.on), step.text));
     if let Some(command) = &step.command {
-        let _ = writeln!(out, "              {}", paint::command(command));
+        let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
     }
 }
 
@@ -187,7 +187,7 @@ fn remedy(out: &mut String, steps: &[StepReport]) {
         let risk = step.risk.map_or("", risk_words);
         labelled(out, label, &format!("{}. {}: {}{risk}", number + 1, place_of(&step.on), step.text));
         if let Some(command) = &step.command {
-            let _ = writeln!(out, "              {}", paint::command(command));
+            let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
         }
         if step.kind == StepKind::Edit {
             edit(out, step);
@@ -195,17 +195,18 @@ fn remedy(out: &mut String, steps: &[StepReport]) {
     }
     labelled(out, "verify", &verify.text);
     if let Some(command) = &verify.command {
-        let _ = writeln!(out, "              {}", paint::command(command));
+        let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
     }
 }
 
 fn edit(out: &mut String, step: &StepReport) {
     let line = step.line.map_or_else(String::new, |line| format!(":{line}"));
-    let _ = writeln!(out, "              {}{line}", step.file.as_deref().unwrap_or_default());
-    if let Some(from) = step.from.as_ref().filter(|from| !from.is_empty()) {
-        let _ = writeln!(out, "              - {from}");
+    let printable = |text: &Option<String>| escape(text.as_deref().unwrap_or_default().as_bytes());
+    let _ = writeln!(out, "              {}{line}", printable(&step.file));
+    if step.from.as_ref().is_some_and(|from| !from.is_empty()) {
+        let _ = writeln!(out, "              - {}", printable(&step.from));
     }
-    let _ = writeln!(out, "              + {}", step.to.as_deref().unwrap_or_default());
+    let _ = writeln!(out, "              + {}", printable(&step.to));
 }
 
 fn place_of(on: &Where) -> String {
@@ -250,8 +251,14 @@ fn paragraph(out: &mut String, indent: &str, text: &str) {
     }
 }
 
+/// Prose for people: paragraphs, wrapped.
+pub fn prose(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| textwrap::fill(paragraph, WIDTH) + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// Wraps what may hold foreign text, which is made printable once more: names and keys come as they were typed.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    textwrap::wrap(text, width).into_iter().map(std::borrow::Cow::into_owned).collect()
+    textwrap::wrap(&escape(text.as_bytes()), width).into_iter().map(std::borrow::Cow::into_owned).collect()
 }
 
 fn columns(text: &str) -> usize {

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The most that is read of any file. Settings and tables of the kernel are far smaller.
 pub const LIMIT: u64 = 1 << 20;
 
+/// How long a pipe that was named may take to be written to.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The first [`LIMIT`] bytes of the file at `path`. Pipes and devices are read too, so far as they answer at once:
 /// without `O_NONBLOCK`, opening a FIFO waits until somebody writes to it (fifo(7)).
 ///
@@ -111,6 +114,15 @@ pub fn meta(path: &str) -> Option<Meta> {
     let right = if meta.is_dir() { nix::unistd::AccessFlags::X_OK } else { nix::unistd::AccessFlags::W_OK };
     let usable = nix::unistd::eaccess(path, right).is_ok();
     Some(Meta { kind: kind.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), usable })
+}
+
+/// Writes `text` to the file at `path`, which is made or emptied first.
+///
+/// # Errors
+/// What `open(2)` or `write(2)` says.
+#[expect(clippy::disallowed_methods, reason = "the one place that writes files")]
+pub fn write(path: &std::path::Path, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)
 }
 
 #[cfg(test)]

@@ -56,3 +56,8 @@ impl Drop for Silence {
         let _ = tcsetattr(self.terminal.as_fd(), SetArg::TCSANOW, &self.before);
     }
 }
+
+/// True if standard output is a terminal.
+pub fn is_stdout() -> bool {
+    std::io::IsTerminal::is_terminal(&io::stdout())
+}

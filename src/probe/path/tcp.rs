@@ -2,6 +2,7 @@
 //!
 //! What an outcome means is in `check/tcp.rs`.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::dns::Dns;
-use crate::model::{Ask, Endpoint, Observed};
+use crate::model::{Ask, Endpoint, Observed, Target};
 use crate::sys::socket::{self, Dial, Failure, Stream};
 use crate::sys::{Clock, clock};
 
@@ -229,6 +230,13 @@ impl Dialled {
             Dial::Failed(_) | Dial::TimedOut => None,
         }
     }
+}
+
+/// The attempt of a process that may open no more files.
+pub fn starved(target: &Target, error: &io::Error) -> Observed<Tcp> {
+    let dial = Dial::Failed(Failure::synchronous(error));
+    let attempt = attempt(target.place(), None, &dial, 0.0);
+    Observed::Seen(Tcp { attempts: vec![attempt], untried: 0 })
 }
 
 type Tried = (Attempt, Option<Connection>);
