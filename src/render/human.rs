@@ -143,7 +143,7 @@ fn cause_in_full(out: &mut String, cause: &CauseReport) {
         Confidence::Possible => "possible",
     };
     out.push('\n');
-    let _ = writeln!(out, "{} {}", paint::bold(&cause.title), paint::dim(&format!("[{}, {sure}]", cause.id)));
+    titled(out, "", &cause.title, &format!("[{}, {sure}]", cause.id));
     paragraph(out, "  ", &cause.summary);
     for (number, evidence) in cause.evidence.iter().enumerate() {
         labelled(out, if number == 0 { "because" } else { "" }, &format!("{}: {}", evidence.source, evidence.says));
@@ -158,13 +158,14 @@ fn cause_in_full(out: &mut String, cause: &CauseReport) {
 }
 
 fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
-    let _ = writeln!(out, "  {number}. {} {}", paint::bold(&cause.title), paint::dim(&format!("[{}]", cause.id)));
+    titled(out, &format!("  {number}. "), &cause.title, &format!("[{}]", cause.id));
     paragraph(out, "     ", &cause.summary);
     if let Some(step) = &cause.settled_by {
-        paragraph(out, "     ", &format!("to settle it, {}: {}", place_of(&step.on), step.text));
+        paragraph(out, "     ", &format!("to settle it, {}:", place_of(&step.on)));
         if let Some(command) = &step.command {
             let _ = writeln!(out, "         {}", paint::command(&escape(command.as_bytes())));
         }
+        paragraph(out, "       ", &step.text);
     }
     if look.verbose {
         remedy(out, &cause.remedy);
@@ -174,10 +175,11 @@ fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
 }
 
 fn settled_by(out: &mut String, step: &StepReport) {
-    labelled(out, "settle", &format!("{}: {}", place_of(&step.on), step.text));
+    labelled(out, "settle", &format!("{}:", place_of(&step.on)));
     if let Some(command) = &step.command {
         let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
     }
+    labelled(out, "", &step.text);
 }
 
 fn remedy(out: &mut String, steps: &[StepReport]) {
@@ -235,6 +237,20 @@ fn unexplained(out: &mut String, report: &Report) {
     let codes = report.unexplained.join(", ");
     out.push('\n');
     paragraph(out, "", &format!("No known cause explains {codes}; 'redisdoc explain CODE' says what it means."));
+}
+
+/// A title with its tag, which moves to a line of its own where both do not fit.
+fn titled(out: &mut String, lead: &str, title: &str, tag: &str) {
+    if columns(lead) + columns(title) + 1 + columns(tag) <= WIDTH {
+        let _ = writeln!(out, "{lead}{} {}", paint::bold(title), paint::dim(tag));
+        return;
+    }
+    let indent = " ".repeat(columns(lead));
+    for (number, line) in wrap(title, WIDTH - columns(lead)).iter().enumerate() {
+        let lead = if number == 0 { lead } else { &indent };
+        let _ = writeln!(out, "{lead}{}", paint::bold(line));
+    }
+    let _ = writeln!(out, "{indent}{}", paint::dim(tag));
 }
 
 /// A paragraph whose first line begins with a label and whose others are aligned below its text.

@@ -85,6 +85,12 @@ pub fn exists(path: &str) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
+/// Where the symbolic link at `path` leads, if it is one and may be read.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn link(path: &str) -> Option<String> {
+    std::fs::read_link(path).ok()?.into_os_string().into_string().ok()
+}
+
 /// What stands at a path, as stat(2) shows it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Meta {
