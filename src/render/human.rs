@@ -43,7 +43,10 @@ fn headline(out: &mut String, report: &Report) {
     let first = report.causes.first();
     let sentence = match (report.status, first) {
         (Overall::Healthy, _) => format!("{place} is healthy"),
-        (_, Some(cause)) if cause.confidence != Confidence::Possible => format!("{place}: {}", cause.title),
+        (_, Some(cause)) if cause.confidence == Confidence::Certain => format!("{place}: {}", cause.title),
+        (_, Some(cause)) if cause.confidence == Confidence::Likely => {
+            format!("{place}: {}; likely: {}", worst_title(report), cause.title)
+        }
         (_, Some(_)) => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
         (Overall::Inconclusive, None) => format!("{place}: could not tell"),
         (_, None) => format!("{place}: {}", worst_title(report)),

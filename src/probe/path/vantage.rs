@@ -80,7 +80,8 @@ fn container() -> Option<String> {
     if environment::variable("KUBERNETES_SERVICE_HOST").is_some() {
         return Some("kubernetes".to_owned());
     }
-    let mark = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")].into_iter().find(|(path, _)| files::exists(path));
+    let mark =
+        [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")].into_iter().find(|(path, _)| files::exists(path));
     if let Some((_, kind)) = mark
         && !in_the_machines_own_namespaces()
     {
