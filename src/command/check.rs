@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Answer, show};
@@ -12,8 +13,12 @@ use crate::exit;
 use crate::model::report::Report;
 use crate::model::{Ask, Secret};
 use crate::probe::{self, Facts};
-use crate::sys::Clock;
+use crate::sys::{Clock, machine};
 use crate::{cause, check, render};
+
+/// The files that the runtime, its signals and one connection need. tokio panics where those of its signals cannot be
+/// had, so they are tried beforehand (measured: it needs six).
+const RUNTIME_FILES: usize = 7;
 
 /// Checks the target.
 ///
@@ -39,7 +44,7 @@ pub fn diagnose(facts: &Facts) -> Report {
 /// Gathers the facts, unless a signal comes first: then its exit code.
 fn look(ask: Ask, password: Option<&Secret>) -> Result<Facts, u8> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), Duration::from_millis(ask.deadline_ms));
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build()) {
         Ok(runtime) => runtime,
         Err(error) => return Ok(probe::starved(ask, &error, &clock)),
     };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::paint;
 use crate::model::report::{CauseReport, CheckReport, Overall, Report, StepKind, StepReport, TargetReport};
-use crate::model::{Confidence, Risk, Severity, Status, Where, escape};
+use crate::model::{Confidence, Evidence, Risk, Severity, Status, Where, escape};
 
 /// How the report is to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn render(report: &Report, look: Look) -> String {
     }
     if !look.quiet {
         for check in report.checks.iter().filter(|check| look.verbose || is_told(check)) {
-            check_lines(&mut out, check, look);
+            check_lines(&mut out, check, &told_below(report), look);
         }
     }
     causes(&mut out, report, look);
@@ -44,12 +44,12 @@ fn headline(out: &mut String, report: &Report) {
     let sentence = match (report.status, first) {
         (Overall::Healthy, _) => format!("{place} is healthy"),
         (_, Some(cause)) if cause.confidence == Confidence::Certain => format!("{place}: {}", cause.title),
-        (_, Some(cause)) if cause.confidence == Confidence::Likely => {
+        (_, Some(cause)) if cause.confidence == Confidence::Likely && cause.title != worst_title(report) => {
             format!("{place}: {}; likely: {}", worst_title(report), cause.title)
         }
-        (_, Some(_)) => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
+        (_, Some(cause)) if cause.confidence == Confidence::Possible => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
         (Overall::Inconclusive, None) => format!("{place}: could not tell"),
-        (_, None) => format!("{place}: {}", worst_title(report)),
+        (_, Some(_) | None) => format!("{place}: {}", worst_title(report)),
     };
     let word = match report.status {
         Overall::Healthy => (Status::Pass, "healthy"),
@@ -89,7 +89,13 @@ fn is_told(check: &CheckReport) -> bool {
     check.status != Status::Skipped || check.blocked_by.as_ref().is_some_and(Option::is_some)
 }
 
-fn check_lines(out: &mut String, check: &CheckReport, look: Look) {
+/// The evidence that stands under a cause told in full, and need not stand under its check too.
+fn told_below(report: &Report) -> Vec<&Evidence> {
+    let in_full = |cause: &&CauseReport| cause.confidence > Confidence::Possible || report.causes.len() == 1;
+    report.causes.iter().filter(in_full).flat_map(|cause| &cause.evidence).collect()
+}
+
+fn check_lines(out: &mut String, check: &CheckReport, told_below: &[&Evidence], look: Look) {
     let time = check.duration_ms.map_or_else(String::new, milliseconds);
     let lines = wrap(&check.summary, WIDTH - 10 - 11);
     let glyph = paint::status(check.status, paint::glyph(check.status, look.ascii));
@@ -105,7 +111,7 @@ fn check_lines(out: &mut String, check: &CheckReport, look: Look) {
         let _ = writeln!(out, "{}", row.trim_end());
     }
     for finding in check.findings.iter().filter(|finding| look.verbose || finding.severity > Severity::Info) {
-        for evidence in &finding.evidence {
+        for evidence in finding.evidence.iter().filter(|evidence| !told_below.contains(evidence)) {
             paragraph(out, "          ", &format!("{}: {}", evidence.source, evidence.says));
         }
     }
