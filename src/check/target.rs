@@ -11,7 +11,7 @@ pub static CHECK: Check = Check {
     id: "target",
     asks: "does what was given name one place to connect to?",
     level: Level::Reachable,
-    codes: &[&URL_NOT_ENCODED, &BAD_HOST, &INJECTED_PORT, &BAD_VALUE, &IGNORED, &DEFAULTED],
+    codes: &[&URL_NOT_ENCODED, &BAD_HOST, &INJECTED_PORT, &BAD_VALUE, &IGNORED, &NOT_READ, &DEFAULTED],
     judge,
 };
 
@@ -74,6 +74,17 @@ pub static IGNORED: Code = Code {
               file is read differently by different clients. The evidence names the source and says what counts here.",
 };
 
+/// A parameter of the URI that means something to the client library only.
+pub static NOT_READ: Code = Code {
+    id: "target/not-read",
+    severity: Severity::Info,
+    breaks: Level::Reachable,
+    beyond: Severity::Info,
+    title: "a parameter of the URI is for the client library alone",
+    explain: "The URI has a query parameter that redisdoc does not read. Client libraries put settings of their own \
+              there (timeouts, pools), and differ in their names; it says nothing about the connection.",
+};
+
 /// Settings were asked for, and none named a host.
 pub static DEFAULTED: Code = Code {
     id: "target/defaulted",
@@ -104,6 +115,7 @@ fn finding(complaint: &Complaint) -> Finding {
         ComplaintKind::InjectedPort => &INJECTED_PORT,
         ComplaintKind::BadValue => &BAD_VALUE,
         ComplaintKind::Ignored => &IGNORED,
+        ComplaintKind::NotRead => &NOT_READ,
     };
     let meant = complaint.meant.as_ref().map(|meant| format!("; probably meant: {meant}")).unwrap_or_default();
     Finding::new(code, &complaint.origin, format!("{}{meant}", complaint.says))
@@ -149,6 +161,15 @@ mod tests {
             let evidence = &judgement.findings[0].evidence[0];
             assert_eq!(evidence.says, "the host holds a port; probably meant: -h db -p 7000");
         }
+    }
+
+    #[test]
+    fn what_is_for_the_client_library_alone_is_a_remark() {
+        let not_read = complaint(ComplaintKind::NotRead);
+        let facts = Facts::healthy().with(|facts| facts.ask.target.complaints.push(not_read));
+        check(&facts, &["target/not-read"], "db:6379");
+        assert!(facts.ask.target.is_usable());
+        assert_eq!(NOT_READ.severity_for(Level::Writable), Severity::Info);
     }
 
     #[test]

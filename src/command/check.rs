@@ -44,10 +44,11 @@ pub fn diagnose(facts: &Facts) -> Report {
 /// Gathers the facts, unless a signal comes first: then its exit code.
 fn look(ask: Ask, password: Option<&Secret>) -> Result<Facts, u8> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), Duration::from_millis(ask.deadline_ms));
-    let runtime = match machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build()) {
-        Ok(runtime) => runtime,
-        Err(error) => return Ok(probe::starved(ask, &error, &clock)),
-    };
+    let runtime =
+        match machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build()) {
+            Ok(runtime) => runtime,
+            Err(error) => return Ok(probe::starved(ask, &error, &clock)),
+        };
     let facts = runtime.block_on(async {
         tokio::select! {
             facts = probe::gather(ask, password, clock) => Ok(facts),

@@ -47,7 +47,9 @@ fn headline(out: &mut String, report: &Report) {
         (_, Some(cause)) if cause.confidence == Confidence::Likely && cause.title != worst_title(report) => {
             format!("{place}: {}; likely: {}", worst_title(report), cause.title)
         }
-        (_, Some(cause)) if cause.confidence == Confidence::Possible => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
+        (_, Some(cause)) if cause.confidence == Confidence::Possible => {
+            format!("{place}: {}, and it could be more than one thing", worst_title(report))
+        }
         (Overall::Inconclusive, None) => format!("{place}: could not tell"),
         (_, Some(_) | None) => format!("{place}: {}", worst_title(report)),
     };

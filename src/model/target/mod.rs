@@ -103,6 +103,8 @@ pub enum ComplaintKind {
     BadValue,
     /// A setting that stands there but has no effect, or does something else than it seems to (a warning).
     Ignored,
+    /// A part that belongs to the client library alone (a remark).
+    NotRead,
 }
 
 /// One thing wrong with how the target was given.
@@ -121,7 +123,7 @@ pub struct Complaint {
 impl Complaint {
     /// True if there is no target to connect to while this stands: exit code 2.
     pub fn is_fatal(&self) -> bool {
-        self.kind != ComplaintKind::Ignored
+        !matches!(self.kind, ComplaintKind::Ignored | ComplaintKind::NotRead)
     }
 }
 

@@ -9,7 +9,7 @@ use super::layer::{Layer, Place};
 use super::{ComplaintKind, Family, Part};
 use crate::model::Secret;
 
-use ComplaintKind::{BadHost, BadValue, Ignored, InjectedPort, NotEncoded};
+use ComplaintKind::{BadHost, BadValue, Ignored, InjectedPort, NotEncoded, NotRead};
 
 /// Query parameters that clients know. An `@` in one of their values is no password's.
 const KNOWN_PARAMETERS: &[&str] =
@@ -310,7 +310,7 @@ fn query(layer: &mut Layer, query: &str) {
                 let word = sound && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
                 let shown = if word { format!("`{key}`") } else { "a parameter".to_owned() };
                 let says = format!("{shown} in the URI's query is not read here, and clients differ on it");
-                layer.complain(Part::Host, Ignored, says, None);
+                layer.complain(Part::Host, NotRead, says, None);
             }
         }
     }

@@ -133,7 +133,7 @@ fn says_what_is_wrong_with_the_place() {
     complains("redis://db?db=x", BadValue, "database", None);
     complains("redis://db?protocol=9", BadValue, "protocol", None);
     complains("redis://db/1?db=2", Ignored, "clients differ", Some("/1 alone"));
-    complains("redis://db?ssl_cert_reqs=none", Ignored, "ssl_cert_reqs", None);
+    complains("redis://db?ssl_cert_reqs=none", NotRead, "ssl_cert_reqs", None);
     complains("redis://db#x", Ignored, "fragment", None);
     complains(" redis://db", BadValue, "blank", None);
     complains("redis://db\n", BadValue, "line end", None);

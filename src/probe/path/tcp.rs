@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::dns::Dns;
 use crate::model::{Ask, Endpoint, Observed, Target};
 use crate::sys::socket::{self, Dial, Failure, Stream};
-use crate::sys::{Clock, clock};
+use crate::sys::{Clock, clock, files};
 
 /// The most addresses that are tried. Names with more are round-robin pools whose first members speak for the rest.
 const MOST_ADDRESSES: usize = 32;
@@ -276,7 +276,11 @@ async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {
 async fn try_unix(path: &str, deadline: Instant) -> Tried {
     let began = clock::now();
     let dial = socket::dial_unix(path, deadline).await;
-    let attempt = attempt(path.to_owned(), None, &dial, clock::ms_since(began));
+    let mut attempt = attempt(path.to_owned(), None, &dial, clock::ms_since(began));
+    // Linux answers ECONNREFUSED for a file or folder too (unix_find_bsd).
+    if attempt.outcome == Outcome::Refused && files::meta(path).is_some_and(|meta| meta.kind != "socket") {
+        attempt.outcome = Outcome::NotASocket;
+    }
     (attempt, connection(dial, Dialled::Unix(path.to_owned()), path.to_owned()))
 }
 
