@@ -104,8 +104,12 @@ pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     Diagnosis { causes, unexplained }
 }
 
+/// What a cause says, as far as it explains a finding that counts on the terms of this run.
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
-    let support = (cause.infer)(case)?;
+    let mut support = (cause.infer)(case)?;
+    support.explains.retain(|code| case.raised(code).is_some());
+    let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
+    support.explains.iter().any(counts).then_some(())?;
     let mut remedy = (cause.remedy)(case.facts);
     if !verifies(remedy.last()) {
         remedy.push(Step::run(Where::Here, Risk::Safe, "check again", case.facts.ask.target.check_command()));
@@ -157,6 +161,19 @@ pub(crate) mod tests {
         let judged = check::judge(facts);
         let support = (cause.infer)(&Case { facts, judged: &judged });
         assert_eq!(support.map(|support| support.confidence), expected, "{}", cause.id);
+    }
+
+    #[test]
+    fn every_cause_explains_something_and_says_how_to_verify() {
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.2);
+        let facts = Facts::healthy().attempting(vec![attempt]);
+        assert!(!diagnose(&facts).causes.is_empty());
+        for cause in diagnose(&facts).causes {
+            assert!(
+                matches!(cause.remedy.last(), Some(Step::Run { command, .. }) if command.starts_with("redisdoc check "))
+            );
+            assert!(!cause.support.explains.is_empty());
+        }
     }
 
     #[test]
