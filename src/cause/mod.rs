@@ -12,7 +12,7 @@ pub mod state;
 use std::cmp::Reverse;
 
 use crate::check::Judged;
-use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Where};
+use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Target, Where};
 use crate::probe::Facts;
 
 /// A cause, declared as data.
@@ -25,7 +25,8 @@ pub struct Cause {
     pub explain: &'static str,
     /// How surely it explains what was found in this case; `None` if it does not.
     pub infer: fn(&Case) -> Option<Support>,
-    /// The steps that repair it here, least risky first. The command that verifies is added to every remedy.
+    /// The steps that repair it here, least risky first. The command that verifies is added to every remedy that does not
+    /// end with one of its own (see [`check_again`]).
     pub remedy: fn(&Facts) -> Vec<Step>,
 }
 
@@ -40,6 +41,9 @@ pub static FAMILIES: &[&[&Cause]] = &[
     state::CAUSES,
     startup::CAUSES,
 ];
+
+/// The text of the step that verifies.
+const CHECK_AGAIN: &str = "check again";
 
 /// Every cause, in order.
 pub fn causes() -> impl Iterator<Item = &'static Cause> {
@@ -81,8 +85,20 @@ pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     let support = (cause.infer)(case)?;
     let mut remedy = (cause.remedy)(case.facts);
-    remedy.push(Step::run(Where::Here, Risk::Safe, "check again", case.facts.ask.target.check_command()));
+    if !remedy.last().is_some_and(checks_again) {
+        remedy.push(check_again(&case.facts.ask.target));
+    }
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+/// The last step of a remedy: the command that verifies it. A remedy that changes what is asked for (another database, no
+/// user) ends with its own, for the same command would fail again.
+pub fn check_again(target: &Target) -> Step {
+    Step::run(Where::Here, Risk::Safe, CHECK_AGAIN, target.check_command())
+}
+
+fn checks_again(step: &Step) -> bool {
+    matches!(step, Step::Run { text, .. } if text == CHECK_AGAIN)
 }
 
 /// The severity of the worst finding that a cause explains: the root of a failure stands before that of a warning.
