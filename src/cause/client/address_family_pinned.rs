@@ -88,12 +88,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let flag = pinned(target.family).map_or("-4", |(flag, _)| flag);
     target.family = Family::Any;
     vec![
-        Step::run(Where::Here, Risk::Safe, format!("allow both families: leave {flag} out"), target.check_command()),
         Step::tell(
             Where::Here,
             "in the application allow both families (family: 0, ?family=0; redisdoc's -4 and -6 stand for them)",
         ),
         Step::tell(Where::Network, "or give the name an address of the family that the application insists on"),
+        Step::run(Where::Here, Risk::Safe, format!("check again, without {flag}"), target.check_command()),
     ]
 }
 
