@@ -199,7 +199,9 @@ fn foreign_part(host: &str) -> Option<Flaw> {
         return Some(Flaw::host("the host holds a blank or a control character").meaning(host.trim(), None));
     }
     if is_unexpanded(host) {
-        return Some(Flaw::host(format!("the host is {}, which was never expanded", shown(host))));
+        // Where a colon is left, this may be a password whose host was lost.
+        let which = if host.contains(':') { "a variable".to_owned() } else { shown(host) };
+        return Some(Flaw::host(format!("the host is {which}, which was never expanded")));
     }
     if let Some((_, rest)) = host.split_once("://") {
         return Some(bare(Flaw::host("the host holds a scheme: a bare host is meant"), rest));
