@@ -6,6 +6,8 @@
 #![allow(dead_code)]
 
 mod harmless;
+mod listen;
 mod smoke;
+mod state;
 mod tcp;
 mod world;
