@@ -3,10 +3,10 @@
 //! Credentials are `check/auth.rs`'s question, the server's state `check/state.rs`'s.
 
 use super::Check;
-use crate::model::{Code, Finding, Gap, Judgement, Level, Severity};
+use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level, Severity};
 use crate::probe::Facts;
-use crate::probe::path::redis::{Conversation, Dialogue, End};
-use crate::probe::path::reply::{Command, ErrorKind, Reply};
+use crate::probe::path::redis::{Alien, Conversation, Dialogue, End};
+use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -19,6 +19,7 @@ pub static CHECK: Check = Check {
         &SILENT,
         &HELD_BACK,
         &CLOSED,
+        &TLS_ALERT,
         &NOT_REDIS,
         &RENAMED,
         &ERROR,
@@ -30,7 +31,8 @@ pub static CHECK: Check = Check {
 };
 
 /// A reply that comes this much later than the handshake did was held up by the server: the kernel answers the one, the
-/// event loop the other.
+/// event loop the other. A lost segment costs no more than some 200 ms (RFC 6298 after the handshake has measured the way,
+/// Linux' `TCP_RTO_MIN`), two lost ones 600 ms.
 const SLOW_MS: f64 = 1_000.0;
 
 const fn fail(id: &'static str, title: &'static str, explain: &'static str) -> Code {
@@ -67,7 +69,7 @@ pub static HELD_BACK: Code = fail(
     "ping/held-back",
     "Redis takes commands but holds them back",
     "A malformed command was answered at once, while PING was not: the server reads and parses commands, but defers \
-     them.",
+     them. That is what CLIENT PAUSE and a failover do (Redis 6.2 and later; older ones are silent).",
 );
 /// Accepted, then closed or reset without a word.
 pub static CLOSED: Code = fail(
@@ -80,33 +82,43 @@ pub static CLOSED: Code = fail(
 pub static NOT_REDIS: Code = fail(
     "ping/not-redis",
     "what answers is not Redis",
-    "The bytes that came back are not the Redis protocol (RESP), or not what Redis answers.",
+    "The bytes that came back are not the Redis protocol (RESP), or not what Redis answers to PING. The evidence shows the \
+     first of them: 'HTTP/1.1' is a web server, 'SSH-2.0' an SSH server, '220' a mail or FTP server.",
+);
+/// The beginning of a TLS record of type alert.
+pub static TLS_ALERT: Code = fail(
+    "ping/tls-alert",
+    "what answers speaks TLS",
+    "A TLS alert came back for the plain command: the port expects TLS. Redis' own TLS port resets the connection instead; \
+     an alert comes from a TLS proxy before it. Whether a Redis is behind it shows with --tls.",
 );
 /// PING is unknown.
 pub static RENAMED: Code = fail(
     "ping/renamed",
     "PING is an unknown command",
-    "Redis answered PING with 'unknown command': it was renamed or disabled with rename-command, or a proxy does not \
-     know it.",
+    "PING was answered with 'unknown command': it was renamed or disabled with rename-command, or a proxy does not know \
+     it.",
 );
 /// PING failed in a way that no other code names.
 pub static ERROR: Code = fail(
     "ping/error",
     "PING was answered with an error",
-    "Redis answered PING with an error that has no code of its own.",
+    "PING, or the connection itself, was answered with an error that has no code of its own. It has the form of a Redis \
+     error; other services have errors of that form, too.",
 );
 /// Ended in the middle.
 pub static CUT_SHORT: Code = fail(
     "ping/cut-short",
     "the connection ended before PING was answered",
-    "Something was answered, but the connection ended, or went silent, before the answer to PING.",
+    "Something came back, but the connection ended, or went silent, before the answer to PING; a second connection with \
+     nothing but the credentials and PING fared no better.",
 );
 /// Addresses that behave differently.
 pub static DIFFERS: Code = warn(
     "ping/differs",
     "the addresses of the name do not answer alike",
-    "The name has several addresses that accept connections, and some of them do not answer PING as the first does. \
-     Clients meet one or the other by chance.",
+    "The name has several addresses that accept connections, and some of them do not answer PING as the first does: one \
+     pongs, another is silent, loads its data, or asks for a password. Clients meet one or the other by chance.",
 );
 /// Late.
 pub static SLOW: Code = warn(
@@ -123,7 +135,10 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let took = telling.first_byte_ms.unwrap_or(telling.elapsed_ms);
     let found = failure(dialogue);
     let summary = found.as_ref().map_or_else(|| healthy_summary(dialogue, took), |finding| said(finding, dialogue));
-    let findings = found.into_iter().chain(differs(&redis.dialogues)).chain(slow(dialogue));
+    let findings = found
+        .into_iter()
+        .chain(differs(&redis.dialogues))
+        .chain(slow(dialogue, handshake_ms(facts, &dialogue.address)));
     Ok(Judgement::pass(summary).took(took).observing(redis).finding(findings))
 }
 
@@ -158,7 +173,8 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
         "ping/held-back" => format!("Redis at {address} takes commands but holds them back"),
         "ping/closed" => format!("{address} accepted the connection and closed it without a reply"),
         "ping/not-redis" => format!("what answers at {address} is not Redis"),
-        "ping/renamed" => format!("Redis at {address} does not know PING"),
+        "ping/renamed" => format!("{address} does not know PING"),
+        "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
         "ping/cut-short" => format!("the connection to {address} ended before PING was answered"),
         _ => format!("{address} answered PING with an error"),
     }
@@ -166,23 +182,14 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
 
 /// What is wrong with one dialogue, if anything.
 pub fn failure(dialogue: &Dialogue) -> Option<Finding> {
-    if let Some(Reply::Error(error)) = dialogue.unasked() {
-        return Some(match error.kind {
-            ErrorKind::Denied => replied(&PROTECTED, &error.text),
-            ErrorKind::MaxClients => replied(&MAX_CLIENTS, &error.text),
-            _ => replied(&NOT_REDIS, &error.text),
-        });
-    }
     if let Some(reply) = dialogue.unasked() {
-        return Some(Finding::new(&NOT_REDIS, "read(2)", format!("before any command: {reply:?}")));
+        return Some(unasked(reply));
     }
     if let Some(alien) = dialogue.alien() {
-        let when = if alien.before_we_spoke { "before we spoke" } else { "after our commands" };
-        return Some(Finding::new(&NOT_REDIS, "read(2)", format!("{when}: {}", alien.head)));
+        return Some(not_resp(alien));
     }
-    let telling = dialogue.telling();
-    match telling.reply(Command::Ping) {
-        Some(reply) => answered(reply, telling),
+    match dialogue.reply(Command::Ping) {
+        Some(reply) => answered(reply),
         None => Some(unanswered(dialogue)),
     }
 }
@@ -191,24 +198,56 @@ fn replied(code: &'static Code, text: &str) -> Finding {
     Finding::new(code, "redis replied", text)
 }
 
-fn answered(reply: &Reply, conversation: &Conversation) -> Option<Finding> {
+fn unasked(reply: &Reply) -> Finding {
+    match reply {
+        Reply::Error(error) if error.kind == ErrorKind::Denied => replied(&PROTECTED, &error.text),
+        Reply::Error(error) if error.kind == ErrorKind::MaxClients => replied(&MAX_CLIENTS, &error.text),
+        Reply::Error(error) => Finding::new(&ERROR, "read(2)", format!("before any command: {}", error.text)),
+        reply => Finding::new(&NOT_REDIS, "read(2)", format!("before any command: {}", words(reply))),
+    }
+}
+
+fn not_resp(alien: &Alien) -> Finding {
+    let when = if alien.before_we_spoke { "before we spoke" } else { "after our commands" };
+    let code = if is_tls_alert(alien) { &TLS_ALERT } else { &NOT_REDIS };
+    Finding::new(code, "read(2)", format!("{when}: {}", alien.head))
+}
+
+/// True for the beginning of a TLS record of type 21, alert (RFC 8446 section 5.1), in its escaped form.
+fn is_tls_alert(alien: &Alien) -> bool {
+    alien.head.starts_with("\\x15\\x03")
+}
+
+fn answered(reply: &Reply) -> Option<Finding> {
     match reply {
         Reply::Status(status) if status == "PONG" => None,
         Reply::Error(error) => match error.kind {
-            ErrorKind::UnknownCommand if proven(conversation) => Some(replied(&RENAMED, &error.text)),
-            ErrorKind::UnknownCommand => Some(replied(&NOT_REDIS, &error.text)),
-            ErrorKind::Protocol | ErrorKind::Arity | ErrorKind::Other => Some(replied(&ERROR, &error.text)),
+            ErrorKind::UnknownCommand => Some(Finding::new(&RENAMED, "answer to PING", error.text.clone())),
+            ErrorKind::Protocol | ErrorKind::Arity | ErrorKind::Other => {
+                Some(Finding::new(&ERROR, "answer to PING", error.text.clone()))
+            }
             // What it means is the question of `auth` and `state`: a Redis it is.
             _ => None,
         },
         // RESP, but no PONG: an echo, a mail server's +OK, another protocol of the family.
-        reply => Some(Finding::new(&NOT_REDIS, "answer to PING", format!("{reply:?}"))),
+        reply => Some(Finding::new(&NOT_REDIS, "answer to PING", words(reply))),
+    }
+}
+
+/// A reply that is no error, as evidence.
+fn words(reply: &Reply) -> String {
+    match reply {
+        Reply::Status(text) => format!("+{text}"),
+        Reply::Integer(number) => format!(":{number}"),
+        Reply::Error(error) => format!("-{}", error.text),
+        Reply::Hello(_) | Reply::Info(_) => "an answer to another command".to_owned(),
+        Reply::Other(head) => head.clone(),
     }
 }
 
 /// True if something other than PING proves a Redis.
-fn proven(conversation: &Conversation) -> bool {
-    conversation.exchanges.iter().any(|exchange| match &exchange.reply {
+pub fn is_proven(dialogue: &Dialogue) -> bool {
+    dialogue.telling().exchanges.iter().any(|exchange| match &exchange.reply {
         Some(Reply::Hello(_)) => true,
         Some(Reply::Info(info)) => info.product().is_some(),
         _ => false,
@@ -216,7 +255,7 @@ fn proven(conversation: &Conversation) -> bool {
 }
 
 fn unanswered(dialogue: &Dialogue) -> Finding {
-    if let Some(Reply::Error(error)) = dialogue.reply(Command::EchoNothing) {
+    if let Some(error) = held_back(dialogue) {
         let says = format!("ECHO without arguments at once ({}), PING not", error.text);
         return Finding::new(&HELD_BACK, "redis replied", says);
     }
@@ -225,8 +264,26 @@ fn unanswered(dialogue: &Dialogue) -> Finding {
     match telling.end {
         _ if telling.said_something() => Finding::new(&CUT_SHORT, "read(2)", says),
         End::Closed | End::Broken(_) => Finding::new(&CLOSED, "read(2)", says),
-        _ => Finding::new(&SILENT, "read(2)", says),
+        _ => silent(dialogue, says),
     }
+}
+
+/// The answer to the malformed command, where nothing else was answered on a connection that still stands.
+fn held_back(dialogue: &Dialogue) -> Option<&ErrorReply> {
+    let second = dialogue.second.as_ref().filter(|second| second.end == End::Silent && !second.answers_ping())?;
+    second.reply(Command::EchoNothing)?.error()
+}
+
+fn silent(dialogue: &Dialogue, says: String) -> Finding {
+    let mut finding = Finding::new(&SILENT, "read(2)", says);
+    finding.evidence.extend(dialogue.first.unacknowledged.map(|bytes| match bytes {
+        0 => Evidence::new("/proc/net/tcp", "the peer's kernel has acknowledged our bytes"),
+        bytes => Evidence::new("/proc/net/tcp", format!("{bytes} of our bytes were never acknowledged")),
+    }));
+    if dialogue.second.as_ref().is_some_and(|second| second.end == End::NotMade) {
+        finding.evidence.push(Evidence::new("connect(2)", "a second connection was not accepted"));
+    }
+    finding
 }
 
 /// How a conversation ended, in words.
@@ -236,7 +293,7 @@ fn ended(conversation: &Conversation) -> String {
         End::Answered => format!("all answered after {elapsed_ms:.1} ms"),
         End::Closed => format!("end of file after {elapsed_ms:.1} ms and {bytes} bytes"),
         End::Broken(errno) => format!("{errno} after {elapsed_ms:.1} ms and {bytes} bytes"),
-        End::Silent => format!("nothing more for {elapsed_ms:.0} ms after {bytes} bytes"),
+        End::Silent => format!("{bytes} bytes in {elapsed_ms:.0} ms, then silence"),
         End::TooMuch => format!("more than {bytes} bytes, and no end"),
         End::Alien => format!("{bytes} bytes that are not RESP"),
         End::NotMade => "a second connection could not be made".to_owned(),
@@ -246,17 +303,193 @@ fn ended(conversation: &Conversation) -> String {
 /// Whether other addresses of the name answer as the preferred one does.
 fn differs(dialogues: &[Dialogue]) -> Option<Finding> {
     let (preferred, others) = dialogues.split_first()?;
-    let usual = failure(preferred).map(|finding| finding.code.id);
-    let odd = others.iter().find(|other| failure(other).map(|finding| finding.code.id) != usual)?;
-    let says = match failure(odd) {
-        Some(finding) => format!("{}: {}", odd.address, finding.code.title),
-        None => format!("{} answers, {} does not", odd.address, preferred.address),
-    };
-    Some(Finding::new(&DIFFERS, "PING", says))
+    let usual = outcome(preferred);
+    let odd: Vec<&Dialogue> = others.iter().filter(|other| outcome(other) != usual).collect();
+    let evidence = std::iter::once(preferred).chain(odd.iter().copied());
+    let evidence =
+        evidence.map(|dialogue| Evidence::new("PING", format!("{}: {}", dialogue.address, answer(dialogue))));
+    (!odd.is_empty()).then(|| Finding { code: &DIFFERS, evidence: evidence.collect() })
 }
 
-fn slow(dialogue: &Dialogue) -> Option<Finding> {
-    let late = dialogue.first.first_byte_ms?;
-    (late >= SLOW_MS && failure(dialogue).is_none())
-        .then(|| Finding::new(&SLOW, "PING", format!("{} answered after {late:.0} ms", dialogue.address)))
+/// What PING met, as far as it matters to a client: PONG, the kind of error, or the kind of failure.
+fn outcome(dialogue: &Dialogue) -> (Option<&'static str>, Option<ErrorKind>) {
+    let error = dialogue.reply(Command::Ping).and_then(Reply::error);
+    (failure(dialogue).map(|finding| finding.code.id), error.map(|error| error.kind))
+}
+
+fn answer(dialogue: &Dialogue) -> String {
+    match (failure(dialogue), dialogue.reply(Command::Ping)) {
+        (Some(finding), _) => finding.code.title.to_owned(),
+        (None, Some(reply)) => words(reply),
+        (None, None) => "no answer".to_owned(),
+    }
+}
+
+fn slow(dialogue: &Dialogue, handshake_ms: f64) -> Option<Finding> {
+    let late = dialogue.telling().first_byte_ms?;
+    (late - handshake_ms >= SLOW_MS && failure(dialogue).is_none()).then(|| {
+        let says = format!("{} answered after {late:.0} ms, the handshake took {handshake_ms:.1} ms", dialogue.address);
+        Finding::new(&SLOW, "PING", says)
+    })
+}
+
+fn handshake_ms(facts: &Facts, address: &str) -> f64 {
+    let attempts = facts.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
+    attempts.iter().find(|attempt| attempt.address == address).map_or(0.0, |attempt| attempt.elapsed_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Observed;
+    use crate::probe::path::redis::Exchange;
+    use crate::probe::path::reply::Hello;
+
+    fn dialogues(facts: &mut Facts) -> &mut Vec<Dialogue> {
+        let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+        &mut redis.dialogues
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts, codes: &[&str]) -> Judgement {
+        let judgement = judge(facts).unwrap();
+        let found: Vec<&str> = judgement.findings.iter().map(|finding| finding.code.id).collect();
+        assert_eq!(found, codes);
+        judgement
+    }
+
+    fn alien(head: &str) -> Facts {
+        Facts::healthy().speechless(End::Alien).with(|facts| {
+            let first = &mut dialogues(facts)[0].first;
+            first.alien = Some(Alien { head: head.to_owned(), before_we_spoke: false });
+            first.bytes = head.len();
+        })
+    }
+
+    fn second(exchanges: Vec<(Command, Option<Reply>)>, end: End) -> Facts {
+        Facts::healthy().speechless(End::Silent).with(|facts| {
+            let second = dialogues(facts)[0].second.as_mut().unwrap();
+            let exchanges = exchanges.into_iter().map(|(command, reply)| Exchange { command, reply });
+            (second.exchanges, second.end, second.bytes) = (exchanges.collect(), end, 30);
+        })
+    }
+
+    #[test]
+    fn a_pong_is_no_finding() {
+        assert!(check(&Facts::healthy(), &[]).summary.starts_with("Redis 7.0.15 answered PONG"));
+    }
+
+    #[test]
+    fn errors_that_prove_a_redis_are_left_to_auth_and_state() {
+        for text in ["NOAUTH Authentication required.", "LOADING x", "BUSY x", "MISCONF x", "MASTERDOWN x", "NOPERM x"]
+        {
+            check(&Facts::healthy().erring(Command::Ping, text), &[]);
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_code() {
+        check(&Facts::healthy().refused_with("DENIED Redis is running in protected mode"), &["ping/protected-mode"]);
+        check(&Facts::healthy().refused_with("ERR max number of clients reached"), &["ping/max-clients"]);
+        check(&Facts::healthy().refused_with("ERR connection limit of your plan"), &["ping/error"]);
+        check(&Facts::healthy().erring(Command::Ping, "ERR unknown command 'PING'"), &["ping/renamed"]);
+        check(&Facts::healthy().erring(Command::Ping, "ERR something else"), &["ping/error"]);
+        check(&Facts::healthy().erring(Command::Ping, "ERR Protocol error: too big bulk count"), &["ping/error"]);
+    }
+
+    #[test]
+    fn silence_and_an_early_end_are_told_apart() {
+        check(&Facts::healthy().speechless(End::Silent), &["ping/silent"]);
+        check(&Facts::healthy().speechless(End::Closed), &["ping/closed"]);
+        check(&Facts::healthy().speechless(End::Broken("ECONNRESET".to_owned())), &["ping/closed"]);
+        let half = |facts: &mut Facts| dialogues(facts)[0].first.bytes = 3;
+        check(&Facts::healthy().speechless(End::Silent).with(half), &["ping/cut-short"]);
+        check(&Facts::healthy().speechless(End::Closed).with(half), &["ping/cut-short"]);
+    }
+
+    #[test]
+    fn silence_says_what_became_of_our_bytes() {
+        let silence = |unacknowledged, end| {
+            let facts = Facts::healthy().speechless(End::Silent).with(|facts| {
+                dialogues(facts)[0].first.unacknowledged = unacknowledged;
+                dialogues(facts)[0].second.as_mut().unwrap().end = end;
+            });
+            check(&facts, &["ping/silent"]).findings[0].evidence.iter().map(|e| e.says.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(silence(None, End::Silent).len(), 1);
+        assert_eq!(silence(Some(0), End::Silent)[1], "the peer's kernel has acknowledged our bytes");
+        assert_eq!(silence(Some(31), End::Silent)[1], "31 of our bytes were never acknowledged");
+        assert_eq!(silence(Some(0), End::NotMade)[2], "a second connection was not accepted");
+    }
+
+    #[test]
+    fn commands_that_wait_are_told_from_a_server_that_does_not_read() {
+        let error = |text: &str| Reply::Error(ErrorReply { kind: ErrorKind::of(text), text: text.to_owned() });
+        let arity = error("ERR wrong number of arguments for 'echo' command");
+        let pong = Reply::Status("PONG".to_owned());
+        let said = |ping, end| second(vec![(Command::EchoNothing, Some(arity.clone())), (Command::Ping, ping)], end);
+        check(&said(None, End::Silent), &["ping/held-back"]);
+        check(&said(None, End::Closed), &["ping/cut-short"]);
+        check(&said(Some(pong), End::Answered), &[]);
+    }
+
+    #[test]
+    fn a_proxy_that_closes_on_what_it_does_not_know_is_healthy_when_it_pongs() {
+        let pong = Some(Reply::Status("PONG".to_owned()));
+        let mut facts = second(vec![(Command::Ping, pong)], End::Answered);
+        dialogues(&mut facts)[0].first.end = End::Closed;
+        check(&facts, &[]);
+        dialogues(&mut facts)[0].first.bytes = 5;
+        check(&facts, &[]);
+    }
+
+    #[test]
+    fn what_is_not_redis_is_told_by_its_first_bytes() {
+        let judgement = check(&alien("HTTP/1.1 400 Bad Request\\r\\n"), &["ping/not-redis"]);
+        assert_eq!(judgement.findings[0].evidence[0].says, "after our commands: HTTP/1.1 400 Bad Request\\r\\n");
+        check(&alien("SSH-2.0-OpenSSH_9.2"), &["ping/not-redis"]);
+        check(&alien("\\x15\\x03\\x01\\x00\\x02\\x02\\x46"), &["ping/tls-alert"]);
+        check(
+            &Facts::healthy().replying(Command::Ping, Reply::Status("OK POP3 ready".to_owned())),
+            &["ping/not-redis"],
+        );
+        check(&Facts::healthy().replying(Command::Ping, Reply::Hello(Hello::default())), &["ping/not-redis"]);
+        check(&Facts::healthy().replying(Command::Ping, Reply::Integer(1)), &["ping/not-redis"]);
+        check(&Facts::healthy().replying(Command::Ping, Reply::Other("*1\\r\\n".to_owned())), &["ping/not-redis"]);
+    }
+
+    #[test]
+    fn addresses_that_answer_differently_are_a_warning() {
+        let with_other = |other: Facts| {
+            Facts::healthy().with(|facts| {
+                let Observed::Seen(redis) = other.redis else { panic!("a dialogue") };
+                dialogues(facts).push(Dialogue { address: "10.0.0.8:6379".to_owned(), ..redis.dialogues[0].clone() });
+            })
+        };
+        check(&with_other(Facts::healthy()), &[]);
+        check(&with_other(Facts::healthy().speechless(End::Silent)), &["ping/differs"]);
+        let loading = check(&with_other(Facts::healthy().erring(Command::Ping, "LOADING x")), &["ping/differs"]);
+        assert_eq!(loading.findings[0].evidence[1].says, "10.0.0.8:6379: -LOADING x");
+        let mut both = with_other(Facts::healthy().speechless(End::Silent));
+        dialogues(&mut both).swap(0, 1);
+        check(&both, &["ping/silent", "ping/differs"]);
+    }
+
+    #[test]
+    fn late_is_later_than_the_handshake() {
+        let late = |ms| Facts::healthy().with(|facts| dialogues(facts)[0].first.first_byte_ms = Some(ms));
+        check(&late(999.0), &[]);
+        check(&late(1_200.0), &["ping/slow"]);
+        let far = late(1_200.0).with(|facts| {
+            let Observed::Seen(tcp) = &mut facts.tcp else { panic!("an attempt") };
+            tcp.attempts[0].elapsed_ms = 600.0;
+        });
+        check(&far, &[]);
+    }
+
+    #[test]
+    fn without_a_connection_there_is_nothing_to_say() {
+        let facts = Facts::healthy().with(|facts| facts.redis = Observed::needs("tcp"));
+        assert_eq!(judge(&facts).unwrap_err(), Gap::needs("tcp"));
+    }
 }

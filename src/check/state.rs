@@ -3,7 +3,7 @@
 use super::{Check, ping};
 use crate::model::{BlockerKind, Code, Finding, Gap, Judgement, Level, Severity};
 use crate::probe::Facts;
-use crate::probe::path::redis::Dialogue;
+use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, Info, Reply};
 
 /// The check.
@@ -52,14 +52,15 @@ pub static SENTINEL: Code = fail(
     "this is a Sentinel, not a data server",
     "What answers is a Redis Sentinel: it answers PING, and knows no data commands. Ask it for the master's address.",
 );
-/// CLIENT PAUSE, as INFO shows it (Redis 7.4 and later).
+/// CLIENT PAUSE of writes, as Valkey 9 shows it in INFO, or as a command shows it that is held back with them.
 pub static PAUSED: Code = Code {
     id: "state/paused",
     severity: Severity::Fail,
     breaks: Level::Writable,
     beyond: Severity::Warn,
     title: "clients are paused",
-    explain: "INFO shows paused_actions: CLIENT PAUSE or a failover in progress holds commands back.",
+    explain: "CLIENT PAUSE or a failover in progress holds writes back: INFO shows paused_actions (Valkey 9), or PFCOUNT, \
+              which a pause of writes holds back with them, was not answered while INFO was. Reads work.",
 };
 /// A replica.
 pub static READ_ONLY: Code = Code {
@@ -95,7 +96,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         error.and_then(|error| said_by_ping(error.kind, &error.text)).into_iter().collect();
     findings.extend(sentinel(dialogue));
     match info(dialogue) {
-        Some(info) => findings.extend(shown_by_info(info)),
+        Some(info) if findings.is_empty() => findings.extend(shown_by_info(info, dialogue)),
+        Some(info) => findings.extend(read_only(info)),
         None if facts.ask.require == Level::Writable && findings.is_empty() => return Err(cannot_see(dialogue)),
         None => {}
     }
@@ -159,10 +161,26 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
     (mode == "sentinel").then(|| Finding::new(&SENTINEL, "INFO", "redis_mode:sentinel"))
 }
 
-fn shown_by_info(info: &Info) -> Vec<Finding> {
-    let paused = info.get("paused_actions").filter(|actions| *actions != "none");
-    let paused = paused.map(|actions| Finding::new(&PAUSED, "INFO", format!("paused_actions:{actions}")));
-    [paused, read_only(info), memory_full(info)].into_iter().flatten().collect()
+fn shown_by_info(info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
+    let findings = [loading(info), paused(info, dialogue), read_only(info), memory_full(info)];
+    findings.into_iter().flatten().collect()
+}
+
+/// For users that may not PING.
+fn loading(info: &Info) -> Option<Finding> {
+    let is_loading = info.get("loading") == Some("1") && info.get("async_loading") != Some("1");
+    is_loading.then(|| Finding::new(&LOADING, "INFO", "loading:1"))
+}
+
+fn paused(info: &Info, dialogue: &Dialogue) -> Option<Finding> {
+    if let Some(actions) = info.get("paused_actions").filter(|actions| *actions != "none") {
+        let reason = info.get("paused_reason").unwrap_or("unknown");
+        return Some(Finding::new(&PAUSED, "INFO", format!("paused_actions:{actions}, paused_reason:{reason}")));
+    }
+    let telling = dialogue.telling();
+    let asked = telling.exchanges.iter().any(|exchange| exchange.command == Command::PfCount);
+    (asked && telling.end == End::Silent && telling.reply(Command::PfCount).is_none())
+        .then(|| Finding::new(&PAUSED, "PFCOUNT", "not answered, while INFO before it was"))
 }
 
 fn read_only(info: &Info) -> Option<Finding> {
@@ -177,7 +195,106 @@ fn read_only(info: &Info) -> Option<Finding> {
 fn memory_full(info: &Info) -> Option<Finding> {
     let (used, most) = (info.number("used_memory")?, info.number("maxmemory")?);
     let policy = info.get("maxmemory_policy")?;
-    (most > 0 && used > most && policy == "noeviction").then(|| {
+    // As `getMaxmemoryState` does: the buffers of replicas and of the AOF do not count.
+    let counted = used.saturating_sub(info.number("mem_not_counted_for_evict").unwrap_or(0));
+    (most > 0 && counted > most && policy == "noeviction").then(|| {
         Finding::new(&MEMORY_FULL, "INFO", format!("used_memory:{used}, maxmemory:{most}, maxmemory_policy:{policy}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Observed;
+    use crate::probe::path::redis::Exchange;
+
+    #[track_caller]
+    fn check(facts: &Facts, codes: &[&str]) -> Judgement {
+        let judgement = judge(facts).unwrap();
+        let found: Vec<&str> = judgement.findings.iter().map(|finding| finding.code.id).collect();
+        assert_eq!(found, codes);
+        judgement
+    }
+
+    /// With PFCOUNT sent and not answered.
+    fn held_pfcount(end: End) -> Facts {
+        Facts::healthy().with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+            let first = &mut redis.dialogues[0].first;
+            first.exchanges.push(Exchange { command: Command::PfCount, reply: None });
+            first.end = end;
+        })
+    }
+
+    #[test]
+    fn a_serving_master_is_no_finding() {
+        assert_eq!(check(&Facts::healthy(), &[]).summary, "master, 1 of 10000 clients");
+    }
+
+    #[test]
+    fn what_ping_says_of_the_state_has_its_code() {
+        check(&Facts::healthy().erring(Command::Ping, "LOADING Redis is loading"), &["state/loading"]);
+        check(&Facts::healthy().erring(Command::Ping, "BUSY Redis is busy running a script."), &["state/busy"]);
+        check(
+            &Facts::healthy().erring(Command::Ping, "MISCONF Errors writing to the AOF file"),
+            &["state/persistence"],
+        );
+        check(&Facts::healthy().erring(Command::Ping, "MASTERDOWN Link with MASTER is down"), &["state/master-down"]);
+    }
+
+    #[test]
+    fn what_info_shows_has_its_code() {
+        check(&Facts::healthy().info("redis_mode", "sentinel"), &["state/sentinel"]);
+        check(&Facts::healthy().info("paused_actions", "write"), &["state/paused"]);
+        check(&Facts::healthy().info("paused_actions", "none"), &[]);
+        check(&Facts::healthy().info("role", "slave"), &["state/read-only"]);
+        check(&Facts::healthy().info("role", "slave").info("slave_read_only", "0"), &[]);
+        check(&Facts::healthy().info("async_loading", "1").info("loading", "1"), &[]);
+    }
+
+    #[test]
+    fn a_user_that_may_not_ping_still_learns_that_it_loads() {
+        let facts = Facts::healthy().erring(Command::Ping, "NOPERM this user has no permissions");
+        check(&facts, &[]);
+        check(&facts.info("loading", "1"), &["state/loading"]);
+    }
+
+    #[test]
+    fn memory_is_full_above_the_limit_without_eviction() {
+        let full = Facts::healthy().info("maxmemory", "900000");
+        check(&full, &["state/memory-full"]);
+        check(&full.clone().info("maxmemory_policy", "allkeys-lru"), &[]);
+        check(&full.clone().info("mem_not_counted_for_evict", "200000"), &[]);
+        check(&full.info("maxmemory", "0"), &[]);
+    }
+
+    #[test]
+    fn a_pause_of_writes_shows_in_what_it_holds_back() {
+        check(&held_pfcount(End::Silent), &["state/paused"]);
+        // A proxy that closes on what it does not know has not paused anybody.
+        check(&held_pfcount(End::Closed), &[]);
+    }
+
+    #[test]
+    fn one_state_explains_the_others() {
+        let facts = Facts::healthy().erring(Command::Ping, "LOADING x").info("loading", "1");
+        check(&facts, &["state/loading"]);
+        let facts = Facts::healthy().erring(Command::Ping, "MASTERDOWN x").info("role", "slave");
+        check(&facts, &["state/master-down", "state/read-only"]);
+    }
+
+    #[test]
+    fn other_checks_come_first() {
+        let facts = Facts::healthy().erring(Command::Ping, "NOAUTH Authentication required.");
+        assert_eq!(judge(&facts).unwrap_err(), Gap::needs("auth"));
+        assert_eq!(judge(&Facts::healthy().speechless(End::Silent)).unwrap_err(), Gap::needs("ping"));
+    }
+
+    #[test]
+    fn writes_cannot_be_vouched_for_without_info() {
+        let facts = Facts::healthy().erring(Command::Info, "NOPERM this user has no permissions");
+        check(&facts, &[]);
+        let facts = facts.with(|facts| facts.ask.require = Level::Writable);
+        assert!(matches!(judge(&facts), Err(Gap::Hidden(_))));
+    }
 }

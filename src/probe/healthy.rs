@@ -103,6 +103,7 @@ impl Dialogue {
             first_byte_ms: Some(0.4),
             elapsed_ms: 0.5,
             bytes: 5_000,
+            unacknowledged: None,
         };
         Self { address: address.to_owned(), first, second: None }
     }

@@ -122,6 +122,14 @@ impl Stream {
         }
     }
 
+    /// The peer's address on a TCP connection.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Reads what is there, or waits for it until `deadline`.
     pub async fn read(&self, buffer: &mut [u8], deadline: Instant) -> Read {
         loop {

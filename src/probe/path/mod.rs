@@ -5,5 +5,7 @@ pub mod redis;
 pub mod reply;
 pub mod resp;
 pub mod route;
+mod sendqueue;
+mod talk;
 pub mod tcp;
 pub mod vantage;

@@ -1,29 +1,27 @@
 //! What is said over the connections: who speaks first, what each command is answered, how it ends.
 //!
 //! Everything is written at once over the very connection that was timed, and everything that comes is read, to the
-//! end: protected mode and the client limit speak first and close. Only when a connection ends or stays silent without
-//! a reply is a second one opened that listens before it writes; a healthy target never pays that wait. What the
-//! replies mean is in `check/ping.rs`, `check/auth.rs` and `check/state.rs`.
+//! end: protected mode and the client limit speak first and close. Only when a connection ends, or says nothing more,
+//! without an answer to PING is a second one opened that listens before it writes; a healthy target never pays that
+//! wait. One conversation is in `talk.rs`; what the replies mean is in `check/ping.rs`, `check/auth.rs` and
+//! `check/state.rs`.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::reply::{Command, ErrorKind, Reply, kept};
-use super::resp::{self, Frame};
+use super::reply::{Command, Reply};
+use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
-use crate::model::{Ask, BlockerKind, Observed, Secret};
-use crate::sys::socket::{Read, Stream};
+use crate::model::{Ask, BlockerKind, Level, Observed, Secret};
 use crate::sys::{Clock, clock};
 
-/// The most that is read of one connection.
-const MOST_BYTES: usize = 64 << 10;
 /// How long the second connection listens before it writes.
 const LISTEN: Duration = Duration::from_millis(150);
 /// How long before the first connection's deadline the second one is opened, when the first is silent.
 const SECOND_BEFORE_END: Duration = Duration::from_millis(800);
-/// How long a peer that does not speak RESP may go on, so that its first words are whole.
-const ALIEN_GRACE: Duration = Duration::from_millis(100);
+/// A key that is not there, for a command whose answer does not matter.
+const NO_KEY: &str = "redisdoc:no-such-key";
 
 /// What was said, on each connection that stood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +58,10 @@ pub struct Conversation {
     pub elapsed_ms: f64,
     /// How many bytes came.
     pub bytes: usize,
+    /// Where nothing came at all: how many of our bytes the peer's kernel has not acknowledged (Linux only). 0: they
+    /// arrived, and the process does not read or answer them; more: they, or the acknowledgements, were lost.
+    #[serde(default)]
+    pub unacknowledged: Option<u64>,
 }
 
 /// A command and what came back.
@@ -108,12 +110,14 @@ impl Redis {
 }
 
 impl Dialogue {
-    /// The conversation that tells most: the first, unless only the second was answered.
+    /// The conversation that tells most: the first, unless only the second answered PING, or anything.
     pub fn telling(&self) -> &Conversation {
-        match &self.second {
-            Some(second) if !self.first.said_something() && second.said_something() => second,
-            _ => &self.first,
-        }
+        let tells_more = |second: &Conversation| match (self.first.answers_ping(), second.answers_ping()) {
+            (false, true) => true,
+            (false, false) => !self.first.said_something() && second.said_something(),
+            (true, _) => false,
+        };
+        self.second.as_ref().filter(|second| tells_more(second)).unwrap_or(&self.first)
     }
 
     /// The answer to `command`, from the conversation that tells most.
@@ -143,6 +147,11 @@ impl Conversation {
         self.bytes > 0
     }
 
+    /// True if PING was answered, with whatever.
+    pub fn answers_ping(&self) -> bool {
+        self.reply(Command::Ping).is_some()
+    }
+
     fn not_made() -> Self {
         Self {
             unasked: None,
@@ -152,6 +161,7 @@ impl Conversation {
             first_byte_ms: None,
             elapsed_ms: 0.0,
             bytes: 0,
+            unacknowledged: None,
         }
     }
 }
@@ -192,7 +202,8 @@ struct Script {
     alive: Vec<Line>,
 }
 
-type Line = (Command, Vec<u8>);
+/// A command and its bytes.
+pub(super) type Line = (Command, Vec<u8>);
 
 impl Script {
     fn of(ask: &Ask, password: Option<&Secret>) -> Self {
@@ -217,6 +228,9 @@ fn whole_script(ask: &Ask, password: Option<&Secret>) -> Vec<Line> {
     }
     lines.push(line(Command::Hello, &[if target.resp3 { "3" } else { "2" }]));
     lines.push(line(Command::Info, &[]));
+    if ask.require == Level::Writable {
+        lines.push(line(Command::PfCount, &[NO_KEY]));
+    }
     lines
 }
 
@@ -243,28 +257,18 @@ async fn talk(connection: Connection, script: &Script, secret: Option<&Secret>, 
     let early = deadline.checked_sub(SECOND_BEFORE_END.min(clock.step() / 2)).unwrap_or(deadline);
     first.say(&script.whole, deadline).await;
     let ended = first.listen(early).await;
-    if first.is_answered() || first.has_spoken() {
-        if !ended {
-            first.listen(deadline).await;
-        }
+    if first.tells_enough() {
+        first.listen(deadline).await;
         return Dialogue { address, first: first.conclude(), second: None };
     }
     let lines = if ended { &script.least } else { &script.alive };
-    let (_, second) = tokio::join!(first.listen(deadline), second_talk(&dial, lines, secret, deadline, ended, clock));
+    let (_, second) = tokio::join!(first.listen(deadline), second_talk(&dial, lines, secret, deadline));
     Dialogue { address, first: first.conclude(), second: Some(second) }
 }
 
-/// Listens before it writes. When the first connection ended, this one has a step of its own; when that is silent, both
-/// end together.
-async fn second_talk(
-    dial: &Dialled,
-    lines: &[Line],
-    secret: Option<&Secret>,
-    deadline: Instant,
-    ended: bool,
-    clock: Clock,
-) -> Conversation {
-    let deadline = if ended { clock.step_end() } else { deadline };
+/// Listens before it writes. Both conversations share one deadline: a peer that is slow to end the first one must not
+/// cost a second step.
+async fn second_talk(dial: &Dialled, lines: &[Line], secret: Option<&Secret>, deadline: Instant) -> Conversation {
     let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
     let mut talk = Talk::new(&stream, secret);
     if !talk.listen(deadline.min(clock::now() + LISTEN)).await {
@@ -272,128 +276,4 @@ async fn second_talk(
         talk.listen(deadline).await;
     }
     talk.conclude()
-}
-
-/// A conversation under way.
-struct Talk<'a> {
-    stream: &'a Stream,
-    secret: Option<&'a Secret>,
-    began: Instant,
-    buffer: Vec<u8>,
-    /// Where the replies that are read end.
-    read_to: usize,
-    unasked: Option<Reply>,
-    exchanges: Vec<Exchange>,
-    first_byte_ms: Option<f64>,
-    alien: Option<Alien>,
-    end: Option<End>,
-    wrote: bool,
-}
-
-impl<'a> Talk<'a> {
-    fn new(stream: &'a Stream, secret: Option<&'a Secret>) -> Self {
-        Self {
-            stream,
-            secret,
-            began: clock::now(),
-            buffer: Vec::new(),
-            read_to: 0,
-            unasked: None,
-            exchanges: Vec::new(),
-            first_byte_ms: None,
-            alien: None,
-            end: None,
-            wrote: false,
-        }
-    }
-
-    /// Writes the lines in one piece. A failed write is met again by the read that follows, after what the peer may
-    /// have said before it closed.
-    async fn say(&mut self, lines: &[Line], deadline: Instant) {
-        let bytes: Vec<u8> = lines.iter().flat_map(|(_, bytes)| bytes).copied().collect();
-        self.exchanges = lines.iter().map(|(command, _)| Exchange { command: *command, reply: None }).collect();
-        self.began = clock::now();
-        self.wrote = true;
-        let _ = self.stream.write(&bytes, deadline).await;
-    }
-
-    /// Reads until everything is answered, the connection ends, or `deadline`; true if there is nothing more to wait for.
-    async fn listen(&mut self, deadline: Instant) -> bool {
-        let mut chunk = vec![0; 8 << 10];
-        while self.end.is_none() {
-            let patience = if self.alien.is_some() { deadline.min(clock::now() + ALIEN_GRACE) } else { deadline };
-            match self.stream.read(&mut chunk, patience).await {
-                Read::Bytes(count) => self.take(&chunk[..count]),
-                Read::End => self.end = Some(End::Closed),
-                Read::Broken(errno) => self.end = Some(End::Broken(format!("{errno:?}"))),
-                Read::Silence if self.alien.is_some() => self.end = Some(End::Alien),
-                Read::Silence => return false,
-            }
-        }
-        true
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.first_byte_ms.get_or_insert_with(|| clock::ms_since(self.began));
-        self.buffer.extend_from_slice(bytes);
-        self.read_replies();
-        if self.is_answered() {
-            self.end = Some(End::Answered);
-        } else if self.buffer.len() >= MOST_BYTES {
-            self.end = Some(End::TooMuch);
-        }
-    }
-
-    fn read_replies(&mut self) {
-        while self.alien.is_none() && self.read_to < self.buffer.len() && !self.is_answered() {
-            let rest = &self.buffer[self.read_to..];
-            match resp::frame(rest) {
-                Frame::Partial => return,
-                Frame::Alien => {
-                    // Its words are taken at the end, when they are whole.
-                    self.alien = Some(Alien { head: String::new(), before_we_spoke: !self.wrote });
-                }
-                Frame::Whole(length) => {
-                    let frame = rest[..length].to_vec();
-                    self.read_to += length;
-                    self.take_reply(&frame);
-                }
-            }
-        }
-    }
-
-    fn take_reply(&mut self, frame: &[u8]) {
-        let next = self.exchanges.iter().position(|exchange| exchange.reply.is_none());
-        let command = next.map_or(Command::Ping, |next| self.exchanges[next].command);
-        let reply = Reply::of(frame, resp::value(frame), command, self.secret);
-        let refuses = |kind| matches!(kind, ErrorKind::Denied | ErrorKind::MaxClients);
-        let is_refusal = reply.error().is_some_and(|error| refuses(error.kind));
-        match next {
-            Some(next) if !is_refusal => self.exchanges[next].reply = Some(reply),
-            _ => {
-                self.unasked.get_or_insert(reply);
-            }
-        }
-    }
-
-    fn is_answered(&self) -> bool {
-        self.wrote && self.exchanges.iter().all(|exchange| exchange.reply.is_some())
-    }
-
-    fn has_spoken(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
-    fn conclude(self) -> Conversation {
-        let head = kept(&self.buffer[self.read_to..], self.secret);
-        Conversation {
-            unasked: self.unasked,
-            exchanges: self.exchanges,
-            alien: self.alien.map(|alien| Alien { head, ..alien }),
-            end: self.end.unwrap_or(End::Silent),
-            first_byte_ms: self.first_byte_ms,
-            elapsed_ms: clock::ms_since(self.began),
-            bytes: self.buffer.len(),
-        }
-    }
 }

@@ -129,6 +129,7 @@ const FIELDS: &[&str] = &[
     "maxclients",
     "maxmemory",
     "maxmemory_policy",
+    "mem_not_counted_for_evict",
     "min_slaves_good_slaves",
     "paused_actions",
     "paused_reason",
@@ -155,6 +156,12 @@ impl Info {
         let kept = pairs.filter(|(key, _)| FIELDS.binary_search(key).is_ok());
         let printable = |value: &str| text::head(value.trim_end().as_bytes(), LONGEST_TEXT);
         Self { fields: kept.map(|(key, value)| (key.to_owned(), printable(value))).collect() }
+    }
+
+    /// The same of a server's bytes, which may hold the password on purpose.
+    fn of(text: &[u8], secret: Option<&Secret>) -> Self {
+        let clean = secret.map_or_else(|| text.to_vec(), |secret| secret.scrub(text));
+        Self::parse(&String::from_utf8_lossy(&clean))
     }
 
     /// The field `key`.
@@ -187,9 +194,9 @@ impl Reply {
             (Some(Value::Okay), _) => Self::Status("OK".to_owned()),
             (Some(Value::SimpleString(status)), _) => Self::Status(kept(status.as_bytes(), secret)),
             (Some(Value::Int(number)), _) => Self::Integer(number),
-            (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::parse(&String::from_utf8_lossy(&text))),
-            (Some(Value::VerbatimString { text, .. }), Command::Info) => Self::Info(Info::parse(&text)),
-            (Some(value), Command::Hello) => match Hello::parse(&value) {
+            (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::of(&text, secret)),
+            (Some(Value::VerbatimString { text, .. }), Command::Info) => Self::Info(Info::of(text.as_bytes(), secret)),
+            (Some(value), Command::Hello) => match Hello::parse(&value, secret) {
                 Some(hello) => Self::Hello(hello),
                 None => Self::Other(kept(frame, secret)),
             },
@@ -208,10 +215,10 @@ impl Reply {
 
 impl Hello {
     /// Parses the reply: a map in RESP3, a flat array in RESP2.
-    fn parse(value: &Value) -> Option<Self> {
+    fn parse(value: &Value, secret: Option<&Secret>) -> Option<Self> {
         let mut hello = Self::default();
         for (key, value) in pairs(value)? {
-            let field = match word(key)?.as_str() {
+            let field = match word(key, None)?.as_str() {
                 "server" => &mut hello.server,
                 "version" => &mut hello.version,
                 "mode" => &mut hello.mode,
@@ -222,7 +229,7 @@ impl Hello {
                 }
                 _ => continue,
             };
-            *field = word(value).unwrap_or_default();
+            *field = word(value, secret).unwrap_or_default();
         }
         (!hello.server.is_empty()).then_some(hello)
     }
@@ -236,12 +243,14 @@ fn pairs(value: &Value) -> Option<Vec<(&Value, &Value)>> {
     }
 }
 
-fn word(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(text::head(bytes, 64)),
-        Value::SimpleString(text) => Some(text::head(text.as_bytes(), 64)),
-        _ => None,
-    }
+fn word(value: &Value, secret: Option<&Secret>) -> Option<String> {
+    let bytes = match value {
+        Value::BulkString(bytes) => bytes.as_slice(),
+        Value::SimpleString(text) => text.as_bytes(),
+        _ => return None,
+    };
+    let clean = secret.map_or_else(|| bytes.to_vec(), |secret| secret.scrub(bytes));
+    Some(text::head(&clean, 64))
 }
 
 /// The commands that are ever sent; all of them read, and none can change data.
@@ -266,8 +275,15 @@ pub enum Command {
     Exists,
     /// ECHO without its argument. Redis answers it with an error before it looks at authentication, pauses or the
     /// state of the data (`processCommand`), so a reply proves a living event loop and nothing else.
+    ///
+    /// Redis 6.0 and older, and only they, stop reading when clients are paused (measured on 5.0.10 and 6.0.9): there
+    /// even this waits.
     #[serde(rename = "ECHO")]
     EchoNothing,
+    /// PFCOUNT of a key that is not there, when writes are asked for. It reads, but is flagged `may_replicate`, so a
+    /// pause of writes holds it back (measured on Redis 6.2, 7.0, 8.0 and Valkey 8.0, 9.0, 9.1); only Valkey 9 shows that
+    /// pause in INFO.
+    PfCount,
 }
 
 impl Command {
@@ -281,6 +297,7 @@ impl Command {
             Self::Info => "INFO",
             Self::Exists => "EXISTS",
             Self::EchoNothing => "ECHO",
+            Self::PfCount => "PFCOUNT",
         }
     }
 }
@@ -301,7 +318,10 @@ impl ErrorReply {
 /// Unknown commands are answered with their arguments, which may be a password cut short: what follows is dropped.
 fn without_arguments(line: &[u8]) -> &[u8] {
     const ARGUMENTS: &[u8] = b"with args beginning with";
-    line.windows(ARGUMENTS.len()).position(|window| window == ARGUMENTS).map_or(line, |at| line[..at].trim_ascii_end())
+    line.windows(ARGUMENTS.len()).position(|window| window == ARGUMENTS).map_or(line, |at| {
+        let text = line[..at].trim_ascii_end();
+        text.strip_suffix(b",").unwrap_or(text)
+    })
 }
 
 impl ErrorKind {
@@ -427,7 +447,7 @@ mod tests {
             b"-ERR unknown command 'AUTH', with args beginning with: 'hunter2-ve' \r\n",
             Some(&secret),
         );
-        assert_eq!(error.text, "ERR unknown command 'AUTH',");
+        assert_eq!(error.text, "ERR unknown command 'AUTH'");
         let error = ErrorReply::parse(b"-ERR bad word hunter2-very-long\r\n", Some(&secret));
         assert_eq!(error.text, "ERR bad word [password]");
     }
