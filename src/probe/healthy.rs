@@ -98,6 +98,7 @@ impl Dialogue {
         let first = Conversation {
             unasked: None,
             exchanges: replies.map(|(command, reply)| Exchange { command, reply: Some(reply) }).into(),
+            unfinished: None,
             alien: None,
             end: End::Answered,
             first_byte_ms: Some(0.4),

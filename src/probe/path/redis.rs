@@ -48,6 +48,9 @@ pub struct Conversation {
     pub unasked: Option<Reply>,
     /// Each command with its answer, in order.
     pub exchanges: Vec<Exchange>,
+    /// The beginning of a reply that never came to its end.
+    #[serde(default)]
+    pub unfinished: Option<String>,
     /// The beginning of what is not RESP.
     pub alien: Option<Alien>,
     /// How it ended.
@@ -156,6 +159,7 @@ impl Conversation {
         Self {
             unasked: None,
             exchanges: Vec::new(),
+            unfinished: None,
             alien: None,
             end: End::NotMade,
             first_byte_ms: None,
