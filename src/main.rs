@@ -1,53 +1,39 @@
-//! temporary
-#![allow(clippy::all, clippy::pedantic, clippy::print_stdout, clippy::exit)]
-use redisdoc::model::*;
-fn main() {
-    let mut ask = Ask::default();
-    let mut pw = None;
-    let mut json = false;
-    let mut host = "127.0.0.1".to_string();
-    let mut port = 6379;
-    let mut a = std::env::args().skip(1);
-    while let Some(x) = a.next() {
-        match x.as_str() {
-            "check" => {}
-            "-h" => host = a.next().unwrap(),
-            "-p" => port = a.next().unwrap().parse().unwrap(),
-            "-a" => {
-                ask.target.password = true;
-                pw = Some(Secret::new(a.next().unwrap()))
-            }
-            "--user" => ask.target.user = a.next(),
-            "-n" => ask.target.db = a.next().unwrap().parse().unwrap(),
-            "-t" => ask.timeout_ms = (a.next().unwrap().parse::<f64>().unwrap() * 1000.) as u64,
-            "--json" => json = true,
-            "-3" => ask.target.resp3 = true,
-            "--key" => ask.target.key = a.next(),
-            "--require" => {
-                ask.require = match a.next().unwrap().as_str() {
-                    "reachable" => Level::Reachable,
-                    "authenticated" => Level::Authenticated,
-                    "writable" => Level::Writable,
-                    _ => Level::Ready,
-                }
-            }
-            "-s" => {
-                host = String::new();
-                ask.target.endpoint = Endpoint::Unix { path: a.next().unwrap() }
-            }
-            _ => panic!("{x}"),
+//! The binary: parse, run, print, exit.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use redisdoc::cli;
+use redisdoc::command::{self, Answer};
+use redisdoc::exit;
+use redisdoc::render::json;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let answer = match cli::parse(&argv) {
+        Ok(cli) => command::run(cli).unwrap_or_else(|error| unusable(&format!("redisdoc: {error}\n"), &argv)),
+        Err(refusal) if refusal.exit == exit::USABLE => Answer { out: refusal.text, ..Answer::default() },
+        Err(refusal) => unusable(&refusal.text, &argv),
+    };
+    print(&answer)
+}
+
+/// What to say of bad usage: on standard error, and as a document for those who read one.
+fn unusable(error: &str, argv: &[OsString]) -> Answer {
+    let out = if cli::wants_json(argv) { json::render(&cli::usage_report(error)) } else { String::new() };
+    Answer { out, err: error.to_owned(), exit: exit::USAGE }
+}
+
+/// Prints, and gives the exit code. A reader that went away is no error: `redisdoc … | head` keeps its verdict.
+fn print(answer: &Answer) -> ExitCode {
+    let _ = io::stderr().write_all(answer.err.as_bytes());
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(answer.out.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "redisdoc: cannot write the report: {error}");
+            ExitCode::from(exit::UNKNOWN)
         }
+        _ => ExitCode::from(answer.exit),
     }
-    if !host.is_empty() {
-        ask.target.endpoint = Endpoint::Tcp { host, port };
-    }
-    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let facts = rt.block_on(redisdoc::command::check::gather(ask, pw.as_ref()));
-    let r = redisdoc::command::check::diagnose(&facts);
-    redisdoc::render::paint::decide(false);
-    print!(
-        "{}",
-        if json { redisdoc::render::json::render(&r) } else { redisdoc::render::human::render(&r, Default::default()) }
-    );
-    std::process::exit(r.exit_code as i32);
 }

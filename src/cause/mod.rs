@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use crate::check::{self, Judged};
-use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Where};
+use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Target, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::vantage::Vantage;
@@ -28,7 +28,8 @@ pub struct Cause {
     pub explain: &'static str,
     /// How surely it explains what was found in this case; `None` if it does not.
     pub infer: fn(&Case) -> Option<Support>,
-    /// The steps that repair it here, least risky first. The command that verifies is added to every remedy.
+    /// The steps that repair it here, least risky first. The command that verifies is added to every remedy that does not
+    /// end with one of its own (see [`check_again`]).
     pub remedy: fn(&Facts) -> Vec<Step>,
 }
 
@@ -104,11 +105,27 @@ pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     Diagnosis { causes, unexplained }
 }
 
+/// What a cause says, as far as it explains a finding that counts on the terms of this run.
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
-    let support = (cause.infer)(case)?;
+    let mut support = (cause.infer)(case)?;
+    support.explains.retain(|code| case.raised(code).is_some());
+    let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
+    support.explains.iter().any(counts).then_some(())?;
     let mut remedy = (cause.remedy)(case.facts);
-    remedy.push(Step::run(Where::Here, Risk::Safe, "check again", case.facts.ask.target.check_command()));
+    if !remedy.last().is_some_and(checks_again) {
+        remedy.push(check_again(&case.facts.ask.target));
+    }
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+/// The last step of a remedy: the command that verifies it. A remedy that changes what is asked for (another database, no
+/// user) ends with its own, for the same command would fail again.
+pub fn check_again(target: &Target) -> Step {
+    Step::run(Where::Here, Risk::Safe, "check again", target.check_command())
+}
+
+fn checks_again(step: &Step) -> bool {
+    matches!(step, Step::Run { command, .. } if command.starts_with("redisdoc check "))
 }
 
 /// The severity of the worst finding that a cause explains: the root of a failure stands before that of a warning.
@@ -150,6 +167,19 @@ pub(crate) mod tests {
         let judged = check::judge(facts);
         let support = (cause.infer)(&Case { facts, judged: &judged });
         assert_eq!(support.map(|support| support.confidence), expected, "{}", cause.id);
+    }
+
+    #[test]
+    fn every_cause_explains_something_and_says_how_to_verify() {
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.2);
+        let facts = Facts::healthy().attempting(vec![attempt]);
+        assert!(!diagnose(&facts).causes.is_empty());
+        for cause in diagnose(&facts).causes {
+            assert!(
+                matches!(cause.remedy.last(), Some(Step::Run { command, .. }) if command.starts_with("redisdoc check "))
+            );
+            assert!(!cause.support.explains.is_empty());
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Does the server accept who we are, and may that user do what an application does to connect?
+//!
+//! A reply about the server's state (LOADING, BUSY, MASTERDOWN …) says nothing of credentials and is left to
+//! `check/state.rs`. A user may be open (`nopass`) without our knowing: only a wrong password would show it, and none is
+//! ever sent.
 
 use super::Check;
 use super::ping;
-use crate::model::{Code, Finding, Gap, Judgement, Level, Severity, Target};
+use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
-use crate::probe::path::redis::Dialogue;
+use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 
 /// The check.
@@ -18,12 +22,16 @@ pub static CHECK: Check = Check {
         &NOT_EXPECTED,
         &USER_UNSUPPORTED,
         &AUTH_ERROR,
+        &STILL_REQUIRED,
         &PASSWORD_UNCHECKED,
         &PING_DENIED,
         &COMMAND_DENIED,
         &KEY_DENIED,
+        &KEY_UNSEEN,
         &DB_OUT_OF_RANGE,
+        &SELECT_ERROR,
         &RESP3_UNSUPPORTED,
+        &DIFFERS,
     ],
     judge,
 };
@@ -70,7 +78,16 @@ pub static AUTH_ERROR: Code = fail(
     "auth/error",
     Level::Authenticated,
     "AUTH was answered with an error",
-    "Redis, or a proxy before it, answered AUTH with an error that has no code of its own.",
+    "Redis, or a proxy before it, answered AUTH with an error that has no code of its own. 'unknown command' means that \
+     AUTH was renamed or disabled (rename-command); Valkey 9 says NOAUTH instead.",
+);
+/// AUTH succeeded, and NOAUTH came all the same.
+pub static STILL_REQUIRED: Code = fail(
+    "auth/still-required",
+    Level::Authenticated,
+    "the password is accepted, and still one is required",
+    "AUTH was answered OK and the next command NOAUTH. No Redis does that: a proxy took the password, and is not logged \
+     in to the Redis behind it.",
 );
 /// Any password is accepted.
 pub static PASSWORD_UNCHECKED: Code = warn(
@@ -88,13 +105,13 @@ pub static PING_DENIED: Code = warn(
     "The credentials were accepted, but the user has no permission to run PING. Health checks and many client \
      libraries send it; whether the server is ready to serve cannot be seen with this user.",
 );
-/// SELECT is denied.
+/// A command that the asked use needs is denied.
 pub static COMMAND_DENIED: Code = fail(
     "auth/command-denied",
     Level::Ready,
     "the user may not run a command the connection needs",
-    "The credentials were accepted, but the user has no permission to run a command that is needed to use the asked \
-     database.",
+    "The credentials were accepted, but the user has no permission to run SELECT, needed for the asked database, or \
+     HELLO, needed for RESP3 (Redis 6.0 asks permission for HELLO, later versions do not).",
 );
 /// The asked key is denied.
 pub static KEY_DENIED: Code = fail(
@@ -103,13 +120,30 @@ pub static KEY_DENIED: Code = fail(
     "the user may not touch the key",
     "The credentials were accepted, but the key given with --key is outside the user's key patterns.",
 );
-/// SELECT failed.
+/// EXISTS is denied, which an application may never send.
+pub static KEY_UNSEEN: Code = warn(
+    "auth/key-unseen",
+    Level::Ready,
+    "whether the user may touch the key cannot be seen",
+    "The key given with --key is looked at with EXISTS, and the user has no permission to run that. Redis looks at the \
+     command before the key, so the key patterns of the user stay unknown. An application that never sends EXISTS may \
+     work all the same.",
+);
+/// There is no such database.
 pub static DB_OUT_OF_RANGE: Code = fail(
     "auth/db-out-of-range",
     Level::Ready,
     "the database does not exist",
     "The handshake succeeded and only SELECT failed: the server has fewer databases, or is a cluster, which has only \
      database 0.",
+);
+/// SELECT failed otherwise.
+pub static SELECT_ERROR: Code = fail(
+    "auth/select-error",
+    Level::Ready,
+    "the database cannot be selected",
+    "The handshake succeeded and SELECT was answered with an error that has no code of its own: a proxy or a managed \
+     service with one database only, or SELECT was renamed.",
 );
 /// HELLO 3 failed.
 pub static RESP3_UNSUPPORTED: Code = fail(
@@ -119,40 +153,79 @@ pub static RESP3_UNSUPPORTED: Code = fail(
     "The target asks for RESP3 (-3, or ?protocol=3) and the server does not take HELLO 3: it is older than Redis 6, a \
      proxy stands before it, or HELLO was renamed.",
 );
+/// Addresses that judge us differently.
+pub static DIFFERS: Code = warn(
+    "auth/differs",
+    Level::Ready,
+    "the addresses of the name do not take the credentials alike",
+    "The name has several addresses, and a server behind another one treats the same credentials differently: a \
+     replica with a password of its own, or a change of password that has not reached all of them. Clients meet one or \
+     the other by chance.",
+);
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
     let dialogue = redis.preferred().ok_or_else(|| Gap::needs("tcp"))?;
-    if ping::failure(dialogue).is_some_and(|finding| finding.code.id != ping::RENAMED.id) {
+    if !answers(dialogue) {
         return Err(Gap::needs("ping"));
     }
+    if let Some(error) = put_off(dialogue) {
+        return Err(Gap::hidden(BlockerKind::Failed, format!("redis replied '{}' to AUTH", error.text)));
+    }
     let target = &facts.ask.target;
-    let findings = match credentials(dialogue, target) {
+    let mut findings = found(dialogue, target);
+    let summary = findings.first().map_or_else(|| healthy_summary(dialogue, target), |finding| said(finding, target));
+    findings.extend(differs(&redis.dialogues, target));
+    Ok(Judgement::pass(summary).finding(findings))
+}
+
+/// True if the answers can be judged: a Redis that does not know PING is one, and so is a proxy that hangs up after it
+/// has turned AUTH down.
+fn answers(dialogue: &Dialogue) -> bool {
+    ping::failure(dialogue).is_none_or(|finding| match finding.code.id {
+        id if id == ping::RENAMED.id => true,
+        id if id == ping::CUT_SHORT.id => dialogue.reply(Command::Auth).is_some_and(|reply| reply.error().is_some()),
+        _ => false,
+    })
+}
+
+/// AUTH answered with the state of the server, as only proxies do: Redis takes AUTH while it loads, is busy with a
+/// script, cannot save, or has lost its master (measured: 5.0 to 8.0, Valkey 8 and 9).
+fn put_off(dialogue: &Dialogue) -> Option<&ErrorReply> {
+    use ErrorKind::{Busy, ClusterDown, Loading, MasterDown, MisConf};
+    error_of(dialogue, Command::Auth, &[Loading, Busy, MisConf, MasterDown, ClusterDown])
+}
+
+fn found(dialogue: &Dialogue, target: &Target) -> Vec<Finding> {
+    match credentials(dialogue, target) {
         Some(finding) => vec![finding],
         None => permissions(dialogue, target),
-    };
-    let summary = findings.first().map_or_else(|| healthy_summary(dialogue, target), |finding| said(finding, target));
-    Ok(Judgement::pass(summary).finding(findings))
+    }
 }
 
 fn healthy_summary(dialogue: &Dialogue, target: &Target) -> String {
     let who = match (&target.user, target.password) {
         (Some(user), true) => format!("the credentials of user {user} are accepted"),
         (None, true) => "the password is accepted".to_owned(),
-        (_, false) => "no password is needed".to_owned(),
+        (Some(user), false) => format!("no password is needed; user {user} was not sent for want of a password"),
+        (None, false) => "no password is needed".to_owned(),
     };
-    match dialogue.reply(Command::Info).and_then(Reply::error) {
-        Some(error) if error.kind == ErrorKind::NoPermission => format!("{who} (INFO is not permitted)"),
-        _ => who,
+    match error_of(dialogue, Command::Info, &[ErrorKind::NoPermission]) {
+        Some(_) => format!("{who} (INFO is not permitted)"),
+        None => who,
     }
 }
 
 fn said(finding: &Finding, target: &Target) -> String {
     let who = target.user.as_deref().map_or_else(String::new, |user| format!(" of user {user}"));
-    match finding.code.id {
-        "auth/required" => "Redis requires authentication, and no password was sent".to_owned(),
-        "auth/rejected" => format!("Redis rejects the credentials{who}"),
-        "auth/db-out-of-range" => format!("database {} does not exist", target.db),
+    match (finding.code.id, &target.user) {
+        ("auth/required", None) => "Redis requires authentication, and no password was sent".to_owned(),
+        ("auth/required", Some(user)) => {
+            format!("Redis requires authentication, and user {user} was not sent for want of a password")
+        }
+        ("auth/rejected", _) => format!("Redis rejects the credentials{who}"),
+        ("auth/db-out-of-range", _) => format!("database {} does not exist", target.db),
+        ("auth/select-error", _) => format!("database {} cannot be selected", target.db),
         _ => finding.code.title.to_owned(),
     }
 }
@@ -160,42 +233,123 @@ fn said(finding: &Finding, target: &Target) -> String {
 /// What is wrong with who we are. Looked at before PING's answer: after a failed AUTH, a PONG proves nothing but a
 /// server that would have served without.
 fn credentials(dialogue: &Dialogue, target: &Target) -> Option<Finding> {
-    if let Some(reply) = dialogue.reply(Command::Auth) {
-        if let Reply::Error(error) = reply {
-            return Some(rejected(error, target));
+    match dialogue.reply(Command::Auth) {
+        Some(Reply::Error(error)) => Some(rejected(error, dialogue, target)),
+        Some(Reply::Status(ok)) if ok == "OK" => {
+            let error = not_authenticated(dialogue)?;
+            Some(Finding::new(&STILL_REQUIRED, "redis replied", format!("OK to AUTH, then: {}", error.text)))
         }
-        if !matches!(reply, Reply::Status(ok) if ok == "OK") {
-            return Some(Finding::new(&AUTH_ERROR, "answer to AUTH", format!("{reply:?}")));
-        }
+        Some(reply) => Some(Finding::new(&AUTH_ERROR, "answer to AUTH", format!("{reply:?}"))),
+        None => not_authenticated(dialogue).map(|error| replied(&REQUIRED, error)),
     }
-    let ping = dialogue.reply(Command::Ping)?.error()?;
-    (ping.kind == ErrorKind::NoAuth).then(|| replied(&REQUIRED, ping))
 }
 
-fn rejected(error: &ErrorReply, target: &Target) -> Finding {
+/// NOAUTH to any command. PING alone is not enough: where it was renamed, Redis says so before it asks who we are, and a
+/// proxy may answer it by itself.
+fn not_authenticated(dialogue: &Dialogue) -> Option<&ErrorReply> {
+    let commands = [Command::Ping, Command::Select, Command::Exists, Command::Hello, Command::Info];
+    commands.into_iter().find_map(|command| error_of(dialogue, command, &[ErrorKind::NoAuth]))
+}
+
+fn rejected(error: &ErrorReply, dialogue: &Dialogue, target: &Target) -> Finding {
     let code = match error.kind {
         ErrorKind::WrongPass => &REJECTED,
         ErrorKind::NoPasswordSet => &NOT_EXPECTED,
         ErrorKind::AuthArity if target.user.is_some() => &USER_UNSUPPORTED,
         _ => &AUTH_ERROR,
     };
-    replied(code, error)
+    let mut finding = replied(code, error);
+    if serves_anybody(dialogue) {
+        finding.evidence.push(Evidence::new("redis replied", "PONG to PING all the same, without authentication"));
+    }
+    finding
+}
+
+/// True if PING was answered although AUTH failed: the default user needs no password.
+pub fn serves_anybody(dialogue: &Dialogue) -> bool {
+    let turned_down = dialogue.reply(Command::Auth).is_some_and(|reply| reply.error().is_some());
+    turned_down && matches!(dialogue.reply(Command::Ping), Some(Reply::Status(pong)) if pong == "PONG")
 }
 
 /// What an accepted user may not do.
 fn permissions(dialogue: &Dialogue, target: &Target) -> Vec<Finding> {
-    let unchecked =
-        error_of(dialogue, Command::AuthAlone, &[ErrorKind::NoPasswordSet]).map(|e| replied(&PASSWORD_UNCHECKED, e));
-    let ping = error_of(dialogue, Command::Ping, &[ErrorKind::NoPermission]).map(|e| replied(&PING_DENIED, e));
-    let select = error_of(dialogue, Command::Select, &[ErrorKind::NoPermission]).map(|e| replied(&COMMAND_DENIED, e));
-    let exists = error_of(dialogue, Command::Exists, &[ErrorKind::NoPermission]).map(|e| replied(&COMMAND_DENIED, e));
-    let key = error_of(dialogue, Command::Exists, &[ErrorKind::NoPermissionKey]).map(|e| replied(&KEY_DENIED, e));
-    let out_of_range = &[ErrorKind::DbOutOfRange, ErrorKind::SelectInCluster];
-    let db = error_of(dialogue, Command::Select, out_of_range).map(|e| replied(&DB_OUT_OF_RANGE, e));
-    let refusals = &[ErrorKind::UnknownCommand, ErrorKind::NoProto, ErrorKind::Other, ErrorKind::Arity];
-    let hello =
-        error_of(dialogue, Command::Hello, refusals).filter(|_| target.resp3).map(|e| replied(&RESP3_UNSUPPORTED, e));
-    [unchecked, ping, select, exists.filter(|_| target.key.is_some()), key, db, hello].into_iter().flatten().collect()
+    let raise = |code, command, kind| error_of(dialogue, command, &[kind]).map(|error| replied(code, error));
+    [
+        raise(&PASSWORD_UNCHECKED, Command::AuthAlone, ErrorKind::NoPasswordSet),
+        raise(&PING_DENIED, Command::Ping, ErrorKind::NoPermission),
+        command_denied(dialogue, target),
+        raise(&KEY_DENIED, Command::Exists, ErrorKind::NoPermissionKey),
+        raise(&KEY_UNSEEN, Command::Exists, ErrorKind::NoPermission),
+        select(dialogue),
+        resp3(dialogue).filter(|_| target.resp3),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn command_denied(dialogue: &Dialogue, target: &Target) -> Option<Finding> {
+    let select = error_of(dialogue, Command::Select, &[ErrorKind::NoPermission]);
+    let hello = error_of(dialogue, Command::Hello, &[ErrorKind::NoPermission]).filter(|_| target.resp3);
+    let evidence: Vec<_> =
+        select.into_iter().chain(hello).map(|error| Evidence::new("redis replied", &error.text)).collect();
+    (!evidence.is_empty()).then_some(Finding { code: &COMMAND_DENIED, evidence })
+}
+
+/// What is wrong with the database. A Sentinel knows no SELECT, which `check/state.rs` says better.
+fn select(dialogue: &Dialogue) -> Option<Finding> {
+    let error = dialogue.reply(Command::Select)?.error()?;
+    match error.kind {
+        ErrorKind::DbOutOfRange | ErrorKind::SelectInCluster => Some(replied(&DB_OUT_OF_RANGE, error)),
+        ErrorKind::UnknownCommand | ErrorKind::Other | ErrorKind::Arity if !is_sentinel(dialogue) => {
+            Some(replied(&SELECT_ERROR, error))
+        }
+        _ => None,
+    }
+}
+
+/// True if HELLO or INFO proves a Sentinel.
+pub fn is_sentinel(dialogue: &Dialogue) -> bool {
+    let mode = match (dialogue.reply(Command::Hello), dialogue.reply(Command::Info)) {
+        (Some(Reply::Hello(hello)), _) => Some(hello.mode.as_str()),
+        (_, Some(Reply::Info(info))) => info.get("redis_mode"),
+        _ => None,
+    };
+    mode == Some("sentinel")
+}
+
+/// Why HELLO 3 did not bring RESP3.
+fn resp3(dialogue: &Dialogue) -> Option<Finding> {
+    use ErrorKind::{Arity, NoProto, Other, UnknownCommand};
+    match dialogue.reply(Command::Hello) {
+        Some(Reply::Error(error)) if [Arity, NoProto, Other, UnknownCommand].contains(&error.kind) => {
+            Some(replied(&RESP3_UNSUPPORTED, error))
+        }
+        Some(Reply::Hello(hello)) if hello.proto == 2 => {
+            Some(Finding::new(&RESP3_UNSUPPORTED, "redis replied", "proto: 2 to HELLO 3"))
+        }
+        None => hung_up_at_hello(dialogue),
+        _ => None,
+    }
+}
+
+/// A proxy may close the connection at a command it does not know.
+fn hung_up_at_hello(dialogue: &Dialogue) -> Option<Finding> {
+    let conversation = dialogue.telling();
+    let unanswered = conversation.exchanges.iter().find(|exchange| exchange.reply.is_none())?;
+    let hung_up = matches!(conversation.end, End::Closed | End::Broken(_)) && unanswered.command == Command::Hello;
+    hung_up.then(|| Finding::new(&RESP3_UNSUPPORTED, "read(2)", "the connection was closed at HELLO 3"))
+}
+
+/// Whether the servers behind other addresses of the name treat us as the preferred one does.
+fn differs(dialogues: &[Dialogue], target: &Target) -> Option<Finding> {
+    let codes = |dialogue| -> Vec<&str> { found(dialogue, target).iter().map(|finding| finding.code.id).collect() };
+    let (preferred, others) = dialogues.split_first()?;
+    let usual = codes(preferred);
+    // What does not answer at all is ping/differs.
+    let odd = others.iter().find(|other| answers(other) && put_off(other).is_none() && codes(other) != usual)?;
+    let says = found(odd, target).first().map_or("the credentials are good", |finding| finding.code.title);
+    Some(Finding::new(&DIFFERS, "redis replied", format!("{}: {says}", odd.address)))
 }
 
 fn error_of<'a>(dialogue: &'a Dialogue, command: Command, kinds: &[ErrorKind]) -> Option<&'a ErrorReply> {
@@ -205,3 +359,6 @@ fn error_of<'a>(dialogue: &'a Dialogue, command: Command, kinds: &[ErrorKind]) -
 fn replied(code: &'static Code, error: &ErrorReply) -> Finding {
     Finding::new(code, "redis replied", error.text.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,7 @@ fn said(attempt: &Attempt) -> &'static str {
         "tcp/unreachable" => "cannot be reached",
         "tcp/denied" => "may not be connected to from here",
         "tcp/no-local-address" => "cannot be connected to: no local address or port",
-        "tcp/no-descriptors" => "cannot be connected to: no file descriptor left",
+        "tcp/no-descriptors" => "needs a file descriptor, and none is left",
         "tcp/socket-missing" => "does not exist",
         "tcp/socket-denied" => "may not be used by this user",
         "tcp/not-a-socket" => "is not a unix stream socket",

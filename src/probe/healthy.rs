@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::path::dns::answers::{Answer, Own, Query, Record, Transport};
+use super::path::dns::config::{self, HostsEntry, Server};
 use super::path::dns::{Dns, System};
 use super::path::redis::{Conversation, Dialogue, End, Exchange, Redis};
 use super::path::reply::{Command, ErrorKind, ErrorReply, Hello, Info, Reply};
@@ -39,6 +41,7 @@ impl Facts {
                 scope: 0,
                 system: System::Addresses(vec![ip]),
                 elapsed_ms: 1.1,
+                own: Observed::skipped("the system's resolver answered"),
             }),
             tcp: Observed::Seen(Tcp { attempts: vec![Attempt::connected(ip)], untried: 0 }),
             routes: Observed::skipped("no attempt failed for want of a route"),
@@ -187,4 +190,69 @@ impl Facts {
 
 fn error(text: &str) -> Reply {
     Reply::Error(ErrorReply { kind: ErrorKind::of(text), text: text.to_owned() })
+}
+
+impl Facts {
+    /// A lookup of `db` that failed with `code`, and what we found out ourselves.
+    pub fn lookup_failed(code: &str, own: Own) -> Self {
+        Self::healthy().with(|facts| {
+            let Observed::Seen(dns) = &mut facts.dns else { return };
+            dns.system = System::Failed { code: code.to_owned(), says: "as the system says it".to_owned() };
+            dns.own = Observed::Seen(own);
+            facts.tcp = Observed::needs("dns");
+            facts.redis = Observed::needs("tcp");
+        })
+    }
+}
+
+impl Own {
+    /// One nameserver, 10.0.0.2, that answers so about `db`, and an /etc/hosts that does not know it.
+    pub fn of(a: Answer, aaaa: Answer) -> Self {
+        let config = config::Config { servers: Vec::new(), ..config::parse("") };
+        let own = Self { config, hosts: Observed::Seen(Vec::new()), queries: Vec::new(), untried: 0 };
+        own.and_server([10, 0, 0, 2], a, aaaa)
+    }
+
+    /// The same with one more nameserver.
+    #[must_use]
+    pub fn and_server(mut self, server: [u8; 4], a: Answer, aaaa: Answer) -> Self {
+        let line = u32::try_from(self.config.servers.len() + 1).ok();
+        self.config.servers.push(Server { address: server.into(), scope: 0, line });
+        for (record, answer) in [(Record::A, a), (Record::Aaaa, aaaa)] {
+            let elapsed_ms = if answer == Answer::Silent { 3000.0 } else { 0.4 };
+            let (server, name) = (server.into(), "db".to_owned());
+            self.queries.push(Query { server, name, record, over: Transport::Udp, answer, elapsed_ms });
+        }
+        self
+    }
+
+    /// The same with the name in /etc/hosts.
+    #[must_use]
+    pub fn and_hosts(mut self, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
+        self.hosts = Observed::Seen(vec![HostsEntry { line: 3, address }]);
+        self
+    }
+}
+
+impl Answer {
+    /// NXDOMAIN.
+    pub fn nx() -> Self {
+        Self::NxDomain { aliases: Vec::new() }
+    }
+
+    /// No such record.
+    pub fn none() -> Self {
+        Self::NoData { aliases: Vec::new() }
+    }
+
+    /// 10.0.0.9.
+    pub fn a() -> Self {
+        Self::Addresses { addresses: vec![[10, 0, 0, 9].into()], aliases: Vec::new() }
+    }
+
+    /// `fd00::9`.
+    pub fn aaaa() -> Self {
+        Self::Addresses { addresses: vec![[0xfd00, 0, 0, 0, 0, 0, 0, 9].into()], aliases: Vec::new() }
+    }
 }

@@ -7,6 +7,8 @@ pub mod path;
 
 use serde::{Deserialize, Serialize};
 
+use std::io;
+
 use crate::model::{Ask, Observed, Secret};
 use crate::sys::{Clock, clock};
 use host::Host;
@@ -44,6 +46,26 @@ pub struct Facts {
     pub redis: Observed<Redis>,
     /// The server's own machine, seen from inside.
     pub host: Observed<Host>,
+}
+
+/// What can be said when not even the machinery for looking can be set up: this process may open no more files.
+pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
+    let tcp = path::tcp::starved(&ask.target, error);
+    let dns = Observed::skipped("no file descriptor was left to look it up");
+    let vantage = path::vantage::gather(&ask.target, &dns, &tcp);
+    Facts {
+        facts_version: FACTS_VERSION,
+        redisdoc: env!("CARGO_PKG_VERSION").to_owned(),
+        taken_at: clock::date(),
+        took_ms: clock.elapsed_ms(),
+        ask,
+        vantage,
+        dns,
+        tcp,
+        routes: Observed::needs("tcp"),
+        redis: Observed::needs("tcp"),
+        host: Observed::skipped("only the client's side is looked at"),
+    }
 }
 
 /// Looks at everything that `ask` wants, each thing once, and never fails.

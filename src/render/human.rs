@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::paint;
 use crate::model::report::{CauseReport, CheckReport, Overall, Report, StepKind, StepReport, TargetReport};
-use crate::model::{Confidence, Risk, Severity, Status, Where};
+use crate::model::{Confidence, Evidence, Risk, Severity, Status, Where, escape};
 
 /// How the report is to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn render(report: &Report, look: Look) -> String {
     }
     if !look.quiet {
         for check in report.checks.iter().filter(|check| look.verbose || is_told(check)) {
-            check_lines(&mut out, check, look);
+            check_lines(&mut out, check, &told_below(report), look);
         }
     }
     causes(&mut out, report, look);
@@ -43,10 +43,15 @@ fn headline(out: &mut String, report: &Report) {
     let first = report.causes.first();
     let sentence = match (report.status, first) {
         (Overall::Healthy, _) => format!("{place} is healthy"),
-        (_, Some(cause)) if cause.confidence != Confidence::Possible => format!("{place}: {}", cause.title),
-        (_, Some(_)) => format!("{place}: {}, and it could be more than one thing", worst_title(report)),
+        (_, Some(cause)) if cause.confidence == Confidence::Certain => format!("{place}: {}", cause.title),
+        (_, Some(cause)) if cause.confidence == Confidence::Likely && cause.title != worst_title(report) => {
+            format!("{place}: {}; likely: {}", worst_title(report), cause.title)
+        }
+        (_, Some(cause)) if cause.confidence == Confidence::Possible => {
+            format!("{place}: {}, and it could be more than one thing", worst_title(report))
+        }
         (Overall::Inconclusive, None) => format!("{place}: could not tell"),
-        (_, None) => format!("{place}: {}", worst_title(report)),
+        (_, Some(_) | None) => format!("{place}: {}", worst_title(report)),
     };
     let word = match report.status {
         Overall::Healthy => (Status::Pass, "healthy"),
@@ -86,7 +91,13 @@ fn is_told(check: &CheckReport) -> bool {
     check.status != Status::Skipped || check.blocked_by.as_ref().is_some_and(Option::is_some)
 }
 
-fn check_lines(out: &mut String, check: &CheckReport, look: Look) {
+/// The evidence that stands under a cause told in full, and need not stand under its check too.
+fn told_below(report: &Report) -> Vec<&Evidence> {
+    let in_full = |cause: &&CauseReport| cause.confidence > Confidence::Possible || report.causes.len() == 1;
+    report.causes.iter().filter(in_full).flat_map(|cause| &cause.evidence).collect()
+}
+
+fn check_lines(out: &mut String, check: &CheckReport, told_below: &[&Evidence], look: Look) {
     let time = check.duration_ms.map_or_else(String::new, milliseconds);
     let lines = wrap(&check.summary, WIDTH - 10 - 11);
     let glyph = paint::status(check.status, paint::glyph(check.status, look.ascii));
@@ -102,7 +113,7 @@ fn check_lines(out: &mut String, check: &CheckReport, look: Look) {
         let _ = writeln!(out, "{}", row.trim_end());
     }
     for finding in check.findings.iter().filter(|finding| look.verbose || finding.severity > Severity::Info) {
-        for evidence in &finding.evidence {
+        for evidence in finding.evidence.iter().filter(|evidence| !told_below.contains(evidence)) {
             paragraph(out, "          ", &format!("{}: {}", evidence.source, evidence.says));
         }
     }
@@ -143,7 +154,7 @@ fn cause_in_full(out: &mut String, cause: &CauseReport) {
         Confidence::Possible => "possible",
     };
     out.push('\n');
-    let _ = writeln!(out, "{} {}", paint::bold(&cause.title), paint::dim(&format!("[{}, {sure}]", cause.id)));
+    titled(out, "", &cause.title, &format!("[{}, {sure}]", cause.id));
     paragraph(out, "  ", &cause.summary);
     for (number, evidence) in cause.evidence.iter().enumerate() {
         labelled(out, if number == 0 { "because" } else { "" }, &format!("{}: {}", evidence.source, evidence.says));
@@ -158,13 +169,14 @@ fn cause_in_full(out: &mut String, cause: &CauseReport) {
 }
 
 fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
-    let _ = writeln!(out, "  {number}. {} {}", paint::bold(&cause.title), paint::dim(&format!("[{}]", cause.id)));
+    titled(out, &format!("  {number}. "), &cause.title, &format!("[{}]", cause.id));
     paragraph(out, "     ", &cause.summary);
     if let Some(step) = &cause.settled_by {
-        paragraph(out, "     ", &format!("to settle it, {}: {}", place_of(&step.on), step.text));
+        paragraph(out, "     ", &format!("to settle it, {}:", place_of(&step.on)));
         if let Some(command) = &step.command {
-            let _ = writeln!(out, "         {}", paint::command(command));
+            let _ = writeln!(out, "         {}", paint::command(&escape(command.as_bytes())));
         }
+        paragraph(out, "       ", &step.text);
     }
     if look.verbose {
         remedy(out, &cause.remedy);
@@ -174,10 +186,11 @@ fn candidate(out: &mut String, number: usize, cause: &CauseReport, look: Look) {
 }
 
 fn settled_by(out: &mut String, step: &StepReport) {
-    labelled(out, "settle", &format!("{}: {}", place_of(&step.on), step.text));
+    labelled(out, "settle", &format!("{}:", place_of(&step.on)));
     if let Some(command) = &step.command {
-        let _ = writeln!(out, "              {}", paint::command(command));
+        let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
     }
+    labelled(out, "", &step.text);
 }
 
 fn remedy(out: &mut String, steps: &[StepReport]) {
@@ -187,7 +200,7 @@ fn remedy(out: &mut String, steps: &[StepReport]) {
         let risk = step.risk.map_or("", risk_words);
         labelled(out, label, &format!("{}. {}: {}{risk}", number + 1, place_of(&step.on), step.text));
         if let Some(command) = &step.command {
-            let _ = writeln!(out, "              {}", paint::command(command));
+            let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
         }
         if step.kind == StepKind::Edit {
             edit(out, step);
@@ -195,17 +208,18 @@ fn remedy(out: &mut String, steps: &[StepReport]) {
     }
     labelled(out, "verify", &verify.text);
     if let Some(command) = &verify.command {
-        let _ = writeln!(out, "              {}", paint::command(command));
+        let _ = writeln!(out, "              {}", paint::command(&escape(command.as_bytes())));
     }
 }
 
 fn edit(out: &mut String, step: &StepReport) {
     let line = step.line.map_or_else(String::new, |line| format!(":{line}"));
-    let _ = writeln!(out, "              {}{line}", step.file.as_deref().unwrap_or_default());
-    if let Some(from) = step.from.as_ref().filter(|from| !from.is_empty()) {
-        let _ = writeln!(out, "              - {from}");
+    let printable = |text: &Option<String>| escape(text.as_deref().unwrap_or_default().as_bytes());
+    let _ = writeln!(out, "              {}{line}", printable(&step.file));
+    if step.from.as_ref().is_some_and(|from| !from.is_empty()) {
+        let _ = writeln!(out, "              - {}", printable(&step.from));
     }
-    let _ = writeln!(out, "              + {}", step.to.as_deref().unwrap_or_default());
+    let _ = writeln!(out, "              + {}", printable(&step.to));
 }
 
 fn place_of(on: &Where) -> String {
@@ -236,6 +250,20 @@ fn unexplained(out: &mut String, report: &Report) {
     paragraph(out, "", &format!("No known cause explains {codes}; 'redisdoc explain CODE' says what it means."));
 }
 
+/// A title with its tag, which moves to a line of its own where both do not fit.
+fn titled(out: &mut String, lead: &str, title: &str, tag: &str) {
+    if columns(lead) + columns(title) + 1 + columns(tag) <= WIDTH {
+        let _ = writeln!(out, "{lead}{} {}", paint::bold(title), paint::dim(tag));
+        return;
+    }
+    let indent = " ".repeat(columns(lead));
+    for (number, line) in wrap(title, WIDTH - columns(lead)).iter().enumerate() {
+        let lead = if number == 0 { lead } else { &indent };
+        let _ = writeln!(out, "{lead}{}", paint::bold(line));
+    }
+    let _ = writeln!(out, "{indent}{}", paint::dim(tag));
+}
+
 /// A paragraph whose first line begins with a label and whose others are aligned below its text.
 fn labelled(out: &mut String, label: &str, text: &str) {
     for (number, line) in wrap(text, WIDTH - 11).iter().enumerate() {
@@ -250,8 +278,14 @@ fn paragraph(out: &mut String, indent: &str, text: &str) {
     }
 }
 
+/// Prose for people: paragraphs, wrapped.
+pub fn prose(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| textwrap::fill(paragraph, WIDTH) + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// Wraps what may hold foreign text, which is made printable once more: names and keys come as they were typed.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    textwrap::wrap(text, width).into_iter().map(std::borrow::Cow::into_owned).collect()
+    textwrap::wrap(&escape(text.as_bytes()), width).into_iter().map(std::borrow::Cow::into_owned).collect()
 }
 
 fn columns(text: &str) -> usize {

@@ -35,25 +35,6 @@ pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Repo
     }
 }
 
-/// The report of a run that could not begin: bad usage, an unreadable file.
-pub fn of_error(error: &str, started_at: String) -> Report {
-    Report {
-        schema_version: SCHEMA_VERSION,
-        redisdoc: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at,
-        duration_ms: 0.0,
-        target: None,
-        vantage: None,
-        status: Overall::Inconclusive,
-        reached: Reached::Nothing,
-        exit_code: exit::USAGE,
-        error: Some(error.to_owned()),
-        checks: Vec::new(),
-        causes: Vec::new(),
-        unexplained: Vec::new(),
-    }
-}
-
 fn overall(facts: &Facts, judged: &[Judged]) -> Overall {
     let level = facts.ask.require;
     let status = |wanted| judged.iter().any(|judged| judged.verdict.status(level) == wanted);

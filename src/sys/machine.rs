@@ -1,6 +1,8 @@
 //! What this machine is called and which addresses are its own.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixDatagram;
 
 /// The name of this machine.
 pub fn hostname() -> Option<String> {
@@ -22,6 +24,15 @@ pub fn addresses() -> Vec<IpAddr> {
 /// The soft and hard limit of open files of this process.
 pub fn open_files_limit() -> Option<(u64, u64)> {
     nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok()
+}
+
+/// Sees whether this process may open `count` more files, by doing so.
+///
+/// # Errors
+/// What `socket(2)` says: `EMFILE` at the limit of this process, `ENFILE` at that of the machine.
+pub fn can_open(count: usize) -> io::Result<()> {
+    let opened: io::Result<Vec<UnixDatagram>> = (0..count).map(|_| UnixDatagram::unbound()).collect();
+    opened.map(drop)
 }
 
 /// The user we run as.

@@ -3,10 +3,12 @@
 //! Everything else asks here; clippy's `disallowed-methods` (see `.clippy.toml`) keeps it so.
 
 pub mod clock;
+pub mod datagram;
 pub mod environment;
 pub mod files;
 pub mod machine;
 pub mod resolver;
 pub mod socket;
+pub mod terminal;
 
 pub use clock::Clock;

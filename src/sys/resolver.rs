@@ -1,9 +1,9 @@
 //! The system's resolver: `getaddrinfo(3)`, as the applications on this machine use it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
 use super::clock;
 use crate::model::Family;
@@ -12,7 +12,12 @@ use crate::model::Family;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// The addresses, in the order of the system's preference (RFC 6724).
-    Addresses(Vec<IpAddr>),
+    Addresses {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// The interface that its link-local addresses belong to, by index (mDNS and /etc/hosts know some); else 0.
+        scope: u32,
+    },
     /// It failed with this `EAI_…` code.
     Failed {
         /// The name of the code: `EAI_NONAME`, `EAI_AGAIN` …
@@ -37,6 +42,11 @@ pub async fn lookup(name: &str, family: Family, deadline: Instant) -> Lookup {
     }
 }
 
+/// The index of the network interface called `name`, if there is one.
+pub fn interface_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}
+
 fn blocking_lookup(name: &str, family: Family) -> Lookup {
     let address = match family {
         Family::Any => 0,
@@ -45,23 +55,35 @@ fn blocking_lookup(name: &str, family: Family) -> Lookup {
     };
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), address, ..AddrInfoHints::default() };
     match getaddrinfo(Some(name), None, Some(hints)) {
-        Ok(found) => {
-            let mut addresses: Vec<IpAddr> = Vec::new();
-            for address in found.flatten().map(|info| info.sockaddr.ip()) {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-            Lookup::Addresses(addresses)
-        }
-        Err(error) => {
-            Lookup::Failed { code: eai_name(error.kind()).to_owned(), says: std::io::Error::from(error).to_string() }
-        }
+        Ok(found) => addresses(found.flatten().map(|info| info.sockaddr)),
+        Err(error) => failed(error),
     }
 }
 
-fn eai_name(kind: LookupErrorKind) -> &'static str {
-    match kind {
+fn addresses(found: impl Iterator<Item = SocketAddr>) -> Lookup {
+    let (mut addresses, mut scope): (Vec<IpAddr>, u32) = (Vec::new(), 0);
+    for address in found {
+        if let SocketAddr::V6(v6) = address
+            && scope == 0
+        {
+            scope = v6.scope_id();
+        }
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    Lookup::Addresses { addresses, scope }
+}
+
+fn failed(error: LookupError) -> Lookup {
+    let code = eai_name(&error).to_owned();
+    let says = std::io::Error::from(error).to_string();
+    let says = says.strip_prefix("failed to lookup address information: ").unwrap_or(&says).to_owned();
+    Lookup::Failed { code, says }
+}
+
+fn eai_name(error: &LookupError) -> &'static str {
+    match error.kind() {
         LookupErrorKind::Again => "EAI_AGAIN",
         LookupErrorKind::Badflags => "EAI_BADFLAGS",
         LookupErrorKind::NoName => "EAI_NONAME",
@@ -72,6 +94,9 @@ fn eai_name(kind: LookupErrorKind) -> &'static str {
         LookupErrorKind::Service => "EAI_SERVICE",
         LookupErrorKind::Memory => "EAI_MEMORY",
         LookupErrorKind::System => "EAI_SYSTEM",
+        // glibc's own code (netdb.h), which the libc crate does not know: the name is in /etc/hosts, but only with
+        // an address of the other family.
+        _ if cfg!(target_env = "gnu") && error.error_num() == -9 => "EAI_ADDRFAMILY",
         _ => "EAI_OTHER",
     }
 }

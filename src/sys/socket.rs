@@ -108,7 +108,8 @@ pub async fn dial_unix(path: &str, deadline: Instant) -> Dial {
 }
 
 impl Failure {
-    fn synchronous(error: &io::Error) -> Self {
+    /// The failure of a call that nothing was sent for.
+    pub fn synchronous(error: &io::Error) -> Self {
         Self { errno: errno_of(error), synchronous: true, icmp: None }
     }
 }

@@ -181,7 +181,7 @@ fn nobody_at_that_address() {
     let (client, _server) = lab.pair();
     for address in ["10.77.1.77", "fd77:1::77"] {
         let diagnosis = client.diagnose(&["-h", address]);
-        diagnosis.first_cause("host-down", Confidence::Certain).exit(1).within(Duration::from_millis(4000));
+        diagnosis.first_cause("host-down", Confidence::Certain).exit(1).within(Duration::from_secs(4));
     }
 }
 
@@ -267,7 +267,9 @@ fn unix_sockets() {
     one.diagnose(&["-s", "/run/redis.sock"]).first_cause("socket-missing", Confidence::Likely).exit(1);
     one.diagnose(&["-s", "/run/none/redis.sock"]).first_cause("socket-missing", Confidence::Likely);
     one.file("/run/file", "x");
-    one.diagnose(&["-s", "/run/file"]).exit(1).nothing_certain();
+    for path in ["/run/file", "/run"] {
+        one.diagnose(&["-s", path]).first_cause("socket-missing", Confidence::Certain).exit(1);
+    }
     let mut redis = one.redis(&["--unixsocket", "/run/redis.sock", "--unixsocketperm", "700"]);
     one.diagnose(&["-s", "/run/redis.sock"]).healthy();
     redis.kill();

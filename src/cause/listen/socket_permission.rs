@@ -93,7 +93,7 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
     use crate::probe::path::tcp::{Attempt, Outcome};
-    use crate::sys::files::Meta;
+    use crate::probe::path::vantage::Meta;
 
     fn denied(socket_usable: bool) -> Facts {
         let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::Denied, "EACCES", 0.1);

@@ -1,6 +1,14 @@
 //! The target: one place to connect to, where each part of it came from, and what is wrong with how it was given.
 //!
-//! Reading URIs and settings is in [`uri`] and [`settings`], judging them in `check/target.rs`.
+//! Reading hosts, URIs and settings is in [`host`], [`uri`], [`dotenv`] and [`settings`], merging them in [`resolve`],
+//! judging them in `check/target.rs`.
+
+pub mod dotenv;
+pub mod host;
+pub mod layer;
+pub mod resolve;
+pub mod settings;
+pub mod uri;
 
 use std::collections::BTreeMap;
 
@@ -95,6 +103,8 @@ pub enum ComplaintKind {
     BadValue,
     /// A setting that stands there but has no effect, or does something else than it seems to (a warning).
     Ignored,
+    /// A part that belongs to the client library alone (a remark).
+    NotRead,
 }
 
 /// One thing wrong with how the target was given.
@@ -113,7 +123,7 @@ pub struct Complaint {
 impl Complaint {
     /// True if there is no target to connect to while this stands: exit code 2.
     pub fn is_fatal(&self) -> bool {
-        self.kind != ComplaintKind::Ignored
+        !matches!(self.kind, ComplaintKind::Ignored | ComplaintKind::NotRead)
     }
 }
 

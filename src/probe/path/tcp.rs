@@ -2,6 +2,7 @@
 //!
 //! What an outcome means is in `check/tcp.rs`.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
@@ -9,9 +10,9 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::dns::Dns;
-use crate::model::{Ask, Endpoint, Observed};
+use crate::model::{Ask, Endpoint, Observed, Target};
 use crate::sys::socket::{self, Dial, Failure, Stream};
-use crate::sys::{Clock, clock};
+use crate::sys::{Clock, clock, files};
 
 /// The most addresses that are tried. Names with more are round-robin pools whose first members speak for the rest.
 const MOST_ADDRESSES: usize = 32;
@@ -231,6 +232,13 @@ impl Dialled {
     }
 }
 
+/// The attempt of a process that may open no more files.
+pub fn starved(target: &Target, error: &io::Error) -> Observed<Tcp> {
+    let dial = Dial::Failed(Failure::synchronous(error));
+    let attempt = attempt(target.place(), None, &dial, 0.0);
+    Observed::Seen(Tcp { attempts: vec![attempt], untried: 0 })
+}
+
 type Tried = (Attempt, Option<Connection>);
 
 async fn try_all(dns: &Dns, port: u16, deadline: Instant) -> (Observed<Tcp>, Vec<Connection>) {
@@ -268,7 +276,11 @@ async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {
 async fn try_unix(path: &str, deadline: Instant) -> Tried {
     let began = clock::now();
     let dial = socket::dial_unix(path, deadline).await;
-    let attempt = attempt(path.to_owned(), None, &dial, clock::ms_since(began));
+    let mut attempt = attempt(path.to_owned(), None, &dial, clock::ms_since(began));
+    // Linux answers ECONNREFUSED for a file or folder too (unix_find_bsd).
+    if attempt.outcome == Outcome::Refused && files::meta(path).is_some_and(|meta| meta.kind != "socket") {
+        attempt.outcome = Outcome::NotASocket;
+    }
     (attempt, connection(dial, Dialled::Unix(path.to_owned()), path.to_owned()))
 }
 

@@ -9,6 +9,8 @@ use super::tcp::{Outcome, Tcp};
 use crate::model::{Endpoint, Observed, Target};
 use crate::sys::{environment, files, machine};
 
+pub use crate::sys::files::Meta;
+
 /// Settings that applications commonly take their Redis target from. Only the names are kept.
 const SETTINGS: &[&str] = &["REDIS_URL", "REDIS_URI", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_TLS_URL"];
 
@@ -54,7 +56,7 @@ pub struct PathPart {
     /// The path so far.
     pub path: String,
     /// What stands there; `None` where nothing does or it cannot be seen.
-    pub meta: Option<files::Meta>,
+    pub meta: Option<Meta>,
 }
 
 /// Looks at this machine, as far as the outcome of the attempts makes it matter.
@@ -78,14 +80,25 @@ fn container() -> Option<String> {
     if environment::variable("KUBERNETES_SERVICE_HOST").is_some() {
         return Some("kubernetes".to_owned());
     }
-    if files::exists("/.dockerenv") {
-        return Some("docker".to_owned());
-    }
-    if files::exists("/run/.containerenv") {
-        return Some("podman".to_owned());
+    let mark =
+        [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")].into_iter().find(|(path, _)| files::exists(path));
+    if let Some((_, kind)) = mark
+        && !in_the_machines_own_namespaces()
+    {
+        return Some(kind.to_owned());
     }
     // systemd's convention (systemd.io/CONTAINER_INTERFACE): nspawn, LXC and others set it for PID 1.
     files::read_text("/run/systemd/container").ok().map(|kind| crate::model::escape(kind.trim().as_bytes()))
+}
+
+/// True on a machine that only began as a container's image (a virtual machine, a CI runner): the mark is there, but PID
+/// and network namespace are the machine's own. The first PID namespace has a fixed number (`PROC_PID_INIT_INO`, since
+/// Linux 3.8), and so has the first network namespace of recent kernels (measured on 6.18); that of older ones is PID
+/// 1's, if we may see it.
+fn in_the_machines_own_namespaces() -> bool {
+    let is_first = files::link("/proc/self/ns/pid").is_some_and(|pid| pid == "pid:[4026531836]");
+    let (own, first) = (files::link("/proc/self/ns/net"), files::link("/proc/1/ns/net"));
+    is_first && own.is_some_and(|own| own == "net:[4026531833]" || Some(own) == first)
 }
 
 fn same_host(target: &Target, dns: &Observed<Dns>, own: &[IpAddr]) -> Option<bool> {

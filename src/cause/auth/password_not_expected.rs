@@ -1,0 +1,117 @@
+//! `password-not-expected`: a password was sent, and the server has none.
+
+use super::{dialogue, from, redis_cli, sentinel_answers};
+use crate::cause::{Case, Cause, check_again};
+use crate::check::auth::NOT_EXPECTED;
+use crate::check::state::info;
+use crate::model::target::Part;
+use crate::model::{Confidence, Step, Support, Target, Where};
+use crate::probe::Facts;
+
+/// Longer than any configuration takes to be noticed missing; a server this young may have lost it in a restart.
+const YOUNG_S: u64 = 3_600;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "password-not-expected",
+    title: "a password was sent, but this Redis has none",
+    explain: "\
+The client sends a password and the server has none configured for the default user. Most client libraries treat this as \
+a failed connection, although the server would serve without.
+
+How it looks: ERR AUTH <password> called without any password configured for the default user. Redis before 6: ERR Client \
+sent AUTH, but no password is set.
+
+How to be sure: that no password is set is sure. Why is not to be seen from outside: the client is configured with one \
+too many; or the server was started without its configuration file and lost requirepass; or this is another Redis than \
+the one you mean (a second instance, a test server, a Sentinel). INFO server tells the uptime, the configuration file and \
+the run_id of the one that answers.
+
+How to repair: be sure it is the right server first. If it ought to have a password, it stands open: set requirepass or \
+an ACL. Only if it is meant to have none, take the password away from the client.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let finding = case.raised(&NOT_EXPECTED).filter(|_| !sentinel_answers(case.facts))?;
+    let target = &case.facts.ask.target;
+    let summary = format!(
+        "a password was sent{}, and the Redis that answers has none: one too many here, or its own was lost, or it is \
+         another Redis than you mean",
+        from(target, Part::Password)
+    );
+    let mut support = Support::new(Confidence::Certain, &[&NOT_EXPECTED], summary);
+    support.evidence.clone_from(&finding.evidence);
+    for says in hints(case.facts) {
+        support = support.because("INFO", says);
+    }
+    Some(support.not("credentials-rejected", "Redis has no password to compare with"))
+}
+
+/// What INFO shows of a lost configuration.
+fn hints(facts: &Facts) -> Vec<String> {
+    let Some(info) = dialogue(facts).and_then(info) else { return Vec::new() };
+    let no_file = info.get("config_file") == Some("");
+    let young = info.number("uptime_in_seconds").filter(|&uptime| uptime < YOUNG_S);
+    let no_file = no_file.then(|| "config_file is empty: Redis was started without a configuration file".to_owned());
+    let young = young.map(|uptime| format!("uptime_in_seconds:{uptime}: Redis was started a short while ago"));
+    no_file.into_iter().chain(young).collect()
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let target = &facts.ask.target;
+    let without = Target { password: false, user: None, ..target.clone() };
+    vec![
+        Step::look(
+            Where::Here,
+            format!("{} INFO server", redis_cli(facts)),
+            "which Redis this is: uptime, config_file, executable, run_id",
+        ),
+        Step::tell(
+            Where::RedisHost,
+            "if it ought to have a password, it stands open to everybody who reaches it: start it with its configuration \
+             file, or set requirepass in it",
+        ),
+        Step::tell(
+            Where::Here,
+            format!("if it is meant to have none: take the password{} from the client", from(target, Part::Password)),
+        ),
+        check_again(&without),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{remedy_of, with_password};
+    use super::*;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::probe::path::reply::Command;
+
+    const TEXTS: [&str; 2] = [
+        "ERR Client sent AUTH, but no password is set",
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+    ];
+
+    #[test]
+    fn is_certain_in_both_wordings() {
+        for text in TEXTS {
+            check_cause(&CAUSE, &with_password().erring(Command::Auth, text), Some(Confidence::Certain));
+        }
+        check_cause(&CAUSE, &with_password(), None);
+    }
+
+    #[test]
+    fn shows_a_lost_configuration() {
+        let facts =
+            with_password().erring(Command::Auth, TEXTS[1]).info("config_file", "").info("uptime_in_seconds", "7");
+        let says = format!("{:?}", diagnose(&facts).causes[0].support.evidence);
+        assert!(says.contains("without a configuration file") && says.contains("uptime_in_seconds:7"), "{says}");
+    }
+
+    #[test]
+    fn verifies_without_the_password() {
+        let remedy = remedy_of(&with_password().erring(Command::Auth, TEXTS[0]), CAUSE.id, Confidence::Certain);
+        assert_eq!(remedy.last().unwrap(), "redisdoc check -h db -p 6379");
+    }
+}

@@ -1,0 +1,136 @@
+//! redisdoc changes nothing, needs nothing, and says nothing it should not: what it leaves on the server, and what it
+//! does without root, without programs, and without an /etc.
+
+use std::collections::BTreeSet;
+
+use crate::world::{Confidence, Lab, Server};
+
+/// The commands redisdoc may send; all of them only read, and ECHO is sent without its argument.
+const ALLOWED: &[&str] = &["auth", "echo", "exists", "hello", "info", "ping", "select"];
+
+/// The commands the server has seen, by its own count, beside those that the harness sends to ask.
+fn seen(stats: &str) -> BTreeSet<String> {
+    let names = stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next());
+    names.map(|name| name.split('|').next().unwrap_or(name).to_owned()).filter(|name| name != "config").collect()
+}
+
+#[test]
+fn only_reading_commands_are_sent() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let redis = one.redis(&["--requirepass", "pw"]);
+    let cli = |command: &str| one.sh(&format!("REDISCLI_AUTH=pw redis-cli {command}"));
+    cli("set kept value");
+    cli("config resetstat");
+    for args in [
+        &[][..],
+        &["-a", "pw"],
+        &["-a", "wrong"],
+        &["-a", "pw", "--user", "default"],
+        &["-a", "pw", "--user", "nobody"],
+        &["-a", "pw", "-n", "1", "-3", "--key", "kept", "--deep"],
+        &["-a", "pw", "--require", "writable"],
+        &["-a", "pw", "-n", "99"],
+    ] {
+        one.diagnose(args);
+    }
+    let stats = cli("info commandstats");
+    let seen = seen(&stats.stdout);
+    let allowed: BTreeSet<String> = ALLOWED.iter().map(|&name| name.to_owned()).collect();
+    assert!(seen.is_subset(&allowed), "{:?} was sent", seen.difference(&allowed));
+    assert_eq!(cli("dbsize").stdout.trim(), "1");
+    assert_eq!(cli("get kept").stdout.trim(), "value");
+    let log = redis.log();
+    assert!(!log.contains("SECURITY"), "{log}");
+}
+
+#[test]
+fn a_paused_or_silent_server_is_asked_no_more() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = one.redis(&[]);
+    one.sh("redis-cli config resetstat");
+    one.sh("redis-cli client pause 2000 all");
+    one.diagnose(&["-t", "1"]).exit(1);
+    std::thread::sleep(std::time::Duration::from_millis(1300));
+    let stats = one.sh("redis-cli info commandstats");
+    let mut seen = seen(&stats.stdout);
+    seen.remove("client");
+    assert!(seen.iter().all(|name| ALLOWED.contains(&name.as_str())), "{seen:?}");
+}
+
+#[test]
+fn an_ordinary_user_sees_who_rejects() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    let ask = || client.doctor(&["-h", "10.77.1.2"]).user(65534).diagnose();
+    ask().healthy();
+    server.nft(
+        "add table inet t; add chain inet t f { type filter hook input priority 0; }\n\
+         add rule inet t f tcp dport 6379 reject",
+    );
+    ask().first_cause("firewall-reject", Confidence::Certain);
+}
+
+#[test]
+fn an_empty_root_is_enough() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = one.redis(&[]);
+    let binary = env!("CARGO_BIN_EXE_redisdoc");
+    one.sh(&format!(
+        "mkdir /tmp/empty && cp --parents $(ldd {binary} | grep -o '/[^ ]*') /tmp/empty && cp {binary} /tmp/empty/redisdoc"
+    ));
+    let inside = |args: &[&str]| one.run(&[&["chroot", "/tmp/empty", "/redisdoc", "check", "--json"], args].concat());
+    let healthy = inside(&["-h", "127.0.0.1"]);
+    assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
+    let refused = inside(&["-h", "127.0.0.1", "-p", "6380"]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);
+    let unresolved = inside(&["-h", "db.test", "-t", "1"]);
+    assert_eq!(unresolved.code, Some(1), "{}{}", unresolved.stdout, unresolved.stderr);
+    assert!(unresolved.stdout.contains("\"dns\""));
+}
+
+#[test]
+fn few_descriptors_are_said_not_met_with_a_panic() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = one.redis(&[]);
+    let binary = env!("CARGO_BIN_EXE_redisdoc");
+    let mut met = 0;
+    // With three the loader itself cannot open a library.
+    for limit in 4..16 {
+        let ran = one.run(&["sh", "-c", &format!("ulimit -n {limit}; exec {binary} check --json -t 1")]);
+        assert!(matches!(ran.code, Some(0 | 1)), "with {limit}: {:?} {}{}", ran.code, ran.stdout, ran.stderr);
+        if ran.code == Some(1) {
+            assert!(ran.stdout.contains("client-fds-exhausted"), "with {limit}: {}", ran.stdout);
+            met += 1;
+        }
+    }
+    assert!(met > 0, "no limit was low enough");
+}
+
+#[test]
+fn old_and_new_servers_are_healthy() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let servers = [
+        Server::Redis50,
+        Server::Redis60,
+        Server::Redis62,
+        Server::Debian,
+        Server::Redis80,
+        Server::Valkey80,
+        Server::Valkey90,
+        Server::Valkey91,
+    ];
+    for server in servers {
+        let Some(_running) = one.redis_of(server, &["--requirepass", "pw"]) else { continue };
+        one.doctor(&["-n", "1"]).env("REDISCLI_AUTH", "pw").diagnose().healthy();
+        one.diagnose(&[]).exit(1).finding("auth/required");
+    }
+}
