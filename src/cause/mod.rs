@@ -6,15 +6,23 @@ pub mod dns;
 pub mod firewall;
 pub mod listen;
 pub mod path;
+pub mod service;
 pub mod startup;
 pub mod state;
+pub mod topology;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
+use clap::ValueEnum;
+
 use crate::check::{self, Judged};
-use crate::model::{Code, Confidence, Diagnosis, Finding, Risk, Severity, Step, Support, Supported, Target, Where};
+use crate::model::text::shell_quote;
+use crate::model::{
+    Code, Confidence, Diagnosis, Endpoint, Finding, Level, Risk, Severity, Step, Support, Supported, Target, Where,
+};
 use crate::probe::Facts;
+use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::vantage::Vantage;
 
@@ -41,7 +49,9 @@ pub static FAMILIES: &[&[&Cause]] = &[
     firewall::CAUSES,
     auth::CAUSES,
     listen::CAUSES,
+    service::CAUSES,
     state::CAUSES,
+    topology::CAUSES,
     startup::CAUSES,
 ];
 
@@ -92,6 +102,20 @@ pub fn redis_host(facts: &Facts) -> Where {
     if same { Where::Here } else { Where::RedisHost }
 }
 
+/// redis-cli as it is typed on the Redis host itself, over loopback or the unix socket: there it meets no protected mode
+/// and no firewall between machines.
+pub fn local_cli(facts: &Facts) -> String {
+    match &facts.ask.target.endpoint {
+        Endpoint::Tcp { port, .. } => format!("redis-cli -p {port}"),
+        Endpoint::Unix { path } => format!("redis-cli -s {}", shell_quote(path)),
+    }
+}
+
+/// What was said with the preferred address, if anything could be.
+pub fn dialogue(facts: &Facts) -> Option<&Dialogue> {
+    facts.redis.seen()?.preferred()
+}
+
 /// Finds what explains the findings.
 pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     let case = Case { facts, judged };
@@ -115,7 +139,15 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     if !remedy.last().is_some_and(checks_again) {
         remedy.push(check_again(&case.facts.ask.target));
     }
+    on_the_same_terms(&mut remedy, case.facts.ask.require);
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+/// The command that verifies asks for what this run asked for.
+fn on_the_same_terms(remedy: &mut [Step], require: Level) {
+    let (Some(Step::Run { command, .. }), false) = (remedy.last_mut(), require == Level::default()) else { return };
+    let name = require.to_possible_value().map(|value| value.get_name().to_owned());
+    command.extend([" --require ".to_owned(), name.unwrap_or_default()]);
 }
 
 /// The last step of a remedy: the command that verifies it. A remedy that changes what is asked for (another database, no

@@ -13,7 +13,7 @@ pub fn gather(stream: &Stream) -> Option<u64> {
     parse(&files::read_text(table).ok()?, local, peer)
 }
 
-/// Finds `tx_queue` (`write_seq - snd_una`, tcp_ipv4.c `get_tcp4_sock`) of the connection in the kernel's table.
+/// Finds `tx_queue` (`write_seq - snd_una`, `get_tcp4_sock` in the kernel) of the connection in the kernel's table.
 fn parse(table: &str, local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     let (local, peer) = (kernel_form(local), kernel_form(peer));
     let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());

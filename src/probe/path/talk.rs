@@ -17,7 +17,7 @@ const ALIEN_GRACE: Duration = Duration::from_millis(100);
 /// How long the answers to the other commands may take after that to PING. Redis answers a pipeline in one turn of its
 /// event loop (0.6 ms in all, measured on 7.0.15), and a lost segment is sent again after some 200 ms; what is longer is a
 /// proxy that swallows a command, or a pause that holds one back.
-const AFTER_PING: Duration = Duration::from_millis(1_000);
+const AFTER_PING: Duration = Duration::from_secs(1);
 
 /// A conversation under way.
 pub(super) struct Talk<'a> {
