@@ -159,6 +159,13 @@ impl Facts {
         self
     }
 
+    /// The same, with this many of our bytes not acknowledged by the preferred address.
+    #[must_use]
+    pub fn unheard(mut self, bytes: u64) -> Self {
+        self.preferred().first.unacknowledged = Some(bytes);
+        self
+    }
+
     /// The same, with the preferred address sending this error instead of an answer, then closing.
     #[must_use]
     pub fn refused_with(mut self, text: &str) -> Self {

@@ -128,6 +128,11 @@ impl Dialogue {
         self.telling().reply(command)
     }
 
+    /// True if nothing came back because our bytes did not even reach the peer's kernel, or its acknowledgements not us.
+    pub fn is_unheard(&self) -> bool {
+        self.first.unacknowledged.is_some_and(|bytes| bytes > 0)
+    }
+
     /// Everything that came unasked.
     pub fn unasked(&self) -> Option<&Reply> {
         self.first.unasked.as_ref().or_else(|| self.second.as_ref()?.unasked.as_ref())
