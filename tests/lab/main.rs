@@ -6,6 +6,9 @@
 #![allow(dead_code)]
 
 mod harmless;
+mod hostile;
+mod listen;
 mod smoke;
+mod state;
 mod tcp;
 mod world;
