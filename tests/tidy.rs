@@ -57,7 +57,7 @@ fn code(path: &Path) -> String {
 /// The ids that the files of a folder stand for: `not_running.rs` is `not-running`.
 fn ids_of_files(folder: &str) -> BTreeSet<String> {
     let stem = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().replace('_', "-");
-    rust_files(folder).into_iter().map(stem).filter(|stem| stem != "mod").collect()
+    rust_files(folder).into_iter().map(stem).filter(|stem| stem != "mod" && stem != "tests").collect()
 }
 
 #[test]
@@ -143,10 +143,12 @@ fn every_cause_has_a_table() {
     }
 }
 
-/// The tests beside the code, in the file or in its `…_tests.rs`.
+/// The tests beside the code, in the file or in the `tests.rs` of its folder.
 fn tests_of(path: &Path) -> String {
     let own = text(path);
-    own.split_once("#[cfg(test)]\n").map(|(_, tests)| tests.to_owned()).unwrap_or_default()
+    let beside = path.with_extension("").join("tests.rs");
+    let beside = if beside.exists() { text(&beside) } else { String::new() };
+    own.split_once("#[cfg(test)]\n").map(|(_, tests)| tests.to_owned()).unwrap_or_default() + &beside
 }
 
 #[test]

@@ -41,18 +41,19 @@ pub struct Cause {
     pub remedy: fn(&Facts) -> Vec<Step>,
 }
 
-/// The families of causes, specific before general; within a family too.
+/// The families of causes, specific before general; within a family too. Candidates that are equally possible are told
+/// in this order, the more frequent first.
 pub static FAMILIES: &[&[&Cause]] = &[
     client::CAUSES,
     dns::CAUSES,
     path::CAUSES,
-    firewall::CAUSES,
     auth::CAUSES,
     listen::CAUSES,
+    startup::CAUSES,
+    firewall::CAUSES,
     service::CAUSES,
     state::CAUSES,
     topology::CAUSES,
-    startup::CAUSES,
 ];
 
 /// Every cause, in order.

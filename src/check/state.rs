@@ -95,12 +95,16 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let mut findings: Vec<Finding> =
         error.and_then(|error| said_by_ping(error.kind, &error.text)).into_iter().collect();
     findings.extend(sentinel(dialogue));
-    match info(dialogue) {
-        Some(info) if findings.is_empty() => findings.extend(shown_by_info(info, dialogue)),
-        Some(info) => findings.extend(read_only(info)),
-        None if facts.ask.require == Level::Writable && findings.is_empty() => return Err(cannot_see(dialogue)),
-        None => {}
+    let written = facts.ask.require == Level::Writable;
+    if findings.is_empty() {
+        match info(dialogue) {
+            Some(info) => findings.extend(shown_by_info(info, dialogue)),
+            None if written => return Err(cannot_see(dialogue)),
+            None => {}
+        }
     }
+    // A replica that is only read from is as it should be.
+    findings.extend(info(dialogue).filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());
     Ok(Judgement::pass(summary).finding(findings))
 }
@@ -162,7 +166,7 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
 }
 
 fn shown_by_info(info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
-    let findings = [loading(info), paused(info, dialogue), read_only(info), memory_full(info)];
+    let findings = [loading(info), paused(info, dialogue), memory_full(info)];
     findings.into_iter().flatten().collect()
 }
 
@@ -252,9 +256,16 @@ mod tests {
         check(&Facts::healthy().info("paused_actions", "none"), &[]);
         check(&Facts::healthy().info("master_failover_state", "waiting-for-sync"), &["state/paused"]);
         check(&Facts::healthy().info("master_failover_state", "no-failover"), &[]);
-        check(&Facts::healthy().info("role", "slave"), &["state/read-only"]);
-        check(&Facts::healthy().info("role", "slave").info("slave_read_only", "0"), &[]);
         check(&Facts::healthy().info("async_loading", "1").info("loading", "1"), &[]);
+    }
+
+    #[test]
+    fn a_replica_is_a_fault_only_where_writes_are_wanted() {
+        let replica = Facts::healthy().info("role", "slave");
+        check(&replica, &[]);
+        let written = |facts: Facts| facts.with(|facts| facts.ask.require = Level::Writable);
+        check(&written(replica.clone()), &["state/read-only"]);
+        check(&written(replica.info("slave_read_only", "0")), &[]);
     }
 
     #[test]
@@ -285,7 +296,7 @@ mod tests {
         let facts = Facts::healthy().erring(Command::Ping, "LOADING x").info("loading", "1");
         check(&facts, &["state/loading"]);
         let facts = Facts::healthy().erring(Command::Ping, "MASTERDOWN x").info("role", "slave");
-        check(&facts, &["state/master-down", "state/read-only"]);
+        check(&facts, &["state/master-down"]);
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub struct CheckReport {
     /// What was found.
     pub findings: Vec<FindingReport>,
     /// What was observed.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub observed: serde_json::Value,
 }
 

@@ -280,12 +280,17 @@ fn paragraph(out: &mut String, indent: &str, text: &str) {
 
 /// Prose for people: paragraphs, wrapped.
 pub fn prose(text: &str) -> String {
-    text.split("\n\n").map(|paragraph| textwrap::fill(paragraph, WIDTH) + "\n").collect::<Vec<_>>().join("\n")
+    text.split("\n\n").map(|paragraph| textwrap::fill(paragraph, unbroken(WIDTH)) + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// Words are broken only where they do not fit a line: a hyphen is part of a name here.
+fn unbroken(width: usize) -> textwrap::Options<'static> {
+    textwrap::Options::new(width).word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
 /// Wraps what may hold foreign text, which is made printable once more: names and keys come as they were typed.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    textwrap::wrap(&escape(text.as_bytes()), width).into_iter().map(std::borrow::Cow::into_owned).collect()
+    textwrap::wrap(&escape(text.as_bytes()), unbroken(width)).into_iter().map(std::borrow::Cow::into_owned).collect()
 }
 
 fn columns(text: &str) -> usize {

@@ -62,6 +62,10 @@ fn a_renamed_ping_is_told_from_another_service() {
     let diagnosis = client.diagnose(&["-h", SERVER]);
     diagnosis.finding("ping/renamed").first_cause("command-renamed", Confidence::Certain).exit(1);
     drop(renamed);
+    let renamed = server.redis_conf("protected-mode no\nrequirepass pw\nrename-command AUTH \"\"\n");
+    let diagnosis = client.doctor(&["-h", SERVER]).env("REDISCLI_AUTH", "pw").diagnose();
+    diagnosis.first_cause("command-renamed", Confidence::Possible).nothing_certain().exit(1);
+    drop(renamed);
     let all_renamed = "port 7000\nprotected-mode no\nrename-command PING \"\"\nrename-command INFO \"\"\n";
     server.file("/etc/redis/redis.conf", all_renamed);
     // 5.0 has no HELLO: nothing is left that proves a Redis.

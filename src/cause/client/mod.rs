@@ -10,7 +10,6 @@ mod macos_local_network;
 mod resp3_unsupported;
 mod target_defaulted;
 mod url_not_encoded;
-mod wrong_port;
 
 use super::Cause;
 
@@ -26,5 +25,4 @@ pub static CAUSES: &[&Cause] = &[
     &localhost_in_container::CAUSE,
     &localhost_is_ipv6::CAUSE,
     &macos_local_network::CAUSE,
-    &wrong_port::CAUSE,
 ];

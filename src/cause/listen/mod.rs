@@ -6,6 +6,7 @@ mod max_clients;
 mod protected_mode;
 mod socket_missing;
 mod socket_permission;
+mod wrong_port;
 
 use super::Cause;
 
@@ -15,6 +16,7 @@ pub static CAUSES: &[&Cause] = &[
     &max_clients::CAUSE,
     &command_renamed::CAUSE,
     &loopback_only::CAUSE,
+    &wrong_port::CAUSE,
     &socket_permission::CAUSE,
     &socket_missing::CAUSE,
 ];
