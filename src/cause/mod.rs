@@ -104,12 +104,26 @@ pub fn redis_host(facts: &Facts) -> Where {
 }
 
 /// redis-cli as it is typed on the Redis host itself, over loopback or the unix socket: there it meets no protected mode
-/// and no firewall between machines.
+/// and no firewall between machines. A password that was needed here is needed there, too, and is asked for.
 pub fn local_cli(facts: &Facts) -> String {
-    match &facts.ask.target.endpoint {
+    let target = &facts.ask.target;
+    let mut cli = match &target.endpoint {
         Endpoint::Tcp { port, .. } => format!("redis-cli -p {port}"),
         Endpoint::Unix { path } => format!("redis-cli -s {}", shell_quote(path)),
+    };
+    if let (Some(user), true) = (&target.user, target.password) {
+        cli.extend([" --user ", &shell_quote(user)]);
     }
+    if target.password {
+        cli.push_str(" --askpass");
+    }
+    cli
+}
+
+/// True if silence means that our bytes were lost on the way, or that the peer's kernel has no room for them: what a
+/// process does or does not do explains only the silence after they were acknowledged.
+pub fn is_unheard(facts: &Facts) -> bool {
+    dialogue(facts).is_some_and(Dialogue::is_unheard)
 }
 
 /// What was said with the preferred address, if anything could be.

@@ -188,10 +188,18 @@ pub fn failure(dialogue: &Dialogue) -> Option<Finding> {
     if let Some(alien) = dialogue.alien() {
         return Some(not_resp(alien));
     }
+    if let Some(Reply::Status(status)) = dialogue.reply(Command::Auth).filter(|reply| !is_ok(reply)) {
+        // A mail server's greeting is in the place of the first answer.
+        return Some(Finding::new(&NOT_REDIS, "answer to AUTH", format!("+{status}")));
+    }
     match dialogue.reply(Command::Ping) {
         Some(reply) => answered(reply),
         None => Some(unanswered(dialogue)),
     }
+}
+
+fn is_ok(reply: &Reply) -> bool {
+    matches!(reply, Reply::Status(status) if status == "OK")
 }
 
 fn replied(code: &'static Code, text: &str) -> Finding {
@@ -286,15 +294,23 @@ fn silent(dialogue: &Dialogue, says: String) -> Finding {
     finding
 }
 
-/// How a conversation ended, in words.
+/// How a conversation ended, in words, with the beginning of a reply that it cut off.
 fn ended(conversation: &Conversation) -> String {
+    let end = end_of(conversation);
+    match &conversation.unfinished {
+        Some(head) => format!("{end}; the last of it begins {head}"),
+        None => end,
+    }
+}
+
+fn end_of(conversation: &Conversation) -> String {
     let Conversation { elapsed_ms, bytes, .. } = conversation;
     match &conversation.end {
         End::Answered => format!("all answered after {elapsed_ms:.1} ms"),
         End::Closed => format!("end of file after {elapsed_ms:.1} ms and {bytes} bytes"),
         End::Broken(errno) => format!("{errno} after {elapsed_ms:.1} ms and {bytes} bytes"),
         End::Silent => format!("{bytes} bytes in {elapsed_ms:.0} ms, then silence"),
-        End::TooMuch => format!("more than {bytes} bytes, and no end"),
+        End::TooMuch => format!("{bytes} bytes, and no end to it"),
         End::Alien => format!("{bytes} bytes that are not RESP"),
         End::NotMade => "a second connection could not be made".to_owned(),
     }
@@ -455,6 +471,8 @@ mod tests {
         );
         check(&Facts::healthy().replying(Command::Ping, Reply::Hello(Hello::default())), &["ping/not-redis"]);
         check(&Facts::healthy().replying(Command::Ping, Reply::Integer(1)), &["ping/not-redis"]);
+        check(&Facts::healthy().replying(Command::Auth, Reply::Status("OK POP3".to_owned())), &["ping/not-redis"]);
+        check(&Facts::healthy().replying(Command::Auth, Reply::Status("OK".to_owned())), &[]);
         check(&Facts::healthy().replying(Command::Ping, Reply::Other("*1\\r\\n".to_owned())), &["ping/not-redis"]);
     }
 

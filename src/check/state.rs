@@ -59,7 +59,7 @@ pub static PAUSED: Code = Code {
     breaks: Level::Writable,
     beyond: Severity::Warn,
     title: "clients are paused",
-    explain: "CLIENT PAUSE or a failover in progress holds writes back: INFO shows paused_actions (Valkey 9), or PFCOUNT, \
+    explain: "CLIENT PAUSE or a failover in progress holds writes back: INFO shows paused_actions (Valkey 9) or a failover that waits for its replica, or PFCOUNT, \
               which a pause of writes holds back with them, was not answered while INFO was. Reads work.",
 };
 /// A replica.
@@ -181,6 +181,9 @@ fn paused(info: &Info, dialogue: &Dialogue) -> Option<Finding> {
         let reason = info.get("paused_reason").unwrap_or("unknown");
         return Some(Finding::new(&PAUSED, "INFO", format!("paused_actions:{actions}, paused_reason:{reason}")));
     }
+    if info.get("master_failover_state") == Some("waiting-for-sync") {
+        return Some(Finding::new(&PAUSED, "INFO", "master_failover_state:waiting-for-sync"));
+    }
     let telling = dialogue.telling();
     let asked = telling.exchanges.iter().any(|exchange| exchange.command == Command::PfCount);
     (asked && telling.end == End::Silent && telling.reply(Command::PfCount).is_none())
@@ -251,6 +254,8 @@ mod tests {
         check(&Facts::healthy().info("redis_mode", "sentinel"), &["state/sentinel"]);
         check(&Facts::healthy().info("paused_actions", "write"), &["state/paused"]);
         check(&Facts::healthy().info("paused_actions", "none"), &[]);
+        check(&Facts::healthy().info("master_failover_state", "waiting-for-sync"), &["state/paused"]);
+        check(&Facts::healthy().info("master_failover_state", "no-failover"), &[]);
         check(&Facts::healthy().info("async_loading", "1").info("loading", "1"), &[]);
     }
 

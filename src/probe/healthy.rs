@@ -101,6 +101,7 @@ impl Dialogue {
         let first = Conversation {
             unasked: None,
             exchanges: replies.map(|(command, reply)| Exchange { command, reply: Some(reply) }).into(),
+            unfinished: None,
             alien: None,
             end: End::Answered,
             first_byte_ms: Some(0.4),
@@ -155,6 +156,13 @@ impl Facts {
         };
         dialogue.second = Some(silent.clone());
         dialogue.first = silent;
+        self
+    }
+
+    /// The same, with this many of our bytes not acknowledged by the preferred address.
+    #[must_use]
+    pub fn unheard(mut self, bytes: u64) -> Self {
+        self.preferred().first.unacknowledged = Some(bytes);
         self
     }
 

@@ -8,6 +8,7 @@
 mod client;
 mod dns;
 mod harmless;
+mod hostile;
 mod listen;
 mod smoke;
 mod state;

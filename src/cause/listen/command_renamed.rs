@@ -1,7 +1,8 @@
 //! PING or AUTH was renamed or disabled.
 
 use crate::cause::{Case, Cause, dialogue};
-use crate::check::{auth, ping};
+use crate::check::{auth, ping, state};
+use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::redis::Dialogue;
@@ -52,9 +53,12 @@ fn unknown(case: &Case, dialogue: &Dialogue) -> Option<(&'static Code, &'static 
     (case.raised(&auth::AUTH_ERROR).is_some() && is_unknown(Command::Auth)).then_some((&auth::AUTH_ERROR, "AUTH"))
 }
 
-fn remedy(_facts: &Facts) -> Vec<Step> {
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let file = dialogue(facts).and_then(|dialogue| state::info(dialogue)?.get("config_file"));
+    let file = file.filter(|file| file.starts_with('/')).map_or_else(|| "-r /etc/redis".to_owned(), shell_quote);
     vec![
         Step::tell(Where::Here, "let the health check and the client send only commands that this server knows"),
+        Step::look(Where::RedisHost, format!("sudo grep -n rename-command {file}"), "the line that does it"),
         Step::tell(
             Where::RedisHost,
             "or take the 'rename-command' line out of redis.conf and restart Redis; ACL rules hide commands per user",

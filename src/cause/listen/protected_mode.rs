@@ -1,6 +1,6 @@
 //! Protected mode turns clients of other machines away.
 
-use crate::cause::{Case, Cause, check_again, local_cli};
+use crate::cause::{Case, Cause, check_again, local_cli, redis_host};
 use crate::check::ping;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
@@ -32,15 +32,25 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let cli = local_cli(facts);
+    let mut without = facts.clone();
+    without.ask.target.password = false;
+    let cli = local_cli(&without);
     let set = format!(
         "(umask 077; tr -dc a-f0-9 </dev/urandom | head -c 48 >redis-password) && {cli} -x CONFIG SET requirepass \
          <redis-password"
     );
     let mut target = facts.ask.target.clone();
     target.password = true;
-    vec![
-        Step::run(Where::RedisHost, Risk::Restarts, "set a password, and keep it in the file redis-password", set),
+    let loopback = format!("redisdoc check -h 127.0.0.1 -p {}", target.port().unwrap_or_default());
+    let tells = "PONG without a password: an application on this machine may use that address instead";
+    let instead = (redis_host(facts) == Where::Here).then(|| Step::look(Where::Here, loopback, tells));
+    let steps = vec![
+        Step::run(
+            Where::RedisHost,
+            Risk::Restarts,
+            "set a password, and keep it in the file redis-password (in a container: inside it, with docker exec)",
+            set,
+        ),
         Step::tell(
             Where::RedisHost,
             "put it into redis.conf as 'requirepass …' too (or CONFIG REWRITE), or it is gone with the next start",
@@ -51,7 +61,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "only on a network that nobody else can reach: 'protected-mode no' instead, which lets everybody in",
         ),
         check_again(&target),
-    ]
+    ];
+    instead.into_iter().chain(steps).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The listener has more connections waiting than its queue holds.
 
-use crate::cause::{Case, Cause, redis_host};
-use crate::check::tcp;
+use crate::cause::{Case, Cause, is_unheard, redis_host};
+use crate::check::{ping, tcp};
 use crate::model::{Code, Confidence, Step, Support};
 use crate::probe::Facts;
 
@@ -24,13 +24,15 @@ connections.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    let codes: [(&'static Code, Confidence); 3] = [
+    let codes: [(&'static Code, Confidence); 4] = [
         (&tcp::QUEUE_FULL, Confidence::Certain),
         (&tcp::SLOW, Confidence::Possible),
         (&tcp::TIMEOUT, Confidence::Possible),
+        (&ping::SILENT, Confidence::Possible),
     ];
     let (code, confidence) = codes.into_iter().find(|(code, _)| case.raised(code).is_some())?;
-    let finding = case.raised(code)?;
+    // A full queue drops the last packet of the handshake: we are connected, the server is not, and takes no data.
+    let finding = case.raised(code).filter(|_| code.id != ping::SILENT.id || is_unheard(case.facts))?;
     let summary = match confidence {
         Confidence::Certain => "the kernel says that the queue of the socket's listener is full",
         _ => "a listener whose queue is full drops further connection attempts",
@@ -71,6 +73,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::probe::path::redis::End;
     use crate::probe::path::tcp::{Attempt, Outcome};
 
     #[test]
@@ -86,5 +89,8 @@ mod tests {
         let late = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([10, 0, 0, 9].into()) };
         check_cause(&CAUSE, &Facts::healthy().attempting(vec![late]), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy(), None);
+        let silent = Facts::healthy().speechless(End::Silent);
+        check_cause(&CAUSE, &silent, None);
+        check_cause(&CAUSE, &silent.unheard(31), Some(Confidence::Possible));
     }
 }

@@ -1,6 +1,6 @@
 //! CLIENT PAUSE or a failover holds commands back.
 
-use crate::cause::{Case, Cause, dialogue, local_cli};
+use crate::cause::{Case, Cause, dialogue, is_unheard, local_cli};
 use crate::check::{ping, state};
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
@@ -16,7 +16,9 @@ is accepted and nothing is answered. Paused for WRITE, PING is fast and only wri
 A server paused for ALL still answers a malformed command at once, because Redis checks the number of arguments \
 before it looks at the pause; a stopped or blocked one does not. That is what redisdoc tries, so that it is \
 likely when the malformed command is answered and PING is not; a proxy that checks commands itself before a \
-silent server looks the same. Redis 7.4 and later show paused_actions in INFO: then it is certain.
+silent server looks the same. Redis 6.0 and older stop reading when they are paused, and are merely silent. A pause \
+of writes shows in INFO on Valkey 9 (paused_actions), and a failover on all (master_failover_state): then it is \
+certain. Elsewhere redisdoc sends PFCOUNT, which reads, but is held back with writes.
 
 Repair: it ends by itself when the time of the pause is over. CLIENT UNPAUSE (Redis 6.2) ends a pause of writes \
 at once; under a pause of ALL it waits like every other command.",
@@ -38,6 +40,14 @@ fn infer(case: &Case) -> Option<Support> {
                 .settled_by(Step::look(Where::RedisHost, format!("{} PING", local_cli(case.facts)), tells)),
         );
     }
+    if let Some(finding) = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts)) {
+        let summary = "Redis 6.0 and older stop reading when clients are paused";
+        let mut support = Support::new(Confidence::Possible, &[&ping::SILENT], summary);
+        support.evidence.clone_from(&finding.evidence);
+        let tells = "an answer after some time, and later ones at once: it was a pause (or a command that took long)";
+        let command = format!("time {} PING", local_cli(case.facts));
+        return Some(support.settled_by(Step::look(Where::RedisHost, command, tells)));
+    }
     let finding = case.raised(&state::PAUSED)?;
     let by_info = finding.evidence.iter().any(|evidence| evidence.source == "INFO");
     let confidence = if by_info { Confidence::Certain } else { Confidence::Likely };
@@ -46,8 +56,8 @@ fn infer(case: &Case) -> Option<Support> {
     Some(if by_info {
         support
     } else {
-        let command = format!("{} CLIENT UNPAUSE", local_cli(case.facts));
-        support.settled_by(Step::look(Where::RedisHost, command, "if writes are taken from then on, it was a pause"))
+        let command = format!("{} INFO commandstats | grep -i pause", local_cli(case.facts));
+        support.settled_by(Step::look(Where::RedisHost, command, "calls of CLIENT PAUSE since the start (Redis 7)"))
     })
 }
 
@@ -60,8 +70,17 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if !writes_only {
         return vec![wait];
     }
-    let command = format!("{} CLIENT UNPAUSE", local_cli(facts));
-    vec![wait, Step::run(Where::RedisHost, Risk::Safe, "end the pause, if nobody needs it", command)]
+    let (what, text) = if is_failover(facts) {
+        ("FAILOVER ABORT", "give the failover up, if its replica does not catch up")
+    } else {
+        ("CLIENT UNPAUSE", "end the pause, if nobody needs it")
+    };
+    vec![wait, Step::run(Where::RedisHost, Risk::Safe, text, format!("{} {what}", local_cli(facts)))]
+}
+
+fn is_failover(facts: &Facts) -> bool {
+    let info = dialogue(facts).and_then(state::info);
+    info.is_some_and(|info| info.get("master_failover_state") == Some("waiting-for-sync"))
 }
 
 #[cfg(test)]
@@ -85,9 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn info_makes_it_certain_and_silence_alone_nothing() {
+    fn info_makes_it_certain_and_silence_possible() {
         check_cause(&CAUSE, &Facts::healthy().info("paused_actions", "write"), Some(Confidence::Certain));
-        check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), None);
+        let failover = Facts::healthy().info("master_failover_state", "waiting-for-sync");
+        check_cause(&CAUSE, &failover, Some(Confidence::Certain));
+        assert!(matches!(&remedy(&failover)[1], Step::Run { command, .. } if command.ends_with("FAILOVER ABORT")));
+        let silent = Facts::healthy().speechless(End::Silent);
+        check_cause(&CAUSE, &silent, Some(Confidence::Possible));
+        check_cause(&CAUSE, &silent.unheard(31), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
     }
 }

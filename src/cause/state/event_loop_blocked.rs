@@ -1,6 +1,6 @@
 //! Something keeps the event loop busy.
 
-use crate::cause::{Case, Cause, local_cli};
+use crate::cause::{Case, Cause, is_unheard, local_cli};
 use crate::check::ping;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
@@ -27,7 +27,7 @@ fn infer(case: &Case) -> Option<Support> {
     let (code, confidence) = [(&ping::SLOW, Confidence::Likely), (&ping::SILENT, Confidence::Possible)]
         .into_iter()
         .find(|(code, _)| case.raised(code).is_some())?;
-    let finding = case.raised(code)?;
+    let finding = case.raised(code).filter(|_| !is_unheard(case.facts))?;
     let summary = match confidence {
         Confidence::Possible => "a command that takes longer than our patience keeps all others waiting",
         _ => "the kernel accepted the connection quickly, and the server answered late",
@@ -74,5 +74,12 @@ mod tests {
         check_cause(&CAUSE, &late, Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn a_kernel_that_took_nothing_is_not_the_process() {
+        let facts = Facts::healthy().speechless(End::Silent).unheard(31);
+        check_cause(&CAUSE, &facts, None);
+        check_cause(&CAUSE, &facts.unheard(0), Some(Confidence::Possible));
     }
 }

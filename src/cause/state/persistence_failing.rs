@@ -1,9 +1,10 @@
 //! Redis cannot save and has stopped taking writes.
 
-use crate::cause::{Case, Cause, local_cli};
+use crate::cause::{Case, Cause, dialogue, local_cli};
 use crate::check::state;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::reply::Command;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -18,7 +19,7 @@ The text is certain; the reason stands in the server's log: a full disk, a folde
 gone ('Failed opening the temp RDB file'), or no memory for the fork ('Can't save in background: fork: Cannot \
 allocate memory', cured by vm.overcommit_memory=1).
 
-Repair: mend that, then BGSAVE; writes are taken again when it succeeds. Switching stop-writes-on-bgsave-error \
+Repair: mend that, then BGSAVE (the AOF is tried again every second by itself); writes are taken again when it succeeds. Switching stop-writes-on-bgsave-error \
 off only hides that nothing is saved.",
     infer,
     remedy,
@@ -34,7 +35,7 @@ fn infer(case: &Case) -> Option<Support> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let cli = local_cli(facts);
-    vec![
+    let mut steps = vec![
         Step::look(
             Where::RedisHost,
             format!("{cli} CONFIG GET dir; {cli} CONFIG GET logfile; {cli} INFO persistence; df -h"),
@@ -45,20 +46,36 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "mend what the log names: make room, make the folder or give it to Redis' user, or set \
              vm.overcommit_memory=1 if fork had no memory",
         ),
-        Step::run(Where::RedisHost, Risk::Safe, "then save once: writes are taken again", format!("{cli} BGSAVE")),
-    ]
+    ];
+    // The AOF is tried again every second, and writes are taken as soon as that succeeds.
+    if !is_aof(facts) {
+        let save = format!("{cli} BGSAVE; while {cli} INFO persistence | grep -q in_progress:1; do sleep 1; done");
+        steps.push(Step::run(Where::RedisHost, Risk::Safe, "then save once: writes are taken again", save));
+    }
+    steps
+}
+
+fn is_aof(facts: &Facts) -> bool {
+    let ping = dialogue(facts).and_then(|dialogue| dialogue.reply(Command::Ping)?.error());
+    ping.is_some_and(|error| error.text.contains("AOF"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::probe::path::reply::Command;
 
     #[test]
     fn the_text_is_certain() {
         let facts = Facts::healthy().erring(Command::Ping, "MISCONF Redis is configured to save RDB snapshots, but …");
         check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        assert!(remedy(&facts).iter().any(|step| matches!(step, Step::Run { .. })));
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn the_aof_is_tried_again_by_itself() {
+        let facts = Facts::healthy().erring(Command::Ping, "MISCONF Errors writing to the AOF file: No space left");
+        assert!(!remedy(&facts).iter().any(|step| matches!(step, Step::Run { .. })));
     }
 }

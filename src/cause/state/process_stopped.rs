@@ -1,6 +1,6 @@
 //! The server process is stopped or hangs.
 
-use crate::cause::{Case, Cause, redis_host};
+use crate::cause::{Case, Cause, is_unheard, redis_host};
 use crate::check::{ping, tcp};
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
@@ -15,8 +15,8 @@ process, so a process that is stopped (SIGSTOP, a debugger, a paused container) 
 a dead disk or NFS) looks alive until somebody asks it something. When its accept queue is full too, even the \
 connection times out.
 
-From the client it cannot be told from a blocked event loop, a server without free descriptors, or a filter that \
-drops data. On the Redis host ps shows the state: T stopped, D in the kernel; and 'ss -ltn' a growing Recv-Q at \
+From the client it cannot be told from a blocked event loop or a server without free descriptors. Where the peer's \
+kernel did not even acknowledge our bytes it is none of these: they were lost, or its queue is full. On the Redis host ps shows the state: T stopped, D in the kernel; and 'ss -ltn' a growing Recv-Q at \
 the listener.
 
 Repair: continue it (kill -CONT PID, docker unpause NAME), or mend what it hangs in and restart it.",
@@ -27,6 +27,9 @@ Repair: continue it (kill -CONT PID, docker unpause NAME), or mend what it hangs
 fn infer(case: &Case) -> Option<Support> {
     let code = [&ping::SILENT, &tcp::TIMEOUT].into_iter().find(|code| case.raised(code).is_some())?;
     let finding = case.raised(code)?;
+    if is_unheard(case.facts) {
+        return None;
+    }
     let summary = "a stopped process leaves its kernel to accept connections, and answers none";
     let mut support = Support::new(Confidence::Possible, &[code], summary);
     support.evidence.clone_from(&finding.evidence);
@@ -63,5 +66,12 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Closed), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn a_kernel_that_took_nothing_is_not_the_process() {
+        let facts = Facts::healthy().speechless(End::Silent).unheard(31);
+        check_cause(&CAUSE, &facts, None);
+        check_cause(&CAUSE, &facts.unheard(0), Some(Confidence::Possible));
     }
 }

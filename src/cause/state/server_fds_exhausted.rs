@@ -1,6 +1,6 @@
 //! The server has no file descriptor left.
 
-use crate::cause::{Case, Cause, redis_host};
+use crate::cause::{Case, Cause, is_unheard, redis_host};
 use crate::check::ping;
 use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
@@ -23,7 +23,7 @@ Repair: raise LimitNOFILE of the service (or ulimit -n before the start) and res
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    let finding = case.raised(&ping::SILENT)?;
+    let finding = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts))?;
     let summary = "a process without free descriptors leaves new connections in its kernel's queue";
     let mut support = Support::new(Confidence::Possible, &[&ping::SILENT], summary);
     support.evidence.clone_from(&finding.evidence);
@@ -53,5 +53,12 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Closed), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn a_kernel_that_took_nothing_is_not_the_process() {
+        let facts = Facts::healthy().speechless(End::Silent).unheard(31);
+        check_cause(&CAUSE, &facts, None);
+        check_cause(&CAUSE, &facts.unheard(0), Some(Confidence::Possible));
     }
 }

@@ -48,6 +48,9 @@ pub struct Conversation {
     pub unasked: Option<Reply>,
     /// Each command with its answer, in order.
     pub exchanges: Vec<Exchange>,
+    /// The beginning of a reply that never came to its end.
+    #[serde(default)]
+    pub unfinished: Option<String>,
     /// The beginning of what is not RESP.
     pub alien: Option<Alien>,
     /// How it ended.
@@ -125,6 +128,11 @@ impl Dialogue {
         self.telling().reply(command)
     }
 
+    /// True if nothing came back because our bytes did not even reach the peer's kernel, or its acknowledgements not us.
+    pub fn is_unheard(&self) -> bool {
+        self.first.unacknowledged.is_some_and(|bytes| bytes > 0)
+    }
+
     /// Everything that came unasked.
     pub fn unasked(&self) -> Option<&Reply> {
         self.first.unasked.as_ref().or_else(|| self.second.as_ref()?.unasked.as_ref())
@@ -156,6 +164,7 @@ impl Conversation {
         Self {
             unasked: None,
             exchanges: Vec::new(),
+            unfinished: None,
             alien: None,
             end: End::NotMade,
             first_byte_ms: None,

@@ -121,6 +121,7 @@ const FIELDS: &[&str] = &[
     "loading",
     "loading_eta_seconds",
     "loading_loaded_perc",
+    "master_failover_state",
     "master_host",
     "master_link_down_since_seconds",
     "master_link_status",

@@ -32,6 +32,7 @@ pub(super) struct Talk<'a> {
     first_byte_ms: Option<f64>,
     alien: Option<Alien>,
     end: Option<End>,
+    ended_ms: Option<f64>,
     wrote: bool,
 }
 
@@ -48,6 +49,7 @@ impl<'a> Talk<'a> {
             first_byte_ms: None,
             alien: None,
             end: None,
+            ended_ms: None,
             wrote: false,
         }
     }
@@ -77,6 +79,7 @@ impl<'a> Talk<'a> {
                 Read::Silence => return false,
             }
         }
+        self.ended_ms.get_or_insert_with(|| clock::ms_since(self.began));
         true
     }
 
@@ -145,16 +148,19 @@ impl<'a> Talk<'a> {
     }
 
     pub(super) fn conclude(self) -> Conversation {
-        let head = kept(&self.buffer[self.read_to..], self.secret);
+        let rest = &self.buffer[self.read_to..];
+        let is_unfinished = self.alien.is_none() && !rest.is_empty() && !self.is_answered();
+        let head = kept(rest, self.secret);
         let end = self.end.unwrap_or(End::Silent);
         let is_mute = self.wrote && self.buffer.is_empty() && end == End::Silent;
         Conversation {
             unasked: self.unasked,
             exchanges: self.exchanges,
+            unfinished: is_unfinished.then(|| head.clone()),
             alien: self.alien.map(|alien| Alien { head, ..alien }),
             end,
             first_byte_ms: self.first_byte_ms,
-            elapsed_ms: clock::ms_since(self.began),
+            elapsed_ms: self.ended_ms.unwrap_or_else(|| clock::ms_since(self.began)),
             bytes: self.buffer.len(),
             unacknowledged: if is_mute { sendqueue::gather(self.stream) } else { None },
         }

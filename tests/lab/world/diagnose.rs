@@ -165,7 +165,18 @@ impl Diagnosis {
     /// When there is nothing to carry out, when a line to be edited is not what the step says, or a command fails.
     #[track_caller]
     pub fn apply<'a>(&self, on: impl Fn(&str) -> &'a Host) -> &Self {
-        let steps: Vec<&Value> = self.report["causes"][0]["remedy"].as_array().into_iter().flatten().collect();
+        let first = self.causes().first().map(|(id, _)| id.clone()).unwrap_or_default();
+        self.apply_of(&first, on)
+    }
+
+    /// The same for the repair of this cause, where it is one of several candidates.
+    ///
+    /// # Panics
+    /// As [`Self::apply`].
+    #[track_caller]
+    pub fn apply_of<'a>(&self, cause: &str, on: impl Fn(&str) -> &'a Host) -> &Self {
+        let cause = self.list("causes").iter().find(|found| found["id"] == cause).unwrap_or(&Value::Null);
+        let steps: Vec<&Value> = cause["remedy"].as_array().into_iter().flatten().collect();
         let done = steps.iter().filter(|step| self.carry_out(step, &on)).count();
         assert!(done > 0, "no step of the repair can be carried out\n{self}");
         self
@@ -183,6 +194,18 @@ impl Diagnosis {
             _ => return false,
         }
         true
+    }
+
+    /// What the command that would settle this cause prints on the host that `on` gives.
+    ///
+    /// # Panics
+    /// When the cause has none.
+    #[track_caller]
+    pub fn settle<'a>(&self, cause: &str, on: impl Fn(&str) -> &'a Host) -> String {
+        let cause = self.list("causes").iter().find(|found| found["id"] == cause).unwrap_or(&Value::Null);
+        let step = &cause["settled_by"];
+        let command = step["command"].as_str().unwrap_or_else(|| panic!("nothing settles it\n{self}"));
+        shell(on(step["on"].as_str().unwrap_or("here")), command).stdout
     }
 
     /// The causes and how sure they are, in order.

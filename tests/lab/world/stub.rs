@@ -29,6 +29,9 @@ pub enum Stub {
     BytePerSecond(Vec<u8>),
     /// Answers whatever was read with the answer of the first line whose bytes occur in it (in any case); otherwise silent.
     Script(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Closes when these bytes are among what it reads, and answers anything else with the others: a proxy that does not
+    /// know every command.
+    Picky(Vec<u8>, Vec<u8>),
     /// Speaks first and closes at once: protected mode, too many clients.
     BannerThenClose(Vec<u8>),
 }
@@ -119,6 +122,7 @@ fn converse(stream: TcpStream, stub: Stub, heard: &Heard) {
         Stub::Reply(bytes) => while talk.hear().is_some() && talk.say(&bytes) {},
         Stub::Endless(bytes) => talk.repeat(&bytes),
         Stub::BytePerSecond(bytes) => talk.drip(&bytes),
+        Stub::Picky(unknown, answer) => talk.pick(&unknown, &answer),
         Stub::Script(lines) => talk.follow(&lines),
     }
 }
@@ -162,6 +166,14 @@ impl Talk<'_> {
             thread::sleep(Duration::from_secs(1));
         }
         self.listen();
+    }
+
+    fn pick(&mut self, unknown: &[u8], answer: &[u8]) {
+        while let Some(said) = self.hear() {
+            if said.windows(unknown.len()).any(|part| part == unknown) || !self.say(answer) {
+                return;
+            }
+        }
     }
 
     fn follow(&mut self, lines: &[(Vec<u8>, Vec<u8>)]) {
