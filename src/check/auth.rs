@@ -268,7 +268,17 @@ fn rejected(error: &ErrorReply, dialogue: &Dialogue, target: &Target) -> Finding
 /// True if PING was answered although AUTH failed: the default user needs no password.
 pub fn serves_anybody(dialogue: &Dialogue) -> bool {
     let turned_down = dialogue.reply(Command::Auth).is_some_and(|reply| reply.error().is_some());
-    turned_down && matches!(dialogue.reply(Command::Ping), Some(Reply::Status(pong)) if pong == "PONG")
+    turned_down && !took_password_alone(dialogue) && is_status(dialogue.reply(Command::Ping), "PONG")
+}
+
+/// True if AUTH with the password alone was accepted. Servers before users do so after they have turned down AUTH with
+/// the user 'default', and serve from then on.
+pub fn took_password_alone(dialogue: &Dialogue) -> bool {
+    is_status(dialogue.reply(Command::AuthAlone), "OK")
+}
+
+fn is_status(reply: Option<&Reply>, expected: &str) -> bool {
+    matches!(reply, Some(Reply::Status(status)) if status == expected)
 }
 
 /// What an accepted user may not do.

@@ -5,11 +5,13 @@
 // Every scenario uses a part of the world, and the world has no other users.
 #![allow(dead_code)]
 
+mod auth;
 mod client;
 mod dns;
 mod harmless;
 mod hostile;
 mod listen;
+mod secrets;
 mod smoke;
 mod state;
 mod tcp;

@@ -1,7 +1,7 @@
 //! `acl-denies-command`: the user is let in, and may not run what a connection needs.
 
-use super::{AS_ADMIN, dialogue, keep_acl, redis_cli, user};
-use crate::cause::{Case, Cause};
+use super::{AS_ADMIN, keep_acl, redis_cli, user};
+use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::auth::{COMMAND_DENIED, KEY_UNSEEN, PING_DENIED};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support, Where};
@@ -69,16 +69,16 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if user == "default" {
         // Who may not PING as the default user may not run ACL either: no command could be vouched for.
         steps.push(Step::tell(
-            Where::RedisHost,
+            redis_host(facts),
             format!("as a user that may run ACL: ACL SETUSER default {rules}; if there is none, in redis.conf or its aclfile"),
         ));
     } else {
         let risk = if select { Risk::WidensAccess } else { Risk::Safe };
         let text = format!("allow it, {AS_ADMIN}");
         let command = format!("{} ACL SETUSER {} {rules}", redis_cli(facts), shell_quote(user));
-        steps.push(Step::run(Where::RedisHost, risk, text, command));
+        steps.push(Step::run(redis_host(facts), risk, text, command));
     }
-    steps.push(keep_acl());
+    steps.push(keep_acl(facts));
     steps
 }
 

@@ -1,7 +1,7 @@
 //! `acl-denies-key`: the user is let in, and may not touch the key.
 
 use super::{AS_ADMIN, keep_acl, redis_cli, user};
-use crate::cause::{Case, Cause};
+use crate::cause::{Case, Cause, redis_host};
 use crate::check::auth::KEY_DENIED;
 use crate::model::text::{escape, shell_quote};
 use crate::model::{Confidence, Risk, Step, Support, Where};
@@ -61,23 +61,25 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         vec![Step::tell(Where::Here, "use the key prefix that the user is meant for, if the key is another's")];
     if user == "default" {
         let pattern = pattern(key);
-        steps
-            .push(Step::tell(Where::RedisHost, format!("as a user that may run ACL: ACL SETUSER default '{pattern}'")));
+        steps.push(Step::tell(
+            redis_host(facts),
+            format!("as a user that may run ACL: ACL SETUSER default '{pattern}'"),
+        ));
     } else {
         let (cli, name) = (redis_cli(facts), shell_quote(user));
         steps.push(Step::look(
-            Where::RedisHost,
+            redis_host(facts),
             format!("{cli} ACL GETUSER {name}"),
             format!("the patterns it has, under 'keys' ({AS_ADMIN})"),
         ));
         steps.push(Step::run(
-            Where::RedisHost,
+            redis_host(facts),
             Risk::WidensAccess,
             format!("add the key, or better the pattern of all keys the application uses, {AS_ADMIN}"),
             format!("{cli} ACL SETUSER {name} {}", shell_quote(&pattern(key))),
         ));
     }
-    steps.push(keep_acl());
+    steps.push(keep_acl(facts));
     steps
 }
 

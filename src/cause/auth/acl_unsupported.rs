@@ -1,8 +1,8 @@
 //! `acl-unsupported`: a user was sent to a server that knows no users.
 
-use super::{dialogue, from, sentinel_answers};
-use crate::cause::{Case, Cause, check_again};
-use crate::check::auth::{USER_UNSUPPORTED, serves_anybody};
+use super::{from, sentinel_answers};
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
+use crate::check::auth::{USER_UNSUPPORTED, serves_anybody, took_password_alone};
 use crate::check::ping::{CUT_SHORT, product};
 use crate::model::target::Part;
 use crate::model::{Code, Confidence, Step, Support, Target, Where};
@@ -47,6 +47,9 @@ fn infer(case: &Case) -> Option<Support> {
     if let Some(error) = no_hello {
         support = support.because("redis replied", format!("to HELLO, which came with users: {}", error.text));
     }
+    if took_password_alone(dialogue) {
+        support = support.because("redis replied", "OK to AUTH with the password alone");
+    }
     if let Some(product) = product(dialogue) {
         support = support.because("INFO", product);
     }
@@ -54,7 +57,7 @@ fn infer(case: &Case) -> Option<Support> {
     Some(match confidence {
         Confidence::Certain => support,
         _ => support.settled_by(Step::look(
-            Where::RedisHost,
+            redis_host(case.facts),
             "redis-server --version",
             "below 6: there are no users; otherwise it is a Sentinel before 6.2, or a proxy stands before Redis",
         )),
@@ -68,7 +71,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let more = if open { "; as it answers PING without any, it may want no password either" } else { "" };
     vec![
         Step::tell(Where::Here, format!("{text}{more}")),
-        Step::tell(Where::RedisHost, "or upgrade to Redis 6 or later, if users are wanted"),
+        Step::tell(redis_host(facts), "or upgrade to Redis 6 or later, if users are wanted"),
         check_again(&Target { user: None, password: target.password && !open, ..target.clone() }),
     ]
 }

@@ -1,7 +1,7 @@
 //! `credentials-rejected`: wrong password, unknown user, disabled user; the server does not tell which.
 
 use super::{AS_ADMIN, from, may_be_sentinel, password_in_uri, redis_cli, sentinel_answers, user};
-use crate::cause::{Case, Cause};
+use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::auth::REJECTED;
 use crate::check::ping::CUT_SHORT;
 use crate::model::target::Part;
@@ -39,10 +39,6 @@ fn infer(case: &Case) -> Option<Support> {
         if case.raised(&CUT_SHORT).is_some() { &[&REJECTED, &CUT_SHORT] } else { &[&REJECTED] };
     let mut support = Support::new(Confidence::Certain, explained, summary(target, knows_users(&finding.evidence)));
     support.evidence.clone_from(&finding.evidence);
-    let support = match target.given_by.get(&Part::Password) {
-        Some(by) => support.because("the target", format!("the password was given by {by}")),
-        None => support,
-    };
     Some(
         support
             .not("password-missing", "one was sent, and is what Redis rejects")
@@ -83,7 +79,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let users = case_knows_users(facts);
     if !users {
         steps.push(Step::tell(
-            Where::RedisHost,
+            redis_host(facts),
             "compare it with requirepass in redis.conf, as the running server has it",
         ));
         return steps;
@@ -93,12 +89,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     }
     let cli = redis_cli(facts);
     steps.push(Step::look(
-        Where::RedisHost,
+        redis_host(facts),
         format!("{cli} ACL LOG 5"),
         format!("which user name the attempt came with ({AS_ADMIN})"),
     ));
     steps.push(Step::look(
-        Where::RedisHost,
+        redis_host(facts),
         format!("{cli} ACL GETUSER {}", shell_quote(user(target))),
         "nil: there is no such user; flags with 'off': it is disabled; otherwise it is the password",
     ));
@@ -107,7 +103,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 
 fn case_knows_users(facts: &Facts) -> bool {
     use crate::probe::path::reply::{Command, Reply};
-    let reply = super::dialogue(facts).and_then(|dialogue| dialogue.reply(Command::Auth));
+    let reply = dialogue(facts).and_then(|dialogue| dialogue.reply(Command::Auth));
     reply.and_then(Reply::error).is_some_and(|error| error.text.starts_with("WRONGPASS"))
 }
 

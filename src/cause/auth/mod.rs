@@ -11,12 +11,11 @@ mod sentinel_credentials;
 
 use std::net::SocketAddr;
 
-use super::Cause;
+use super::{Cause, dialogue, redis_host};
 use crate::check::auth::is_sentinel;
 use crate::model::target::Part;
-use crate::model::{Endpoint, Step, Target, Where};
+use crate::model::{Endpoint, Step, Target};
 use crate::probe::Facts;
-use crate::probe::path::redis::Dialogue;
 
 /// The causes of this family, specific before general.
 pub static CAUSES: &[&Cause] = &[
@@ -33,11 +32,6 @@ pub static CAUSES: &[&Cause] = &[
 /// The port that Sentinels listen on unless told otherwise.
 const SENTINEL_PORT: u16 = 26379;
 
-/// What was said with the address that counts.
-pub(super) fn dialogue(facts: &Facts) -> Option<&Dialogue> {
-    facts.redis.seen()?.preferred()
-}
-
 /// True if HELLO or INFO proves that a Sentinel answers.
 fn sentinel_answers(facts: &Facts) -> bool {
     dialogue(facts).is_some_and(is_sentinel)
@@ -48,9 +42,14 @@ fn may_be_sentinel(facts: &Facts) -> bool {
     facts.ask.target.port() == Some(SENTINEL_PORT)
 }
 
-/// Where a part of the target came from, as a remark: ` (from env REDIS_URL)`; empty where that is not known.
+/// Where a part of the target came from, as a remark: ` (from env REDIS_URL)`; empty where nobody gave it.
 pub(super) fn from(target: &Target, part: Part) -> String {
-    target.given_by.get(&part).map_or_else(String::new, |by| format!(" (from {by})"))
+    match target.given_by.get(&part).map(String::as_str) {
+        None | Some("default") => String::new(),
+        Some("flag") => " (from the command line)".to_owned(),
+        Some("uri") => " (from the URI)".to_owned(),
+        Some(by) => format!(" (from {by})"),
+    }
 }
 
 /// True if the password was read from a URI, where it must be percent-encoded.
@@ -84,9 +83,9 @@ const AS_ADMIN: &str =
     "as an administrator: if the default user has a password, put it into the environment variable REDISCLI_AUTH first";
 
 /// An ACL rule set at run time is gone after a restart.
-fn keep_acl() -> Step {
+fn keep_acl(facts: &Facts) -> Step {
     Step::tell(
-        Where::RedisHost,
+        redis_host(facts),
         "to keep it beyond a restart: ACL SAVE where the server has an aclfile (CONFIG GET aclfile tells), otherwise \
          CONFIG REWRITE",
     )

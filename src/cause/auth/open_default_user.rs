@@ -1,9 +1,9 @@
 //! `open-default-user`: the default user takes any password.
 
 use super::redis_cli;
-use crate::cause::{Case, Cause};
+use crate::cause::{Case, Cause, redis_host};
 use crate::check::auth::PASSWORD_UNCHECKED;
-use crate::model::{Confidence, Step, Support, Where};
+use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
 
 /// The cause.
@@ -38,12 +38,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let cli = redis_cli(facts);
     vec![
         Step::look(
-            Where::RedisHost,
+            redis_host(facts),
             format!("{cli} CLIENT LIST"),
             "who is connected as user=default, and would be locked out if it sends no password",
         ),
         Step::tell(
-            Where::RedisHost,
+            redis_host(facts),
             format!(
                 "set a password: run {cli} and type at its prompt, where no shell history sees it, CONFIG SET requirepass \
                  <password>, then CONFIG REWRITE; it holds at once for new connections"

@@ -1,7 +1,7 @@
 //! `password-missing`: the server wants a password, and none was sent.
 
 use super::{may_be_sentinel, redis_cli};
-use crate::cause::{Case, Cause, check_again};
+use crate::cause::{Case, Cause, check_again, redis_host};
 use crate::check::auth::REQUIRED;
 use crate::model::{Confidence, Step, Support, Target, Where};
 use crate::probe::Facts;
@@ -64,7 +64,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
          the user too",
     ));
     steps.push(Step::look(
-        Where::RedisHost,
+        redis_host(facts),
         format!("{} ACL WHOAMI", redis_cli(facts)),
         "NOAUTH there too: the password is required from everywhere, and is that of requirepass or of a line 'user' in \
          redis.conf or its aclfile",

@@ -1,7 +1,7 @@
 //! `password-not-expected`: a password was sent, and the server has none.
 
-use super::{dialogue, from, redis_cli, sentinel_answers};
-use crate::cause::{Case, Cause, check_again};
+use super::{from, redis_cli, sentinel_answers};
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::auth::NOT_EXPECTED;
 use crate::check::state::info;
 use crate::model::target::Part;
@@ -69,7 +69,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "which Redis this is: uptime, config_file, executable, run_id",
         ),
         Step::tell(
-            Where::RedisHost,
+            redis_host(facts),
             "if it ought to have a password, it stands open to everybody who reaches it: start it with its configuration \
              file, or set requirepass in it",
         ),

@@ -1,7 +1,7 @@
 //! `db-out-of-range`: the database that is asked for does not exist.
 
-use crate::cause::auth::{dialogue, from};
-use crate::cause::{Case, Cause, check_again};
+use crate::cause::auth::from;
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::auth::{DB_OUT_OF_RANGE, SELECT_ERROR};
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
@@ -47,7 +47,7 @@ fn infer(case: &Case) -> Option<Support> {
     Some(match confidence {
         Confidence::Certain => support,
         _ => support.settled_by(Step::look(
-            Where::RedisHost,
+            redis_host(case.facts),
             "grep -n rename-command /etc/redis/redis.conf",
             "whether SELECT was renamed; the file's place differs between systems",
         )),
@@ -69,7 +69,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if !dialogue.is_some_and(is_cluster) && select.is_some_and(|error| error.kind == ErrorKind::DbOutOfRange) {
         let need = target.db.saturating_add(1);
         let text = format!("or, if the server is yours: 'databases {need}' or more in its redis.conf, and restart it");
-        steps.push(Step::tell(Where::RedisHost, text));
+        steps.push(Step::tell(redis_host(facts), text));
     }
     steps.push(check_again(&Target { db: 0, ..target.clone() }));
     steps

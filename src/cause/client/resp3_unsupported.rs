@@ -1,7 +1,7 @@
 //! `resp3-unsupported`: the application insists on RESP3, and what answers does not speak it.
 
-use crate::cause::auth::{dialogue, from};
-use crate::cause::{Case, Cause, check_again};
+use crate::cause::auth::from;
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::auth::RESP3_UNSUPPORTED;
 use crate::check::ping::product;
 use crate::check::state::info;
@@ -69,7 +69,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "have the client speak RESP2 (redis-py: protocol=2, go-redis: Protocol: 2, Lettuce: ProtocolVersion.RESP2, \
              ?protocol=2 in a URI)",
         ),
-        Step::tell(Where::RedisHost, second),
+        Step::tell(redis_host(facts), second),
         check_again(&Target { resp3: false, ..target.clone() }),
     ]
 }

@@ -96,6 +96,17 @@ impl Diagnosis {
         self
     }
 
+    /// Asserts that this cause is named, at least that sure, beside another that may be called certain: two faults at once.
+    #[track_caller]
+    pub fn cause_beside(&self, id: &str, at_least: Confidence, other: &str) -> &Self {
+        let causes = self.causes();
+        let found = causes.iter().any(|(name, sure)| name == id && *sure >= at_least);
+        assert!(found, "expected {id}, at least {at_least:?}, among {causes:?}\n{self}");
+        let wrong = causes.iter().find(|(name, sure)| name != id && name != other && *sure == Confidence::Certain);
+        assert!(wrong.is_none(), "expected {id} beside {other}, but {wrong:?} is called certain\n{self}");
+        self
+    }
+
     /// Asserts that this cause is not named at all.
     #[track_caller]
     pub fn not_cause(&self, id: &str) -> &Self {
