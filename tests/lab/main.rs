@@ -5,6 +5,8 @@
 // Every scenario uses a part of the world, and the world has no other users.
 #![allow(dead_code)]
 
+mod client;
+mod dns;
 mod harmless;
 mod hostile;
 mod listen;
