@@ -49,7 +49,7 @@ pub struct Conversation {
     /// Each command with its answer, in order.
     pub exchanges: Vec<Exchange>,
     /// The beginning of a reply that never came to its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub unfinished: Option<String>,
     /// The beginning of what is not RESP.
     pub alien: Option<Alien>,
