@@ -20,14 +20,15 @@ impl Secret {
         &self.0
     }
 
-    /// `bytes` with every occurrence of the secret, or of a beginning of it, replaced.
+    /// `bytes` with every occurrence of the secret, or of a beginning of it, replaced: in any case, for some services
+    /// shout back what they do not understand.
     pub fn scrub(&self, bytes: &[u8]) -> Vec<u8> {
         let secret = self.0.as_bytes();
         let shortest = SHORTEST_PREFIX.min(secret.len());
         let mut clean = Vec::with_capacity(bytes.len());
         let mut at = 0;
         while at < bytes.len() {
-            let common = bytes[at..].iter().zip(secret).take_while(|(a, b)| a == b).count();
+            let common = bytes[at..].iter().zip(secret).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
             if shortest > 0 && common >= shortest {
                 clean.extend_from_slice(SCRUBBED);
                 at += common;
@@ -60,6 +61,7 @@ mod tests {
         check("hunter2", "with args 'hunter2' ", "with args '[password]' ");
         check("hunter2-and-more", "args 'hunter2-an", "args '[password]");
         check("hunter2", "the hunt is on", "the [password] is on");
+        check("Hunter2", "500 HUNTER2?", "500 [password]?");
         check("abc", "ab abc", "ab [password]");
         check("", "nothing", "nothing");
     }
