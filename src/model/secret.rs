@@ -20,14 +20,14 @@ impl Secret {
         &self.0
     }
 
-    /// `bytes` with every occurrence of the secret, or of a beginning of it, replaced.
+    /// `bytes` with every occurrence of the secret, or of a beginning of it, replaced, in whatever case it is echoed.
     pub fn scrub(&self, bytes: &[u8]) -> Vec<u8> {
         let secret = self.0.as_bytes();
         let shortest = SHORTEST_PREFIX.min(secret.len());
         let mut clean = Vec::with_capacity(bytes.len());
         let mut at = 0;
         while at < bytes.len() {
-            let common = bytes[at..].iter().zip(secret).take_while(|(a, b)| a == b).count();
+            let common = bytes[at..].iter().zip(secret).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
             if shortest > 0 && common >= shortest {
                 clean.extend_from_slice(SCRUBBED);
                 at += common;
@@ -61,6 +61,7 @@ mod tests {
         check("hunter2-and-more", "args 'hunter2-an", "args '[password]");
         check("hunter2", "the hunt is on", "the [password] is on");
         check("abc", "ab abc", "ab [password]");
+        check("hunter2", "AUTH HUNTER2", "AUTH [password]");
         check("", "nothing", "nothing");
     }
 
