@@ -47,12 +47,30 @@ fn with_help(argv: &[OsString]) -> Vec<OsString> {
     argv
 }
 
-/// `text` with what stands before an `@` in any word of the command line replaced: it may be a password.
+/// `text` with every word of the command line that may hold a password replaced.
 fn without_credentials(text: &str, argv: &[OsString]) -> String {
-    argv.iter().filter_map(|word| word.to_str()).fold(text.to_owned(), |text, word| match word.rsplit_once('@') {
-        Some((before, tail)) if !before.is_empty() => text.replace(word, &format!("…@{tail}")),
-        _ => text,
+    argv.iter().filter_map(|word| word.to_str()).fold(text.to_owned(), |text, word| {
+        // `--flag=value`: the parser repeats the value alone.
+        let (flag, value) = match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => (flag, value),
+            _ => ("", word),
+        };
+        match fit_to_print(flag, value) {
+            Some(fit) if !value.is_empty() => text.replace(value, &fit),
+            _ => text,
+        }
     })
+}
+
+/// What is printed of a value; `None` where it may be printed as it is.
+fn fit_to_print(flag: &str, value: &str) -> Option<String> {
+    let is_place = |tail: &str| tail.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:[]/".contains(c));
+    match value.rsplit_once('@') {
+        _ if flag.contains("pass") => Some("…".to_owned()),
+        Some((before, tail)) if !before.is_empty() && is_place(tail) => Some(format!("…@{tail}")),
+        Some((before, _)) if !before.is_empty() => Some("…".to_owned()),
+        _ => value.contains("://").then(|| "…".to_owned()),
+    }
 }
 
 /// True if the command line asks for JSON on standard output, however broken it is otherwise.
@@ -176,6 +194,9 @@ mod tests {
         refused(&["check", "--pass", "marker", "--pass", "marker"], 2, "--pass");
         refused(&["check", "--password=marker"], 2, "--pass");
         refused(&["list", "causes", "redis://marker@db"], 2, "…@db");
+        refused(&["list", "redis://:mar@ker/marker?marker"], 2, "…");
+        refused(&["list", "redis://db/?password=marker"], 2, "…");
+        refused(&["check", "--askpass=marker"], 2, "--askpass");
     }
 
     #[test]

@@ -33,9 +33,9 @@ fn about(code: &Code) -> String {
 fn unknown(id: &str) -> String {
     let ids = cause::causes().map(|cause| cause.id).chain(check::CHECKS.iter().flat_map(|c| c.codes).map(|c| c.id));
     let alike: Vec<&str> = ids.filter(|known| is_alike(known, id)).collect();
-    let hint = if alike.is_empty() { String::new() } else { format!("; did you mean {}?", alike.join(", ")) };
+    let hint = if alike.is_empty() { String::new() } else { format!("; alike are {}", alike.join(", ")) };
     format!(
-        "no cause or code is called '{}'{hint} See redisdoc list causes and redisdoc list checks",
+        "no cause or code is called '{}'{hint}; see redisdoc list causes and redisdoc list checks",
         escape(id.as_bytes())
     )
 }

@@ -290,7 +290,9 @@ fn unbroken(width: usize) -> textwrap::Options<'static> {
 
 /// Wraps what may hold foreign text, which is made printable once more: names and keys come as they were typed.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    textwrap::wrap(&escape(text.as_bytes()), unbroken(width)).into_iter().map(std::borrow::Cow::into_owned).collect()
+    // Three dots from the start: with --ascii they are wider than the ellipsis, and lines are broken before.
+    let text = escape(text.as_bytes()).replace('…', "...");
+    textwrap::wrap(&text, unbroken(width)).into_iter().map(std::borrow::Cow::into_owned).collect()
 }
 
 fn columns(text: &str) -> usize {

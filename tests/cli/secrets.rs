@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::world::{Cli, answering, by, check, closed_port, encoded, file, listener, redis, redisdoc, silent};
+use crate::world::{Cli, answering, check, closed_port, encoded, file, listener, redis, redisdoc, silent};
 
 /// Two passwords, so that nothing hangs on one's shape: with everything that means something, and letters only.
 const MARKERS: [&str; 2] = ["Zq7m@Kx3/Wv9#Tn4?Ld6%Hp5:Gc2+Bf8 Rj1\"Ys0\\Mu'Ek", "ZqmKxWvTnLdHpGcBfRjYs"];
@@ -240,5 +240,4 @@ fn from_suggested_commands_of_the_whole_report() {
     let ran = check(&["-p", &port, "-a", marker, "--user", "somebody", "--json"]).run().exit(1);
     let report = ran.json().to_string();
     assert!(report.contains("--askpass") && !report.contains(marker), "{ran}");
-    by("true", &[]).run().exit(0);
 }

@@ -252,7 +252,7 @@ pub fn silent() -> String {
 /// A listener that answers every command with what `answer` makes of its words.
 pub fn answering(answer: impl Fn(&[Vec<u8>]) -> Vec<u8> + Send + Sync + 'static) -> String {
     listener(move |mut stream| {
-        let (mut unread, mut buffer) = (Vec::new(), [0; 65536]);
+        let (mut unread, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             while let Some((words, length)) = command(&unread) {
                 unread.drain(..length);

@@ -180,11 +180,13 @@ pub fn switch(text: &str) -> Result<bool, Flaw> {
     }
 }
 
-/// A value as a complaint repeats it: quoted, cut, escaped, and without what stands before an `@`.
+/// A value as a complaint repeats it: quoted, cut, escaped, and without what stands before an `@`. After one only a place
+/// is shown: the `@` may be a password's own.
 pub fn shown(text: &str) -> String {
     let tail = text.rsplit('@').next().unwrap_or_default();
     let hidden = if tail.len() < text.len() { "…@" } else { "" };
-    let cut: String = tail.chars().take(MOST_SHOWN).collect();
+    let is_shown = |c: &char| hidden.is_empty() || c.is_ascii_alphanumeric() || "-_.:[]".contains(*c);
+    let cut: String = tail.chars().take_while(is_shown).take(MOST_SHOWN).collect();
     let more = if cut.len() < tail.len() { "…" } else { "" };
     format!("`{hidden}{}{more}`", escape(cut.as_bytes()))
 }
@@ -384,6 +386,7 @@ mod tests {
     #[test]
     fn shows_nothing_before_an_at_sign() {
         assert_eq!(shown("marker@db"), "`…@db`");
+        assert_eq!(shown("mar@k/er"), "`…@k…`");
         assert_eq!(shown("\x1b[2J"), "`\\x1b[2J`");
     }
 }

@@ -117,6 +117,12 @@ fn is_sound_tail(tail: &str) -> bool {
 fn tcp(layer: &mut Layer, scheme: &str, tls: bool, rest: &str) {
     let parts = split(rest);
     (layer.tls, layer.settles_port) = (Some(tls), true);
+    // `redis://db/?password=a@b/c`: the '@' is the password's, and so is what looks like a place after it.
+    if parts.userinfo.is_some_and(|userinfo| userinfo.contains('?') && userinfo.contains("pass")) {
+        layer.password = Some(Secret::new(rest));
+        let says = "characters that a URI reserves stand raw in the password, so that it has no certain end";
+        return layer.complain(Part::Password, NotEncoded, says, None);
+    }
     if let Some(userinfo) = parts.userinfo {
         let after = &rest[userinfo.len() + 1..];
         let safe_tail = &after[..after.find(['?', '#']).unwrap_or(after.len())];
