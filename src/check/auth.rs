@@ -6,7 +6,7 @@
 
 use super::Check;
 use super::ping;
-use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
+use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Target};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
@@ -36,23 +36,15 @@ pub static CHECK: Check = Check {
     judge,
 };
 
-const fn fail(id: &'static str, breaks: Level, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Fail, breaks, beyond: Severity::Info, title, explain }
-}
-
-const fn warn(id: &'static str, breaks: Level, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Warn, breaks, beyond: Severity::Info, title, explain }
-}
-
 /// `-NOAUTH`, and no password was sent.
-pub static REQUIRED: Code = fail(
+pub static REQUIRED: Code = Code::fail(
     "auth/required",
     Level::Authenticated,
     "Redis requires authentication",
     "Redis answered NOAUTH: the network, the port and the protocol are good, but commands need credentials first.",
 );
 /// `-WRONGPASS`.
-pub static REJECTED: Code = fail(
+pub static REJECTED: Code = Code::fail(
     "auth/rejected",
     Level::Authenticated,
     "Redis rejects the credentials",
@@ -60,21 +52,21 @@ pub static REJECTED: Code = fail(
      text, on purpose.",
 );
 /// A password was sent to a server without one.
-pub static NOT_EXPECTED: Code = fail(
+pub static NOT_EXPECTED: Code = Code::fail(
     "auth/not-expected",
     Level::Authenticated,
     "a password was sent, but Redis has none",
     "Redis answered that no password is configured for the default user. Most client libraries fail here.",
 );
 /// AUTH with a user before Redis 6.
-pub static USER_UNSUPPORTED: Code = fail(
+pub static USER_UNSUPPORTED: Code = Code::fail(
     "auth/user-unsupported",
     Level::Authenticated,
     "a user was sent, but this Redis knows no users",
     "Redis answered that AUTH has too many arguments: ACL users exist since Redis 6.",
 );
 /// AUTH failed otherwise.
-pub static AUTH_ERROR: Code = fail(
+pub static AUTH_ERROR: Code = Code::fail(
     "auth/error",
     Level::Authenticated,
     "AUTH was answered with an error",
@@ -82,7 +74,7 @@ pub static AUTH_ERROR: Code = fail(
      AUTH was renamed or disabled (rename-command); Valkey 9 says NOAUTH instead.",
 );
 /// AUTH succeeded, and NOAUTH came all the same.
-pub static STILL_REQUIRED: Code = fail(
+pub static STILL_REQUIRED: Code = Code::fail(
     "auth/still-required",
     Level::Authenticated,
     "the password is accepted, and still one is required",
@@ -90,7 +82,7 @@ pub static STILL_REQUIRED: Code = fail(
      in to the Redis behind it.",
 );
 /// Any password is accepted.
-pub static PASSWORD_UNCHECKED: Code = warn(
+pub static PASSWORD_UNCHECKED: Code = Code::warn(
     "auth/password-unchecked",
     Level::Ready,
     "the password is not checked",
@@ -98,7 +90,7 @@ pub static PASSWORD_UNCHECKED: Code = warn(
      user is 'nopass', and any password is accepted.",
 );
 /// PING is denied.
-pub static PING_DENIED: Code = warn(
+pub static PING_DENIED: Code = Code::warn(
     "auth/ping-denied",
     Level::Ready,
     "the user may not PING",
@@ -106,7 +98,7 @@ pub static PING_DENIED: Code = warn(
      libraries send it; whether the server is ready to serve cannot be seen with this user.",
 );
 /// A command that the asked use needs is denied.
-pub static COMMAND_DENIED: Code = fail(
+pub static COMMAND_DENIED: Code = Code::fail(
     "auth/command-denied",
     Level::Ready,
     "the user may not run a command the connection needs",
@@ -114,14 +106,14 @@ pub static COMMAND_DENIED: Code = fail(
      HELLO, needed for RESP3 (Redis 6.0 asks permission for HELLO, later versions do not).",
 );
 /// The asked key is denied.
-pub static KEY_DENIED: Code = fail(
+pub static KEY_DENIED: Code = Code::fail(
     "auth/key-denied",
     Level::Ready,
     "the user may not touch the key",
     "The credentials were accepted, but the key given with --key is outside the user's key patterns.",
 );
 /// EXISTS is denied, which an application may never send.
-pub static KEY_UNSEEN: Code = warn(
+pub static KEY_UNSEEN: Code = Code::warn(
     "auth/key-unseen",
     Level::Ready,
     "whether the user may touch the key cannot be seen",
@@ -130,7 +122,7 @@ pub static KEY_UNSEEN: Code = warn(
      work all the same.",
 );
 /// There is no such database.
-pub static DB_OUT_OF_RANGE: Code = fail(
+pub static DB_OUT_OF_RANGE: Code = Code::fail(
     "auth/db-out-of-range",
     Level::Ready,
     "the database does not exist",
@@ -138,7 +130,7 @@ pub static DB_OUT_OF_RANGE: Code = fail(
      database 0.",
 );
 /// SELECT failed otherwise.
-pub static SELECT_ERROR: Code = fail(
+pub static SELECT_ERROR: Code = Code::fail(
     "auth/select-error",
     Level::Ready,
     "the database cannot be selected",
@@ -146,7 +138,7 @@ pub static SELECT_ERROR: Code = fail(
      service with one database only, or SELECT was renamed.",
 );
 /// HELLO 3 failed.
-pub static RESP3_UNSUPPORTED: Code = fail(
+pub static RESP3_UNSUPPORTED: Code = Code::fail(
     "auth/resp3-unsupported",
     Level::Ready,
     "RESP3 is asked for, but not spoken here",
@@ -154,7 +146,7 @@ pub static RESP3_UNSUPPORTED: Code = fail(
      proxy stands before it, or HELLO was renamed.",
 );
 /// Addresses that judge us differently.
-pub static DIFFERS: Code = warn(
+pub static DIFFERS: Code = Code::warn(
     "auth/differs",
     Level::Ready,
     "the addresses of the name do not take the credentials alike",

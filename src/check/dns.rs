@@ -29,55 +29,58 @@ pub static CHECK: Check = Check {
     judge,
 };
 
-const fn fails(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Fail, breaks: Level::Reachable, beyond: Severity::Fail, title, explain }
-}
-
 /// No such name.
-pub static NAME_NOT_FOUND: Code = fails(
+pub static NAME_NOT_FOUND: Code = Code::fail(
     "dns/name-not-found",
+    Level::Reachable,
     "the name does not exist",
     "The system's resolver says that there is no such name (EAI_NONAME), or every nameserver answers NXDOMAIN for \
      the name itself and for every name that the search list makes of it.",
 );
 /// A name without addresses that may be used.
-pub static NO_ADDRESS: Code = fails(
+pub static NO_ADDRESS: Code = Code::fail(
     "dns/no-address",
+    Level::Reachable,
     "the name has no address",
     "The name exists, but it has no address, or none of the family that -4 or -6 asks for (EAI_NODATA, \
      EAI_ADDRFAMILY; nameservers answer without an error and without a record).",
 );
 /// Nameservers answer with a failure.
-pub static SERVER_FAILURE: Code = fails(
+pub static SERVER_FAILURE: Code = Code::fail(
     "dns/server-failure",
+    Level::Reachable,
     "the nameserver answers with a failure",
     "A nameserver is there and answers, but with SERVFAIL, REFUSED or another failure: it could not find out, or it \
      will not tell us. The system shows EAI_AGAIN, the same as when nameservers are silent.",
 );
 /// Nameservers do not answer.
-pub static SERVERS_SILENT: Code = fails(
+pub static SERVERS_SILENT: Code = Code::fail(
     "dns/servers-silent",
+    Level::Reachable,
     "no nameserver answers",
     "Queries to the nameservers of this machine bring no answer that could be used. The system shows EAI_AGAIN, \
      mostly after 5 seconds for each nameserver and attempt.",
 );
 /// Port 53 is closed.
-pub static SERVERS_CLOSED: Code = fails(
+pub static SERVERS_CLOSED: Code = Code::fail(
     "dns/servers-closed",
+    Level::Reachable,
     "nothing listens on port 53 of the nameserver",
     "The nameservers of this machine are reachable, but nobody listens there (ICMP port unreachable). The system \
      shows EAI_AGAIN within milliseconds.",
 );
 /// The system's resolver takes too long.
-pub static TIMEOUT: Code = fails(
+pub static TIMEOUT: Code = Code::fail(
     "dns/timeout",
+    Level::Reachable,
     "the lookup does not end in time",
     "The system's resolver had not answered within the time of a step (--timeout), although nameservers answer our \
      own queries. Every application on this machine waits as long, before it even connects.",
 );
 /// Another failure.
-pub static FAILED: Code = fails(
+pub static FAILED: Code = Code::fail(
     "dns/failed",
+    Level::Reachable,
     "the lookup fails",
     "The system's resolver failed in a way that our own queries do not explain: nameservers give addresses, or could \
      not be asked. nsswitch.conf may leave DNS out or stop before it, or the machine lacks memory or descriptors.",
@@ -93,14 +96,16 @@ pub static SLOW_LOOKUP: Code = Code {
               waits as long, which looks like a slow Redis.",
 };
 /// A literal address that `-4` or `-6` excludes.
-pub static WRONG_FAMILY: Code = fails(
+pub static WRONG_FAMILY: Code = Code::fail(
     "dns/wrong-family",
+    Level::Reachable,
     "the address is not of the family asked for",
     "The target is an IPv6 address while -4 is given, or an IPv4 address while -6 is given.",
 );
 /// A zone without an interface.
-pub static UNKNOWN_INTERFACE: Code = fails(
+pub static UNKNOWN_INTERFACE: Code = Code::fail(
     "dns/unknown-interface",
+    Level::Reachable,
     "the address names an interface that is not here",
     "A link-local address names the interface to use after a percent sign (fe80::1%eth0), and this machine has no \
      such interface. The names of interfaces are each machine's own.",

@@ -3,7 +3,7 @@
 //! Credentials are `check/auth.rs`'s question, the server's state `check/state.rs`'s.
 
 use super::Check;
-use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level, Severity};
+use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Alien, Conversation, Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
@@ -35,94 +35,98 @@ pub static CHECK: Check = Check {
 /// Linux' `TCP_RTO_MIN`), two lost ones 600 ms.
 const SLOW_MS: f64 = 1_000.0;
 
-const fn fail(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Fail, breaks: Level::Reachable, beyond: Severity::Info, title, explain }
-}
-
-const fn warn(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Warn, breaks: Level::Ready, beyond: Severity::Info, title, explain }
-}
-
 /// `-DENIED`.
-pub static PROTECTED: Code = fail(
+pub static PROTECTED: Code = Code::fail(
     "ping/protected-mode",
+    Level::Reachable,
     "Redis is in protected mode",
     "Redis answered -DENIED and closed: it runs in protected mode, no password is set for the default user, and the \
      connection does not come from a loopback address.",
 );
 /// `-ERR max number of clients reached`.
-pub static MAX_CLIENTS: Code = fail(
+pub static MAX_CLIENTS: Code = Code::fail(
     "ping/max-clients",
+    Level::Reachable,
     "Redis accepts no more clients",
     "Redis answered that its maximum number of clients is reached, and closed the connection.",
 );
 /// Accepted, and then nothing.
-pub static SILENT: Code = fail(
+pub static SILENT: Code = Code::fail(
     "ping/silent",
+    Level::Reachable,
     "connected, but nothing answers",
     "The connection was accepted (which the kernel does, without the process) and the command was taken, but no byte \
      came back in time. A blocked, stopped or paused server, one that waits for TLS, and a filter that drops data look \
      the same from the client.",
 );
 /// The event loop lives, but commands wait.
-pub static HELD_BACK: Code = fail(
+pub static HELD_BACK: Code = Code::fail(
     "ping/held-back",
+    Level::Reachable,
     "Redis takes commands but holds them back",
     "A malformed command was answered at once, while PING was not: the server reads and parses commands, but defers \
      them. That is what CLIENT PAUSE and a failover do (Redis 6.2 and later; older ones are silent).",
 );
 /// Accepted, then closed or reset without a word.
-pub static CLOSED: Code = fail(
+pub static CLOSED: Code = Code::fail(
     "ping/closed",
+    Level::Reachable,
     "connected, then closed without a reply",
     "The connection was accepted and then closed or reset before any reply. A proxy without a backend, a TLS port, and \
      a service that is not Redis look the same from the client.",
 );
 /// Bytes that no Redis sends.
-pub static NOT_REDIS: Code = fail(
+pub static NOT_REDIS: Code = Code::fail(
     "ping/not-redis",
+    Level::Reachable,
     "what answers is not Redis",
     "The bytes that came back are not the Redis protocol (RESP), or not what Redis answers to PING. The evidence shows the \
      first of them: 'HTTP/1.1' is a web server, 'SSH-2.0' an SSH server, '220' a mail or FTP server.",
 );
 /// The beginning of a TLS record of type alert.
-pub static TLS_ALERT: Code = fail(
+pub static TLS_ALERT: Code = Code::fail(
     "ping/tls-alert",
+    Level::Reachable,
     "what answers speaks TLS",
     "A TLS alert came back for the plain command: the port expects TLS. Redis' own TLS port resets the connection instead; \
      an alert comes from a TLS proxy before it. Whether a Redis is behind it shows with --tls.",
 );
 /// PING is unknown.
-pub static RENAMED: Code = fail(
+pub static RENAMED: Code = Code::fail(
     "ping/renamed",
+    Level::Reachable,
     "PING is an unknown command",
     "PING was answered with 'unknown command': it was renamed or disabled with rename-command, or a proxy does not know \
      it.",
 );
 /// PING failed in a way that no other code names.
-pub static ERROR: Code = fail(
+pub static ERROR: Code = Code::fail(
     "ping/error",
+    Level::Reachable,
     "PING was answered with an error",
     "PING, or the connection itself, was answered with an error that has no code of its own. It has the form of a Redis \
      error; other services have errors of that form, too.",
 );
 /// Ended in the middle.
-pub static CUT_SHORT: Code = fail(
+pub static CUT_SHORT: Code = Code::fail(
     "ping/cut-short",
+    Level::Reachable,
     "the connection ended before PING was answered",
     "Something came back, but the connection ended, or went silent, before the answer to PING; a second connection with \
      nothing but the credentials and PING fared no better.",
 );
 /// Addresses that behave differently.
-pub static DIFFERS: Code = warn(
+pub static DIFFERS: Code = Code::warn(
     "ping/differs",
+    Level::Ready,
     "the addresses of the name do not answer alike",
     "The name has several addresses that accept connections, and some of them do not answer PING as the first does: one \
      pongs, another is silent, loads its data, or asks for a password. Clients meet one or the other by chance.",
 );
 /// Late.
-pub static SLOW: Code = warn(
+pub static SLOW: Code = Code::warn(
     "ping/slow",
+    Level::Ready,
     "Redis answers late",
     "The connection was accepted quickly, but the reply to the first command came late: something kept the server's \
      event loop busy.",

@@ -15,40 +15,41 @@ pub static CHECK: Check = Check {
     judge,
 };
 
-const fn fail(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Fail, breaks: Level::Ready, beyond: Severity::Info, title, explain }
-}
-
 /// `-LOADING`.
-pub static LOADING: Code = fail(
+pub static LOADING: Code = Code::fail(
     "state/loading",
+    Level::Ready,
     "Redis is loading its data",
     "Redis answered LOADING: it reads its data set from disk, or a replica receives it from its master, and serves no \
      commands until that is done.",
 );
 /// `-BUSY`.
-pub static BUSY: Code = fail(
+pub static BUSY: Code = Code::fail(
     "state/busy",
+    Level::Ready,
     "Redis is busy running a script",
     "Redis answered BUSY: a Lua script, a function or a module command runs longer than busy-reply-threshold \
      (lua-time-limit), and nothing else is served.",
 );
 /// `-MISCONF`.
-pub static PERSISTENCE: Code = fail(
+pub static PERSISTENCE: Code = Code::fail(
     "state/persistence",
+    Level::Ready,
     "Redis cannot save its data and refuses writes",
     "Redis answered MISCONF, to PING too: the last snapshot or append to the AOF failed, and it stops writes until one \
      succeeds (stop-writes-on-bgsave-error). Reads work.",
 );
 /// `-MASTERDOWN`.
-pub static MASTER_DOWN: Code = fail(
+pub static MASTER_DOWN: Code = Code::fail(
     "state/master-down",
+    Level::Ready,
     "the replica has lost its master and serves no stale data",
     "Redis answered MASTERDOWN: it is a replica whose link to the master is down, and replica-serve-stale-data is 'no'.",
 );
 /// A Sentinel.
-pub static SENTINEL: Code = fail(
+pub static SENTINEL: Code = Code::fail(
     "state/sentinel",
+    Level::Ready,
     "this is a Sentinel, not a data server",
     "What answers is a Redis Sentinel: it answers PING, and knows no data commands. Ask it for the master's address.",
 );

@@ -16,63 +16,53 @@ pub static CHECK: Check = Check {
 };
 
 /// A reserved character stands raw in a URI's user or password.
-pub static URL_NOT_ENCODED: Code = Code {
-    id: "target/url-not-encoded",
-    severity: Severity::Fail,
-    breaks: Level::Reachable,
-    beyond: Severity::Fail,
-    title: "user or password not percent-encoded in the URI",
-    explain: "In a URI, `@ / ? # %` and some other characters have a meaning of their own. Raw in a user or password \
+pub static URL_NOT_ENCODED: Code = Code::fail(
+    "target/url-not-encoded",
+    Level::Reachable,
+    "user or password not percent-encoded in the URI",
+    "In a URI, `@ / ? # %` and some other characters have a meaning of their own. Raw in a user or password \
               they end it early, and what follows is taken for the host, the path or a comment (RFC 3986 section \
               3.2.1). Clients differ in how much of this they forgive, so one and the same URI works in one program \
               and not in another. redisdoc connects nowhere with such a URI.",
-};
+);
 
 /// The host is not a bare host.
-pub static BAD_HOST: Code = Code {
-    id: "target/bad-host",
-    severity: Severity::Fail,
-    breaks: Level::Reachable,
-    beyond: Severity::Fail,
-    title: "the host is no host",
-    explain: "Where a host is meant there is a scheme, a port, brackets, a path, blanks, several hosts, a variable \
+pub static BAD_HOST: Code = Code::fail(
+    "target/bad-host",
+    Level::Reachable,
+    "the host is no host",
+    "Where a host is meant there is a scheme, a port, brackets, a path, blanks, several hosts, a variable \
               that was never expanded, or nothing. Resolvers refuse such a name without asking any name server, and \
               clients report `Name or service not known`.",
-};
+);
 
 /// A container platform's variable stands where a port belongs.
-pub static INJECTED_PORT: Code = Code {
-    id: "target/injected-port",
-    severity: Severity::Fail,
-    breaks: Level::Reachable,
-    beyond: Severity::Fail,
-    title: "the port is an address injected by the platform",
-    explain: "Kubernetes sets a variable `<NAME>_PORT=tcp://<address>:<port>` for every Service, and Docker's old \
+pub static INJECTED_PORT: Code = Code::fail(
+    "target/injected-port",
+    Level::Reachable,
+    "the port is an address injected by the platform",
+    "Kubernetes sets a variable `<NAME>_PORT=tcp://<address>:<port>` for every Service, and Docker's old \
               links do the same. A Service called `redis` so gives every pod a REDIS_PORT that is no number, and an \
               application that reads REDIS_PORT for its port fails on it.",
-};
+);
 
 /// A value that cannot be what it should be.
-pub static BAD_VALUE: Code = Code {
-    id: "target/bad-value",
-    severity: Severity::Fail,
-    breaks: Level::Reachable,
-    beyond: Severity::Fail,
-    title: "a value cannot be what it should be",
-    explain: "A port outside 1 to 65535, a database index that is no number, an unknown URI scheme, the path of a \
+pub static BAD_VALUE: Code = Code::fail(
+    "target/bad-value",
+    Level::Reachable,
+    "a value cannot be what it should be",
+    "A port outside 1 to 65535, a database index that is no number, an unknown URI scheme, the path of a \
               socket longer than the kernel takes, or a switch that is neither true nor false.",
-};
+);
 
 /// Something that was given has no effect, or another than it seems to.
-pub static IGNORED: Code = Code {
-    id: "target/ignored",
-    severity: Severity::Warn,
-    breaks: Level::Reachable,
-    beyond: Severity::Warn,
-    title: "something given has no effect, or not the one it seems to have",
-    explain: "Two sources disagree and one of them counts, a user stands without a password, or a part of a URI or \
+pub static IGNORED: Code = Code::warn(
+    "target/ignored",
+    Level::Reachable,
+    "something given has no effect, or not the one it seems to have",
+    "Two sources disagree and one of them counts, a user stands without a password, or a part of a URI or \
               file is read differently by different clients. The evidence names the source and says what counts here.",
-};
+);
 
 /// A parameter of the URI that means something to the client library only.
 pub static NOT_READ: Code = Code {
@@ -86,15 +76,13 @@ pub static NOT_READ: Code = Code {
 };
 
 /// Settings were asked for, and none named a host.
-pub static DEFAULTED: Code = Code {
-    id: "target/defaulted",
-    severity: Severity::Warn,
-    breaks: Level::Reachable,
-    beyond: Severity::Warn,
-    title: "no setting names a host, so the default is used",
-    explain: "The application's settings were asked for with --env or --env-file, and neither a URI nor a host was \
+pub static DEFAULTED: Code = Code::warn(
+    "target/defaulted",
+    Level::Reachable,
+    "no setting names a host, so the default is used",
+    "The application's settings were asked for with --env or --env-file, and neither a URI nor a host was \
               among them. What is checked is therefore the default, 127.0.0.1, as most client libraries would use.",
-};
+);
 
 #[expect(clippy::unnecessary_wraps, reason = "the type of every judge; the target is always known")]
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {

@@ -4,7 +4,7 @@
 //! causes' question.
 
 use super::Check;
-use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level, Severity};
+use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, IcmpMeaning, Outcome, Tcp};
 
@@ -36,112 +36,119 @@ pub static CHECK: Check = Check {
 /// Connections slower than this lost a SYN: the first is sent again after 1 s (RFC 6298 section 2.1).
 const SLOW_MS: f64 = 900.0;
 
-const fn fail(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Fail, breaks: Level::Reachable, beyond: Severity::Info, title, explain }
-}
-
-const fn warn(id: &'static str, title: &'static str, explain: &'static str) -> Code {
-    Code { id, severity: Severity::Warn, breaks: Level::Reachable, beyond: Severity::Warn, title, explain }
-}
-
 /// A reset, or nobody behind a unix socket.
-pub static REFUSED: Code = fail(
+pub static REFUSED: Code = Code::fail(
     "tcp/refused",
+    Level::Reachable,
     "connection refused",
     "The machine at that address answered with a TCP reset: it is up, and no process that it lets you reach listens on \
      that port. A firewall that rejects with a reset looks the same from the client. On a unix socket: the file is \
      there, but no process listens on it.",
 );
 /// An ICMP error that only a filter sends.
-pub static REJECTED: Code = fail(
+pub static REJECTED: Code = Code::fail(
     "tcp/rejected",
+    Level::Reachable,
     "connection rejected by a firewall",
     "An ICMP error came back that a kernel does not send of itself for a TCP port: port-unreachable, or one of the \
      administratively-prohibited codes. The application sees 'Connection refused' or 'No route to host', but a filter \
      said it. The error queue of the socket names its sender.",
 );
 /// No answer at all.
-pub static TIMEOUT: Code = fail(
+pub static TIMEOUT: Code = Code::fail(
     "tcp/timeout",
+    Level::Reachable,
     "no answer to the connection attempt",
     "Nothing came back before the time was up: the packets, or the answers to them, are dropped on the way; or the \
      host is gone; or its accept queue is full.",
 );
 /// A reset during the handshake.
-pub static RESET: Code = fail(
+pub static RESET: Code = Code::fail(
     "tcp/reset",
+    Level::Reachable,
     "connection reset during the handshake",
     "The connection was reset while it was being made, after the peer had answered.",
 );
 /// EHOSTUNREACH and ENETUNREACH.
-pub static UNREACHABLE: Code = fail(
+pub static UNREACHABLE: Code = Code::fail(
     "tcp/unreachable",
+    Level::Reachable,
     "no way to the host",
     "The kernel knows no way to the address, or a router or the neighbour discovery of the last link reported that the \
      host cannot be reached.",
 );
 /// EACCES, EPERM and EINVAL for an address.
-pub static DENIED: Code = fail(
+pub static DENIED: Code = Code::fail(
     "tcp/denied",
+    Level::Reachable,
     "this machine refuses to send",
     "connect(2) failed with EACCES, EPERM or EINVAL. For an IP address that is no file permission: a local route \
      (prohibit, blackhole) or a security module forbids the connection.",
 );
 /// EADDRNOTAVAIL and EAFNOSUPPORT.
-pub static NO_ADDRESS: Code = fail(
+pub static NO_ADDRESS: Code = Code::fail(
     "tcp/no-local-address",
+    Level::Reachable,
     "no local address to connect from",
     "connect(2) failed with EADDRNOTAVAIL or EAFNOSUPPORT: this machine has no address of that family, or no free \
      ephemeral port.",
 );
 /// EMFILE and ENFILE.
-pub static NO_DESCRIPTORS: Code = fail(
+pub static NO_DESCRIPTORS: Code = Code::fail(
     "tcp/no-descriptors",
+    Level::Reachable,
     "no file descriptor left for a socket",
     "socket(2) failed with EMFILE or ENFILE: the limit of open files of this process or of this machine is reached.",
 );
 /// ENOENT for a unix socket.
-pub static SOCKET_MISSING: Code = fail(
+pub static SOCKET_MISSING: Code = Code::fail(
     "tcp/socket-missing",
+    Level::Reachable,
     "no such unix socket",
     "connect(2) failed with ENOENT: there is nothing at the path of the unix socket.",
 );
 /// EACCES for a unix socket.
-pub static SOCKET_DENIED: Code = fail(
+pub static SOCKET_DENIED: Code = Code::fail(
     "tcp/socket-denied",
+    Level::Reachable,
     "no right to use the unix socket",
     "connect(2) failed with EACCES: to use a unix socket one needs the right to write to it and to search every folder \
      on the way to it (unix(7)).",
 );
 /// ENOTSOCK for a unix socket.
-pub static NOT_A_SOCKET: Code = fail(
+pub static NOT_A_SOCKET: Code = Code::fail(
     "tcp/not-a-socket",
+    Level::Reachable,
     "the path is not a unix stream socket",
     "What stands at the path is a file, a folder or another kind of socket.",
 );
 /// EAGAIN for a unix socket.
-pub static QUEUE_FULL: Code = fail(
+pub static QUEUE_FULL: Code = Code::fail(
     "tcp/queue-full",
+    Level::Reachable,
     "the listener's queue is full",
     "connect(2) failed with EAGAIN: the process that listens on the unix socket has not accepted the connections that \
      wait already.",
 );
 /// Any other errno.
-pub static FAILED: Code = fail(
+pub static FAILED: Code = Code::fail(
     "tcp/failed",
+    Level::Reachable,
     "the connection failed",
     "connect(2) failed for a reason that has no code of its own; see the errno.",
 );
 /// Some addresses fail while another works.
-pub static SOME_FAILED: Code = warn(
+pub static SOME_FAILED: Code = Code::warn(
     "tcp/some-addresses-failed",
+    Level::Reachable,
     "some addresses of the name do not accept connections",
     "The name has several addresses and some of them do not accept connections. Clients that try only the first, or \
      try them one after the other with a long timeout, see failures or delays.",
 );
 /// A connection that took more than one SYN.
-pub static SLOW: Code = warn(
+pub static SLOW: Code = Code::warn(
     "tcp/slow",
+    Level::Reachable,
     "the connection took long to be accepted",
     "The handshake took so long that the first SYN must have been lost or ignored: it is sent again after 1 s.",
 );

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Code, Evidence};
+use super::finding::{Code, Evidence, Finding};
 use super::remedy::Step;
 
 /// How sure a cause is.
@@ -61,6 +61,13 @@ impl Support {
     #[must_use]
     pub fn because(mut self, source: impl Into<String>, says: impl Into<String>) -> Self {
         self.evidence.push(Evidence::new(source, says));
+        self
+    }
+
+    /// The same, with the evidence of the finding that it explains.
+    #[must_use]
+    pub fn on(mut self, finding: &Finding) -> Self {
+        self.evidence.extend_from_slice(&finding.evidence);
         self
     }
 

@@ -35,6 +35,16 @@ pub struct Code {
 }
 
 impl Code {
+    /// A failure for those who require `breaks`, and a remark for those who require less.
+    pub const fn fail(id: &'static str, breaks: Level, title: &'static str, explain: &'static str) -> Self {
+        Self { id, severity: Severity::Fail, breaks, beyond: Severity::Info, title, explain }
+    }
+
+    /// A warning for those who require `breaks`, and a remark for those who require less.
+    pub const fn warn(id: &'static str, breaks: Level, title: &'static str, explain: &'static str) -> Self {
+        Self { id, severity: Severity::Warn, breaks, beyond: Severity::Info, title, explain }
+    }
+
     /// The severity for somebody who requires `level`.
     pub fn severity_for(&self, level: Level) -> Severity {
         if self.breaks <= level { self.severity } else { self.beyond }

@@ -31,8 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
     let target = &case.facts.ask.target;
     let key = escape(target.key.as_deref()?.as_bytes());
     let summary = format!("user {} may not touch the key {key}: none of its key patterns covers it", user(target));
-    let mut support = Support::new(Confidence::Certain, &[&KEY_DENIED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&KEY_DENIED], summary).on(finding);
     Some(
         support
             .not("acl-denies-command", "Redis looks at the command first, and did not mind it")

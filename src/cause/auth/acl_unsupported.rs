@@ -42,8 +42,7 @@ fn infer(case: &Case) -> Option<Support> {
         target.user.as_deref().unwrap_or("default"),
         from(target, Part::User)
     );
-    let mut support = Support::new(confidence, explained, summary);
-    support.evidence.clone_from(&finding.evidence);
+    let mut support = Support::new(confidence, explained, summary).on(finding);
     if let Some(error) = no_hello {
         support = support.because("redis replied", format!("to HELLO, which came with users: {}", error.text));
     }

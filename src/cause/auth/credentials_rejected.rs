@@ -37,8 +37,8 @@ fn infer(case: &Case) -> Option<Support> {
     // A proxy that hangs up after the rejection leaves PING without an answer.
     let explained: &[&'static Code] =
         if case.raised(&CUT_SHORT).is_some() { &[&REJECTED, &CUT_SHORT] } else { &[&REJECTED] };
-    let mut support = Support::new(Confidence::Certain, explained, summary(target, knows_users(&finding.evidence)));
-    support.evidence.clone_from(&finding.evidence);
+    let support =
+        Support::new(Confidence::Certain, explained, summary(target, knows_users(&finding.evidence))).on(finding);
     Some(
         support
             .not("password-missing", "one was sent, and is what Redis rejects")

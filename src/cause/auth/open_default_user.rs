@@ -29,8 +29,7 @@ Clients that send no password are locked out by that: look at CLIENT LIST first.
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&PASSWORD_UNCHECKED)?;
     let summary = "the default user has no password, so any password is accepted, and none is needed";
-    let mut support = Support::new(Confidence::Certain, &[&PASSWORD_UNCHECKED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&PASSWORD_UNCHECKED], summary).on(finding);
     Some(support.because("redis replied", "OK to AUTH with the user 'default' and the same password"))
 }
 

@@ -35,8 +35,7 @@ fn infer(case: &Case) -> Option<Support> {
         Some(user) => format!("Redis requires authentication, and user {user} was given without a password"),
         None => "Redis requires authentication, and no password was sent".to_owned(),
     };
-    let mut support = Support::new(Confidence::Certain, &[&REQUIRED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let mut support = Support::new(Confidence::Certain, &[&REQUIRED], summary).on(finding);
     if !target.searched.is_empty() {
         let says = format!("no password was found there: {}", target.searched.join(", "));
         support = support.because("the settings", says);

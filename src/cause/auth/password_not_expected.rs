@@ -41,8 +41,7 @@ fn infer(case: &Case) -> Option<Support> {
          another Redis than you mean",
         from(target, Part::Password)
     );
-    let mut support = Support::new(Confidence::Certain, &[&NOT_EXPECTED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let mut support = Support::new(Confidence::Certain, &[&NOT_EXPECTED], summary).on(finding);
     for says in hints(case.facts) {
         support = support.because("INFO", says);
     }

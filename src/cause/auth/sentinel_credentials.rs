@@ -39,8 +39,7 @@ fn infer(case: &Case) -> Option<Support> {
     );
     // That it is a Sentinel is proven; whether one was meant is for the user to say.
     let codes: &[&'static Code] = &[finding.code];
-    let mut support = Support::new(Confidence::Likely, codes, summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Likely, codes, summary).on(finding);
     Some(
         support
             .because("HELLO or INFO", "mode: sentinel")

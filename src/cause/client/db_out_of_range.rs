@@ -41,8 +41,7 @@ fn infer(case: &Case) -> Option<Support> {
         (Some(_), false) => (Confidence::Certain, "does not exist: the server has fewer"),
         (None, _) => (Confidence::Likely, "cannot be selected: what answers has one database only, or no SELECT"),
     };
-    let mut support = Support::new(confidence, &[finding.code], format!("database {db}{by} {why}"));
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(confidence, &[finding.code], format!("database {db}{by} {why}")).on(finding);
     let support = support.not("acl-denies-command", "the answer to SELECT is not NOPERM");
     Some(match confidence {
         Confidence::Certain => support,

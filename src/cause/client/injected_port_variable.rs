@@ -24,8 +24,7 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&INJECTED_PORT)?;
     let origin = &finding.evidence.first()?.source;
     let summary = format!("{origin} holds an address (tcp://…) where a port is meant: a container platform sets it so");
-    let mut support = Support::new(Confidence::Certain, &[&INJECTED_PORT], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&INJECTED_PORT], summary).on(finding);
     match container(case.facts) {
         Some(kind) => Some(support.because("this machine", format!("we run in a container ({kind})"))),
         None => Some(support),

@@ -43,8 +43,7 @@ fn infer(case: &Case) -> Option<Support> {
         None => "the server is older than Redis 6, or a proxy stands before it, or HELLO was renamed",
     };
     let summary = format!("RESP3 is asked for{by}, and HELLO 3 is not taken: {why}");
-    let mut support = Support::new(Confidence::Certain, &[&RESP3_UNSUPPORTED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let mut support = Support::new(Confidence::Certain, &[&RESP3_UNSUPPORTED], summary).on(finding);
     if let Some(product) = product(dialogue) {
         support = support.because("INFO", product);
     }

@@ -22,8 +22,7 @@ fn infer(case: &Case) -> Option<Support> {
     if let Some(finding) = case.raised(&DEFAULTED) {
         let codes: Vec<&'static Code> = std::iter::once(&DEFAULTED).chain(failures).collect();
         let summary = format!("settings were asked for and name no host, so {} is used", case.facts.ask.target.place());
-        let mut support = Support::new(Confidence::Likely, &codes, summary);
-        support.evidence.clone_from(&finding.evidence);
+        let support = Support::new(Confidence::Likely, &codes, summary).on(finding);
         return Some(support.settled_by(Step::tell(
             Where::Here,
             "look up how the application names its Redis settings: redisdoc reads REDIS_URL, REDIS_HOST and their like",

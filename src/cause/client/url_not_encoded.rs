@@ -22,8 +22,7 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&URL_NOT_ENCODED)?;
     let origin = &finding.evidence.first()?.source;
     let summary = format!("the URI given by {origin} is not percent-encoded, so it names no certain host or password");
-    let mut support = Support::new(Confidence::Certain, &[&URL_NOT_ENCODED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&URL_NOT_ENCODED], summary).on(finding);
     Some(support)
 }
 

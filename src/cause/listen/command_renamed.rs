@@ -32,8 +32,7 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(code)?;
     let proven = ping::is_proven(dialogue);
     let confidence = if proven { Confidence::Certain } else { Confidence::Possible };
-    let mut support = Support::new(confidence, &[code], format!("the server does not know {command}"));
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(confidence, &[code], format!("the server does not know {command}")).on(finding);
     Some(if proven {
         support.not("not-redis", "HELLO or INFO was answered as only Redis does")
     } else {

@@ -25,12 +25,12 @@ limit of open files.",
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::MAX_CLIENTS)?;
-    let mut support = Support::new(
+    let support = Support::new(
         Confidence::Certain,
         &[&ping::MAX_CLIENTS],
         "as many clients are connected as maxclients allows; the next one gets in when one leaves",
-    );
-    support.evidence.clone_from(&finding.evidence);
+    )
+    .on(finding);
     Some(support.not("credentials-rejected", "the connection was refused before any command was looked at"))
 }
 

@@ -26,8 +26,7 @@ to everybody who can reach the port, and is right only on a network that is clos
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::PROTECTED)?;
     let summary = "no password is set for the default user, and this connection does not come from loopback";
-    let mut support = Support::new(Confidence::Certain, &[&ping::PROTECTED], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&ping::PROTECTED], summary).on(finding);
     Some(support.not("not-running", "it answers").not("password-missing", "Redis asks for no password: it has none"))
 }
 

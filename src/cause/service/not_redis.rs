@@ -25,8 +25,7 @@ is.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::NOT_REDIS)?;
     let summary = "the port is another service's; its first bytes are no Redis reply";
-    let mut support = Support::new(Confidence::Certain, &[&ping::NOT_REDIS], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&ping::NOT_REDIS], summary).on(finding);
     Some(support.not("not-running", "something answers on the port"))
 }
 

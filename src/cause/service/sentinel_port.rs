@@ -24,8 +24,7 @@ that SENTINEL GET-MASTER-ADDR-BY-NAME returns.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&state::SENTINEL)?;
     let summary = "it answers PING, and no data command";
-    let mut support = Support::new(Confidence::Certain, &[&state::SENTINEL], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::SENTINEL], summary).on(finding);
     Some(support)
 }
 

@@ -37,8 +37,7 @@ fn infer(case: &Case) -> Option<Support> {
         Confidence::Certain => "the kernel says that the queue of the socket's listener is full",
         _ => "a listener whose queue is full drops further connection attempts",
     };
-    let mut support = Support::new(confidence, &[code], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(confidence, &[code], summary).on(finding);
     Some(if confidence == Confidence::Certain {
         support.not("not-running", "somebody listens on the socket")
     } else {

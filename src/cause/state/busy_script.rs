@@ -26,8 +26,7 @@ UNKILLABLE, and only waiting or SHUTDOWN NOSAVE, which loses data, remains. Then
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&state::BUSY)?;
     let summary = "a script or function has been running for longer than busy-reply-threshold, and all others wait";
-    let mut support = Support::new(Confidence::Certain, &[&state::BUSY], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::BUSY], summary).on(finding);
     Some(support.not("event-loop-blocked", "Redis says itself that it is a script"))
 }
 

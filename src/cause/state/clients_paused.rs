@@ -29,8 +29,7 @@ at once; under a pause of ALL it waits like every other command.",
 fn infer(case: &Case) -> Option<Support> {
     if let Some(finding) = case.raised(&ping::HELD_BACK) {
         let summary = "the server reads and parses commands, but defers them: CLIENT PAUSE ALL, or a failover";
-        let mut support = Support::new(Confidence::Likely, &[&ping::HELD_BACK], summary);
-        support.evidence.clone_from(&finding.evidence);
+        let support = Support::new(Confidence::Likely, &[&ping::HELD_BACK], summary).on(finding);
         let tells =
             "the time of a pause is over by itself: an answer comes then; none ever: it is a proxy or the server";
         return Some(
@@ -42,8 +41,7 @@ fn infer(case: &Case) -> Option<Support> {
     }
     if let Some(finding) = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts)) {
         let summary = "Redis 6.0 and older stop reading when clients are paused";
-        let mut support = Support::new(Confidence::Possible, &[&ping::SILENT], summary);
-        support.evidence.clone_from(&finding.evidence);
+        let support = Support::new(Confidence::Possible, &[&ping::SILENT], summary).on(finding);
         let tells = "an answer after some time, and later ones at once: it was a pause (or a command that took long)";
         let command = format!("time {} PING", local_cli(case.facts));
         return Some(support.settled_by(Step::look(Where::RedisHost, command, tells)));
@@ -51,8 +49,7 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&state::PAUSED)?;
     let by_info = finding.evidence.iter().any(|evidence| evidence.source == "INFO");
     let confidence = if by_info { Confidence::Certain } else { Confidence::Likely };
-    let mut support = Support::new(confidence, &[&state::PAUSED], "reads are answered, and writes wait");
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(confidence, &[&state::PAUSED], "reads are answered, and writes wait").on(finding);
     Some(if by_info {
         support
     } else {

@@ -32,8 +32,7 @@ fn infer(case: &Case) -> Option<Support> {
         Confidence::Possible => "a command that takes longer than our patience keeps all others waiting",
         _ => "the kernel accepted the connection quickly, and the server answered late",
     };
-    let mut support = Support::new(confidence, &[code], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(confidence, &[code], summary).on(finding);
     Some(support.settled_by(look(case.facts)))
 }
 

@@ -29,8 +29,7 @@ fn infer(case: &Case) -> Option<Support> {
         Some((seconds, percent)) => format!("{percent} % of the data is loaded; Redis itself expects {seconds} s more"),
         None => "Redis reads its data and serves no commands until that is done".to_owned(),
     };
-    let mut support = Support::new(Confidence::Certain, &[&state::LOADING], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::LOADING], summary).on(finding);
     Some(support.not("not-running", "it answers"))
 }
 

@@ -25,8 +25,7 @@ it is a cache, or raise maxmemory if the machine has the memory.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&state::MEMORY_FULL)?;
     let summary = "reads work, and every write is answered with OOM until memory is freed";
-    let mut support = Support::new(Confidence::Certain, &[&state::MEMORY_FULL], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::MEMORY_FULL], summary).on(finding);
     Some(support.not("persistence-failing", "PING was not answered with MISCONF"))
 }
 

@@ -28,8 +28,7 @@ off only hides that nothing is saved.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&state::PERSISTENCE)?;
     let summary = "the last snapshot or append to disk failed, and Redis refuses writes until one succeeds";
-    let mut support = Support::new(Confidence::Certain, &[&state::PERSISTENCE], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::PERSISTENCE], summary).on(finding);
     Some(support.not("memory-full", "the error is MISCONF, not OOM"))
 }
 

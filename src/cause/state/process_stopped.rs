@@ -31,8 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
         return None;
     }
     let summary = "a stopped process leaves its kernel to accept connections, and answers none";
-    let mut support = Support::new(Confidence::Possible, &[code], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Possible, &[code], summary).on(finding);
     Some(support.settled_by(look(case.facts)))
 }
 

@@ -25,8 +25,7 @@ Repair: raise LimitNOFILE of the service (or ulimit -n before the start) and res
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts))?;
     let summary = "a process without free descriptors leaves new connections in its kernel's queue";
-    let mut support = Support::new(Confidence::Possible, &[&ping::SILENT], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Possible, &[&ping::SILENT], summary).on(finding);
     Some(support.settled_by(look(case.facts)))
 }
 

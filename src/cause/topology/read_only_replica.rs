@@ -28,8 +28,7 @@ fn infer(case: &Case) -> Option<Support> {
         Some((host, port)) => format!("writes are answered with READONLY; its master is {host}:{port}"),
         None => "writes are answered with READONLY".to_owned(),
     };
-    let mut support = Support::new(Confidence::Certain, &[&state::READ_ONLY], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::READ_ONLY], summary).on(finding);
     Some(support)
 }
 

@@ -31,8 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
         Some(master) => format!("its link to the master {master} is down"),
         None => "its link to the master is down".to_owned(),
     };
-    let mut support = Support::new(Confidence::Certain, &[&state::MASTER_DOWN], summary);
-    support.evidence.clone_from(&finding.evidence);
+    let support = Support::new(Confidence::Certain, &[&state::MASTER_DOWN], summary).on(finding);
     Some(support)
 }
 
