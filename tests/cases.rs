@@ -58,6 +58,13 @@ fn people_read_what_they_should() {
 }
 
 #[test]
+fn the_readme_shows_what_people_read() {
+    let readme = fs::read_to_string(folder().join("../../README.md")).unwrap();
+    let shown = fs::read_to_string(folder().join("protected-mode.txt")).unwrap();
+    assert!(readme.contains(shown.trim_end()), "the first screen of the README is not what redisdoc says:\n{shown}");
+}
+
+#[test]
 fn programs_read_what_they_should_by_the_schema() {
     let schema: Value = serde_json::from_str(&redisdoc(&["schema"])).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();

@@ -314,7 +314,7 @@ fn select(dialogue: &Dialogue) -> Option<Finding> {
 pub fn is_sentinel(dialogue: &Dialogue) -> bool {
     let mode = match (dialogue.reply(Command::Hello), dialogue.reply(Command::Info)) {
         (Some(Reply::Hello(hello)), _) => Some(hello.mode.as_str()),
-        (_, Some(Reply::Info(info))) => info.get("redis_mode"),
+        (_, Some(Reply::Info(info))) => info.get("redis_mode").or_else(|| info.get("server_mode")),
         _ => None,
     };
     mode == Some("sentinel")

@@ -142,6 +142,7 @@ const FIELDS: &[&str] = &[
     "rejected_connections",
     "role",
     "run_id",
+    "server_mode",
     "server_name",
     "slave_read_only",
     "tcp_port",
@@ -278,7 +279,7 @@ pub enum Command {
     /// state of the data (`processCommand`), so a reply proves a living event loop and nothing else.
     ///
     /// Redis 6.0 and older, and only they, stop reading when clients are paused (measured on 5.0.10 and 6.0.9): there
-    /// even this waits.
+    /// even this waits. Valkey 9 looks at authentication first and answers NOAUTH: as good a proof.
     #[serde(rename = "ECHO")]
     EchoNothing,
     /// PFCOUNT of a key that is not there, when writes are asked for. It reads, but is flagged `may_replicate`, so a
