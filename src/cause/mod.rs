@@ -24,7 +24,7 @@ use crate::model::{
 use crate::probe::Facts;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
-use crate::probe::path::vantage::Vantage;
+use crate::probe::path::vantage::{Vantage, is_this_machine};
 
 /// A cause, declared as data.
 pub struct Cause {
@@ -89,7 +89,8 @@ impl<'a> Case<'a> {
 
     /// True if `ip` is an address of the machine we look from.
     pub fn is_own(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || self.vantage().is_some_and(|vantage| vantage.own_addresses.contains(&ip))
+        let ip = ip.to_canonical();
+        is_this_machine(ip) || self.vantage().is_some_and(|vantage| vantage.own_addresses.contains(&ip))
     }
 
     fn findings(&self) -> impl Iterator<Item = &Finding> {

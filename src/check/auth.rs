@@ -281,7 +281,7 @@ fn permissions(dialogue: &Dialogue, target: &Target) -> Vec<Finding> {
         raise(&PING_DENIED, Command::Ping, ErrorKind::NoPermission),
         command_denied(dialogue, target),
         raise(&KEY_DENIED, Command::Exists, ErrorKind::NoPermissionKey),
-        raise(&KEY_UNSEEN, Command::Exists, ErrorKind::NoPermission),
+        key_unseen(dialogue),
         select(dialogue),
         resp3(dialogue).filter(|_| target.resp3),
     ]
@@ -298,9 +298,36 @@ fn command_denied(dialogue: &Dialogue, target: &Target) -> Option<Finding> {
     (!evidence.is_empty()).then_some(Finding { code: &COMMAND_DENIED, evidence })
 }
 
+/// Why the key could not be looked at, although the user may touch it for all we know. What the state of the server has to
+/// do with it is `check/state.rs`'s question.
+fn key_unseen(dialogue: &Dialogue) -> Option<Finding> {
+    use ErrorKind::{Arity, NoPermission, Other, UnknownCommand};
+    match dialogue.reply(Command::Exists) {
+        Some(reply) => {
+            let error =
+                reply.error().filter(|error| [Arity, NoPermission, Other, UnknownCommand].contains(&error.kind))?;
+            Some(replied(&KEY_UNSEEN, error)).filter(|_| !is_sentinel(dialogue))
+        }
+        None => unanswered(dialogue, Command::Exists).map(|says| Finding::new(&KEY_UNSEEN, "EXISTS", says)),
+    }
+}
+
+/// How a command that was sent after PING went without an answer, although PING had one.
+fn unanswered(dialogue: &Dialogue, command: Command) -> Option<String> {
+    let telling = dialogue.telling();
+    let asked = telling.exchanges.iter().any(|exchange| exchange.command == command && exchange.reply.is_none());
+    asked.then(|| match &telling.end {
+        End::Closed | End::Broken(_) => "not answered: the connection was closed instead".to_owned(),
+        _ => "not answered, although PING was".to_owned(),
+    })
+}
+
 /// What is wrong with the database. A Sentinel knows no SELECT, which `check/state.rs` says better.
 fn select(dialogue: &Dialogue) -> Option<Finding> {
-    let error = dialogue.reply(Command::Select)?.error()?;
+    let Some(reply) = dialogue.reply(Command::Select) else {
+        return unanswered(dialogue, Command::Select).map(|says| Finding::new(&SELECT_ERROR, "SELECT", says));
+    };
+    let error = reply.error()?;
     match error.kind {
         ErrorKind::DbOutOfRange | ErrorKind::SelectInCluster => Some(replied(&DB_OUT_OF_RANGE, error)),
         ErrorKind::UnknownCommand | ErrorKind::Other | ErrorKind::Arity if !is_sentinel(dialogue) => {

@@ -1,7 +1,7 @@
 //! Is the server in a state to serve, as far as it says so itself?
 
 use super::{Check, ping};
-use crate::model::{BlockerKind, Code, Finding, Gap, Judgement, Level, Severity};
+use crate::model::{BlockerKind, Code, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, Info, Reply};
@@ -11,7 +11,18 @@ pub static CHECK: Check = Check {
     id: "state",
     asks: "is the server in a state to serve, as far as it says so itself?",
     level: Level::Ready,
-    codes: &[&LOADING, &BUSY, &PERSISTENCE, &MASTER_DOWN, &CLUSTER_DOWN, &SENTINEL, &PAUSED, &READ_ONLY, &MEMORY_FULL],
+    codes: &[
+        &LOADING,
+        &BUSY,
+        &PERSISTENCE,
+        &MASTER_DOWN,
+        &CLUSTER_DOWN,
+        &SENTINEL,
+        &PAUSED,
+        &READ_ONLY,
+        &MEMORY_FULL,
+        &NOT_ENOUGH_REPLICAS,
+    ],
     judge,
 };
 
@@ -80,6 +91,16 @@ pub static READ_ONLY: Code = Code {
     title: "this is a read-only replica",
     explain: "INFO shows role:slave with slave_read_only:1: it serves reads and answers writes with READONLY.",
 };
+/// min-replicas-to-write.
+pub static NOT_ENOUGH_REPLICAS: Code = Code {
+    id: "state/not-enough-replicas",
+    severity: Severity::Fail,
+    breaks: Level::Writable,
+    beyond: Severity::Warn,
+    title: "too few replicas for writes",
+    explain: "INFO shows min_slaves_good_slaves:0, which it does only where min-replicas-to-write asks for one or more: \
+              writes are answered with NOREPLICAS until enough replicas are connected and keep up.",
+};
 /// maxmemory with noeviction.
 pub static MEMORY_FULL: Code = Code {
     id: "state/memory-full",
@@ -112,6 +133,9 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
             None => {}
         }
     }
+    if written && findings.is_empty() {
+        may_write(dialogue, &facts.ask.target)?;
+    }
     // A replica that is only read from is as it should be.
     findings.extend(info(dialogue).filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());
@@ -123,6 +147,24 @@ pub fn info(dialogue: &Dialogue) -> Option<&Info> {
     match dialogue.reply(Command::Info)? {
         Reply::Info(info) => Some(info),
         _ => None,
+    }
+}
+
+/// Whether the user may write can be told for the default user only, and only without ACL rules: asking would write.
+fn may_write(dialogue: &Dialogue, target: &Target) -> Result<(), Gap> {
+    let named = target.user.as_deref().filter(|user| target.password && *user != "default");
+    let denied = dialogue.reply(Command::PfCount).and_then(Reply::error);
+    let denied = denied.filter(|error| error.kind == ErrorKind::NoPermission);
+    match (named, denied) {
+        (None, None) => Ok(()),
+        (Some(user), _) => {
+            let says = format!("whether user {user} may write cannot be seen without writing");
+            Err(Gap::hidden(BlockerKind::Permission, says))
+        }
+        (None, Some(error)) => {
+            let says = format!("whether writes are permitted cannot be seen: PFCOUNT was answered '{}'", error.text);
+            Err(Gap::hidden(BlockerKind::Permission, says))
+        }
     }
 }
 
@@ -155,7 +197,7 @@ fn healthy_summary(dialogue: &Dialogue) -> String {
 
 /// The commands whose errors tell the state. Redis 5 to 6.2 answer PING in states in which SELECT and EXISTS already say
 /// MASTERDOWN (measured on 5.0.10, 6.0.9 and 6.2.14), and only a command with a key meets CLUSTERDOWN.
-const STATEFUL: &[Command] = &[Command::Ping, Command::Select, Command::Exists];
+const STATEFUL: &[Command] = &[Command::Ping, Command::Select, Command::Exists, Command::PfCount];
 
 fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
     let error = dialogue.reply(command)?.error()?;
@@ -183,7 +225,7 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
 }
 
 fn shown_by_info(info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
-    let findings = [loading(info), paused(info, dialogue), memory_full(info)];
+    let findings = [loading(info), paused(info, dialogue), memory_full(info), replicas(info)];
     findings.into_iter().flatten().collect()
 }
 
@@ -214,6 +256,12 @@ fn read_only(info: &Info) -> Option<Finding> {
         let master = info.get("master_host").unwrap_or("?");
         Finding::new(&READ_ONLY, "INFO", format!("role:slave, slave_read_only:1, master_host:{master}"))
     })
+}
+
+/// INFO shows the field only where min-replicas-to-write asks for at least one.
+fn replicas(info: &Info) -> Option<Finding> {
+    let good = info.number("min_slaves_good_slaves")?;
+    (good == 0).then(|| Finding::new(&NOT_ENOUGH_REPLICAS, "INFO", "min_slaves_good_slaves:0"))
 }
 
 fn memory_full(info: &Info) -> Option<Finding> {
@@ -299,6 +347,24 @@ mod tests {
         let facts = Facts::healthy().erring(Command::Ping, "NOPERM this user has no permissions");
         check(&facts, &[]);
         check(&facts.info("loading", "1"), &["state/loading"]);
+    }
+
+    #[test]
+    fn writes_may_want_replicas() {
+        check(&Facts::healthy().info("min_slaves_good_slaves", "0"), &["state/not-enough-replicas"]);
+        check(&Facts::healthy().info("min_slaves_good_slaves", "1"), &[]);
+    }
+
+    #[test]
+    fn who_may_write_cannot_be_seen_of_a_named_user() {
+        let written = Facts::healthy().with(|facts| facts.ask.require = Level::Writable);
+        assert!(judge(&written).is_ok());
+        let named = written.clone().with(|facts| {
+            facts.ask.target.password = true;
+            facts.ask.target.user = Some("app".to_owned());
+        });
+        assert!(matches!(judge(&named), Err(Gap::Hidden(_))));
+        assert!(matches!(judge(&written.erring(Command::PfCount, "NOPERM no permissions")), Err(Gap::Hidden(_))));
     }
 
     #[test]

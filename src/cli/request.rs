@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ColorChoice;
 
 use super::{CheckArgs, Format, Output, ShowArgs, TargetArgs};
+use crate::check::CHECKS;
 use crate::error::Error;
 use crate::model::target::dotenv::{self, Setting};
 use crate::model::target::resolve::{Said, Settings, resolve};
@@ -67,6 +68,9 @@ impl CheckArgs {
             only: self.run.only,
             skip: self.run.skip,
         };
+        if !CHECKS.iter().any(|check| ask.wants(check.id)) {
+            return Err(Error::Usage("--only and --skip leave no check to run".to_owned()));
+        }
         Ok(Request { ask, password, show, warnings })
     }
 }

@@ -7,6 +7,8 @@ pub struct Secret(String);
 /// The shortest beginning of a secret that [`Secret::scrub`] removes. Servers cut what they echo (Redis prints the
 /// first 128 bytes of unknown commands' arguments), so beginnings count; shorter ones match ordinary words.
 const SHORTEST_PREFIX: usize = 4;
+/// Shorter secrets stand in ordinary text by chance, and the gap they leave there would tell them.
+const SHORT: usize = 8;
 const SCRUBBED: &[u8] = b"[password]";
 
 impl Secret {
@@ -18,6 +20,11 @@ impl Secret {
     /// The secret itself, for the one place that sends it to the server.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// True if it is so short that ordinary text holds it by chance.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < SHORT
     }
 
     /// `bytes` with every occurrence of the secret, or of a beginning of it, replaced: in any case, for some services

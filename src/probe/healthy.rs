@@ -28,6 +28,7 @@ impl Facts {
                 hostname: Some("web-1".to_owned()),
                 os: "linux".to_owned(),
                 container: None,
+                kubernetes_node: false,
                 same_host: Some(false),
                 own_addresses: vec![[127, 0, 0, 1].into(), [10, 0, 0, 2].into()],
                 uid: 1000,

@@ -8,10 +8,10 @@ use crate::model::report::{
     CauseReport, CheckReport, FindingReport, Overall, Reached, Report, SCHEMA_VERSION, StepKind, StepReport,
     TargetReport, VantageReport,
 };
-use crate::model::{Diagnosis, Endpoint, Finding, Level, Status, Step, Supported, Target, Verdict};
+use crate::model::{Diagnosis, Endpoint, Finding, Level, Severity, Status, Step, Supported, Target, Verdict};
 use crate::probe::Facts;
 use crate::probe::path::redis::Dialogue;
-use crate::probe::path::reply::{Command, ErrorKind, Reply};
+use crate::probe::path::reply::{Command, Reply};
 use crate::probe::path::vantage::Vantage;
 
 /// Puts the report together.
@@ -63,7 +63,11 @@ fn fell_short(facts: &Facts, judged: &[Judged]) -> bool {
     let all_asked = judged.iter().all(|judged| facts.ask.wants(judged.check.id));
     let ping_denied =
         judged.iter().flat_map(|judged| judged.verdict.findings()).any(|f| f.code.id == check::auth::PING_DENIED.id);
-    all_asked && !ping_denied && reached(facts) < needed
+    // A check that was asked for by itself and could not be made, because of one that was not.
+    let is_blocked = |verdict: &Verdict| matches!(verdict, Verdict::Skipped(skip) if skip.blocked_by.is_some());
+    let blocked = |judged: &Judged| facts.ask.wants(judged.check.id) && is_blocked(&judged.verdict);
+    judged.iter().any(|judged| judged.check.level <= facts.ask.require && blocked(judged))
+        || all_asked && !ping_denied && reached(facts) < needed
 }
 
 fn exit_code(facts: &Facts, status: Overall) -> u8 {
@@ -94,15 +98,23 @@ pub fn reached(facts: &Facts) -> Reached {
 /// How far we got with a Redis that answers.
 fn within(dialogue: &Dialogue, facts: &Facts) -> Reached {
     let refused = |command| dialogue.reply(command).is_some_and(|reply| reply.error().is_some());
-    let not_authenticated = |reply: &Reply| reply.error().is_some_and(|error| error.kind == ErrorKind::NoAuth);
     let pong = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_)));
-    if refused(Command::Auth) || dialogue.reply(Command::Ping).is_none_or(not_authenticated) {
+    if refused(Command::Auth) || breaks(&check::auth::CHECK, facts, Level::Authenticated) {
         Reached::Answered
-    } else if pong && !refused(Command::Select) && !(facts.ask.target.resp3 && refused(Command::Hello)) {
+    } else if pong
+        && !breaks(&check::auth::CHECK, facts, Level::Ready)
+        && !breaks(&check::state::CHECK, facts, Level::Ready)
+    {
         Reached::Ready
     } else {
         Reached::Authenticated
     }
+}
+
+/// True if the check, selected or not, finds a failure of this level.
+fn breaks(check: &check::Check, facts: &Facts, level: Level) -> bool {
+    let findings = (check.judge)(facts).map(|judgement| judgement.findings).unwrap_or_default();
+    findings.iter().any(|finding| finding.code.breaks == level && finding.code.severity == Severity::Fail)
 }
 
 fn target(target: &Target) -> TargetReport {

@@ -5,6 +5,7 @@
 // Every scenario uses a part of the world, and the world has no other users.
 #![allow(dead_code)]
 
+mod alike;
 mod auth;
 mod client;
 mod dns;

@@ -4,6 +4,7 @@ use crate::cause::{Case, Cause};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -27,8 +28,7 @@ network; for a Redis on the host itself, use host.docker.internal with extra_hos
 fn infer(case: &Case) -> Option<Support> {
     let container = case.vantage()?.container.clone()?;
     let attempts: Vec<_> = [&tcp::REFUSED, &tcp::NO_ADDRESS].into_iter().flat_map(|code| case.attempts(code)).collect();
-    let all_loopback =
-        !attempts.is_empty() && attempts.iter().all(|attempt| attempt.ip.is_some_and(|ip| ip.is_loopback()));
+    let all_loopback = !attempts.is_empty() && attempts.iter().all(|attempt| attempt.ip.is_some_and(is_this_machine));
     if !all_loopback {
         return None;
     }

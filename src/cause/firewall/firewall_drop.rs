@@ -1,7 +1,7 @@
 //! A packet filter swallows the packets, or the answers to them.
 
-use crate::cause::{Case, Cause};
-use crate::check::tcp;
+use crate::cause::{Case, Cause, dialogue, redis_host};
+use crate::check::{ping, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 
@@ -25,6 +25,25 @@ Repair: allow the client's address to reach the Redis port, where the packets ar
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    no_answer(case).or_else(|| lost_data(case))
+}
+
+/// Accepted, and then our bytes were never acknowledged: a filter that looks into connections, or a path that loses them.
+fn lost_data(case: &Case) -> Option<Support> {
+    let finding = case.raised(&ping::SILENT)?;
+    let lost = dialogue(case.facts)?.first.unacknowledged.filter(|bytes| *bytes > 0)?;
+    let port = case.facts.ask.target.port()?;
+    let summary = format!("the connection was accepted, and {lost} bytes of ours were never acknowledged");
+    let tells = "bytes_received missing or 0 on our connection: our data is dropped on the way";
+    Some(
+        Support::new(Confidence::Possible, &[&ping::SILENT], summary)
+            .on(finding)
+            .not("process-stopped", "the kernel of a stopped process acknowledges what it receives")
+            .settled_by(Step::look(redis_host(case.facts), format!("ss -tni 'sport = :{port}'"), tells)),
+    )
+}
+
+fn no_answer(case: &Case) -> Option<Support> {
     let attempt = case.attempts(&tcp::TIMEOUT).into_iter().find(|attempt| attempt.ip.is_some())?;
     let ip = attempt.ip?;
     let port = case.facts.ask.target.port()?;
@@ -57,7 +76,22 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::redis::End;
     use crate::probe::path::tcp::{Attempt, Outcome};
+
+    #[test]
+    fn bytes_that_were_never_acknowledged_may_be_dropped() {
+        let silent = |lost| {
+            Facts::healthy().speechless(End::Silent).with(|facts| {
+                let Observed::Seen(redis) = &mut facts.redis else { return };
+                redis.dialogues[0].first.unacknowledged = lost;
+            })
+        };
+        check_cause(&CAUSE, &silent(Some(50)), Some(Confidence::Possible));
+        check_cause(&CAUSE, &silent(Some(0)), None);
+        check_cause(&CAUSE, &silent(None), None);
+    }
 
     #[test]
     fn silence_is_only_a_candidate() {

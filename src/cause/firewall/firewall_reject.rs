@@ -17,7 +17,8 @@ A kernel never sends port-unreachable for TCP of its own accord, so the ICMP err
 filter, and its sender names the machine: the server itself, or a router on the way.
 
 A filter that rejects with a TCP reset cannot be told from a closed port by the client: then this is one candidate among \
-others, and only the server's side settles it. Code 13 from a router may also come from a 'prohibit' route there.
+others, and only the server's side settles it. Code 13 may also come from a 'prohibit' route of a router, and where addresses are translated (NAT) the router speaks in \
+the target's name.
 
 Repair: allow the client's address to reach the Redis port, in the tool that owns the rule (ufw, firewalld, nft, \
 iptables); not everybody's address.",
@@ -26,7 +27,29 @@ iptables); not everybody's address.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    proven(case).or_else(|| by_reset(case))
+    proven(case).or_else(|| by_unreachable(case)).or_else(|| by_reset(case))
+}
+
+/// Later than this, somebody may have been asked for in vain (see host-down).
+const IN_VAIN_MS: f64 = 3_040.0;
+
+/// Filters may reject with the codes of routers, too.
+fn by_unreachable(case: &Case) -> Option<Support> {
+    let attempts = case.attempts(&tcp::UNREACHABLE);
+    let foreign = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| is_foreign(case, attempt, icmp));
+    let attempt = attempts.into_iter().find(foreign)?;
+    let icmp = attempt.icmp?;
+    // No router would say that of the very address that was asked for, unless addresses are translated.
+    let itself = Some(icmp.from) == attempt.ip && attempt.elapsed_ms < IN_VAIN_MS;
+    let confidence = if itself { Confidence::Likely } else { Confidence::Possible };
+    let summary = format!("{} may be the answer of a firewall at {}", icmp.name(), icmp.from);
+    let tells = "a rule that rejects with that code: this is it; a route that says so, or none: it is the way";
+    Some(
+        Support::new(confidence, &[&tcp::UNREACHABLE], summary)
+            .because("ICMP", attempt.says())
+            .not("not-running", "a closed port answers with a TCP reset, not with an ICMP error")
+            .settled_by(Step::look(Where::Network, "sudo nft -a list ruleset; ip route", tells)),
+    )
 }
 
 fn proven(case: &Case) -> Option<Support> {
@@ -34,11 +57,13 @@ fn proven(case: &Case) -> Option<Support> {
     let by_filter = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| is_foreign(case, attempt, icmp));
     let attempt = attempts.into_iter().find(by_filter)?;
     let icmp = attempt.icmp?;
-    let (confidence, whose) = if Some(icmp.from) == attempt.ip {
-        (Confidence::Certain, "the server's own machine".to_owned())
+    let whose = if Some(icmp.from) == attempt.ip {
+        // Where addresses are translated, what stands behind this one speaks in its name.
+        format!("{}, or what stands behind that address,", icmp.from)
     } else {
-        (confidence_of_router(icmp), format!("{}, a machine on the way,", icmp.from))
+        format!("{}, a machine on the way,", icmp.from)
     };
+    let confidence = confidence_of(icmp);
     let summary = format!("{whose} rejects connections to {} with {}", attempt.address, icmp.name());
     let support = Support::new(confidence, &[&tcp::REJECTED], summary)
         .because("ICMP", attempt.says())
@@ -47,7 +72,7 @@ fn proven(case: &Case) -> Option<Support> {
     Some(if confidence == Confidence::Certain {
         support
     } else {
-        let tells = "on that router: a rule that rejects, or a 'prohibit' route";
+        let tells = "on that machine: a rule that rejects, or a 'prohibit' route";
         support.settled_by(Step::look(Where::Network, "sudo nft -a list ruleset; ip route", tells))
     })
 }
@@ -57,7 +82,7 @@ fn is_foreign(case: &Case, attempt: &Attempt, icmp: Icmp) -> bool {
     !case.is_own(icmp.from) || attempt.ip.is_some_and(|ip| case.is_own(ip))
 }
 
-fn confidence_of_router(icmp: Icmp) -> Confidence {
+fn confidence_of(icmp: Icmp) -> Confidence {
     // net- and host-prohibited (3/9, 3/10) come from filters only; admin-prohibited also from 'ip route add prohibit'.
     let by_route = icmp.meaning() == IcmpMeaning::Prohibited && !matches!(icmp.code, 9 | 10);
     if by_route { Confidence::Likely } else { Confidence::Certain }
@@ -122,20 +147,24 @@ mod tests {
 
     fn rejected(code: u8, from: [u8; 4]) -> Facts {
         let icmp = Some(Icmp { kind: 3, code, from: from.into() });
-        Facts::healthy().attempting(vec![Attempt { icmp, ..attempt() }])
+        let outcome = if code == 3 { Outcome::Refused } else { Outcome::HostUnreachable };
+        Facts::healthy().attempting(vec![Attempt { icmp, outcome, ..attempt() }])
     }
 
     #[test]
     fn the_icmp_error_proves_a_filter() {
         check_cause(&CAUSE, &rejected(3, [10, 0, 0, 9]), Some(Confidence::Certain));
         check_cause(&CAUSE, &rejected(3, [10, 0, 0, 1]), Some(Confidence::Certain));
-        check_cause(&CAUSE, &rejected(13, [10, 0, 0, 9]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &rejected(10, [10, 0, 0, 9]), Some(Confidence::Certain));
         check_cause(&CAUSE, &rejected(10, [10, 0, 0, 1]), Some(Confidence::Certain));
     }
 
     #[test]
-    fn a_prohibit_route_on_a_router_looks_the_same() {
+    fn a_prohibit_route_looks_the_same_behind_a_translated_address_too() {
         check_cause(&CAUSE, &rejected(13, [10, 0, 0, 1]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &rejected(13, [10, 0, 0, 9]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &rejected(1, [10, 0, 0, 9]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &rejected(1, [10, 0, 0, 1]), Some(Confidence::Possible));
     }
 
     #[test]

@@ -23,14 +23,39 @@ rules) and let the target's address and port through.",
     remedy,
 };
 
+/// Sooner than this, nobody was asked for the address on the link.
+const AT_ONCE_MS: f64 = 50.0;
+/// Later than this, somebody was (see host-down).
+const IN_VAIN_MS: f64 = 3_040.0;
+
 fn infer(case: &Case) -> Option<Support> {
+    proven(case).or_else(|| by_unreachable(case))
+}
+
+/// An egress rule may reject with host-unreachable too, as the kernel does when nobody answers on the link.
+fn by_unreachable(case: &Case) -> Option<Support> {
+    let by_us = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| case.is_own(icmp.from));
+    let attempt = case.attempts(&tcp::UNREACHABLE).into_iter().find(by_us)?;
+    if attempt.elapsed_ms > IN_VAIN_MS || attempt.ip.is_some_and(|ip| case.is_own(ip)) {
+        return None;
+    }
+    let confidence = if attempt.elapsed_ms < AT_ONCE_MS { Confidence::Likely } else { Confidence::Possible };
+    let tells = "a rule of an output chain that rejects the target's address or port";
+    Some(
+        Support::new(confidence, &[&tcp::UNREACHABLE], "the error came from this machine itself")
+            .because("ICMP", attempt.says())
+            .settled_by(Step::look(Where::Here, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells)),
+    )
+}
+
+fn proven(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::REJECTED);
     let attempt = attempts.into_iter().find(|attempt| attempt.icmp.is_some_and(|icmp| case.is_own(icmp.from)))?;
     let (ip, from) = (attempt.ip?, attempt.icmp?.from);
     if case.is_own(ip) {
         return None;
     }
-    let in_cluster = case.vantage().and_then(|vantage| vantage.container.as_deref()) == Some("kubernetes");
+    let in_cluster = case.vantage().is_some_and(|v| v.kubernetes_node || v.container.as_deref() == Some("kubernetes"));
     let confidence = if in_cluster { Confidence::Likely } else { Confidence::Certain };
     let summary = format!("the connection to {} was rejected by this machine itself ({from})", attempt.address);
     let support = Support::new(confidence, &[&tcp::REJECTED], summary)
@@ -76,6 +101,18 @@ mod tests {
         check_cause(&CAUSE, &rejected_by([10, 0, 0, 2]), Some(Confidence::Certain));
         check_cause(&CAUSE, &rejected_by([10, 0, 0, 9]), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn an_egress_rule_may_say_unreachable() {
+        let by_us = |elapsed_ms| {
+            let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::HostUnreachable, "EHOSTUNREACH", elapsed_ms);
+            let icmp = Some(Icmp { kind: 3, code: 1, from: [10, 0, 0, 2].into() });
+            Facts::healthy().attempting(vec![Attempt { icmp, ..attempt }])
+        };
+        check_cause(&CAUSE, &by_us(0.2), Some(Confidence::Likely));
+        check_cause(&CAUSE, &by_us(1_500.0), Some(Confidence::Possible));
+        check_cause(&CAUSE, &by_us(3_080.0), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::cause::{Case, Cause, redis_host};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
+use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -25,7 +26,7 @@ clients away all the same.",
 
 fn infer(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::REFUSED);
-    let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !ip.is_loopback()))?;
+    let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !is_this_machine(ip)))?;
     let port = case.facts.ask.target.port()?;
     let settle = Step::look(
         redis_host(case.facts),

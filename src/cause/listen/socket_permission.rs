@@ -59,6 +59,8 @@ fn mode(part: &PathPart) -> String {
     })
 }
 
+const RESTART: &str = "restart the application: a process gets its groups when it starts";
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Endpoint::Unix { .. } = facts.ask.target.endpoint else { return Vec::new() };
     let Some((part, meta)) = barrier(facts).and_then(|part| Some((part, part.meta.as_ref()?))) else {
@@ -67,6 +69,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "see what security module is active, and what its log says of the socket",
         )];
     };
+    if meta.gid == 0 {
+        let text = format!(
+            "{} belongs to root's group, which is no group for an application: let Redis make it with a group of its own \
+             (run Redis as its own user, 'unixsocketperm 770' in redis.conf), and add the application's user to that group",
+            part.path
+        );
+        return vec![Step::tell(Where::Here, text), Step::tell(Where::Here, RESTART)];
+    }
     let (uid, path) = (facts.vantage.seen().map_or(0, |vantage| vantage.uid), shell_quote(&part.path));
     let bit = if meta.kind == "folder" { 0o010 } else { 0o020 };
     let mut steps = Vec::new();
@@ -83,7 +93,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     }
     let join = format!("sudo usermod -aG \"$(stat -c %G {path})\" \"$(id -un {uid})\"");
     steps.push(Step::run(Where::Here, Risk::WidensAccess, "add the application's user to that group", join));
-    steps.push(Step::tell(Where::Here, "restart the application: a process gets its groups when it starts"));
+    steps.push(Step::tell(Where::Here, RESTART));
     steps
 }
 
@@ -114,6 +124,17 @@ mod tests {
     #[test]
     fn a_mode_that_forbids_is_certain() {
         check_cause(&CAUSE, &denied(false), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn nobody_is_given_roots_group() {
+        let facts = denied(false).with(|facts| {
+            let Observed::Seen(vantage) = &mut facts.vantage else { return };
+            let Observed::Seen(parts) = &mut vantage.socket_path else { return };
+            parts[1].meta.as_mut().unwrap().gid = 0;
+        });
+        assert!(remedy(&facts).iter().all(|step| matches!(step, Step::Tell { .. })));
+        assert!(remedy(&denied(false)).iter().any(|step| matches!(step, Step::Run { .. })));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use crate::check::tcp;
 use crate::model::target::DEFAULT_PORT;
 use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
+use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "wrong-port",
-    title: "Redis may listen on another port",
+    title: "Redis may listen on another port or address",
     explain: "\
 The machine answers and nothing listens on the asked port; Redis may be on another one: 6379 by default, 6380 for TLS at \
 some providers, 26379 for Sentinel, or what 'port' in redis.conf or the published port of a container says.
@@ -26,7 +27,9 @@ fn infer(case: &Case) -> Option<Support> {
     let attempt = *case.attempts(&tcp::REFUSED).first()?;
     attempt.ip?;
     let port = case.facts.ask.target.port()?;
-    let summary = if port == DEFAULT_PORT {
+    let summary = if attempt.ip.is_some_and(is_this_machine) {
+        "it may use another port, or listen on another address of this machine only".to_owned()
+    } else if port == DEFAULT_PORT {
         "the default port was asked for; this server may use another".to_owned()
     } else {
         format!("port {port} was asked for; Redis' default is {DEFAULT_PORT}")

@@ -1,5 +1,6 @@
 //! This machine has no route to the target's network.
 
+use super::is_one_host;
 use crate::cause::{Case, Cause};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support, Where};
@@ -14,7 +15,8 @@ pub static CAUSE: Cause = Cause {
 connect(2) failed with ENETUNREACH at once, and no ICMP error came back: the kernel looked the address up in its \
 routing tables, found nothing, and sent nothing. Applications say 'Network is unreachable'.
 
-Sure when the routing table really has no entry that covers the address (/proc/net/route, ip route). A router that \
+Sure when the routing table really has no entry that covers the address (/proc/net/route, ip route) and there are no \
+other tables that a rule (ip rule) could lead to. A router that \
 reports an unreachable network sends ICMP 3/0 instead, and takes a round trip.
 
 Repair: bring up the interface or VPN that leads there, or add the route. If the address itself is wrong (a container's \
@@ -32,22 +34,27 @@ fn infer(case: &Case) -> Option<Support> {
             .because("routing table", because)
             .not("router-unreachable", "no ICMP error came back: nothing left this machine")
     };
+    let look = Step::look(
+        Where::Here,
+        format!("ip rule; ip route get {ip}"),
+        "more than three rules: one of them or its table may be meant for this address, or refuse it",
+    );
     match case.facts.routes.seen() {
         Some(routes) => match routes.to(ip) {
-            None => Some(support(Confidence::Certain, "no entry covers the address")),
+            None if routes.are_all_for(ip) => Some(support(Confidence::Certain, "no entry covers the address")),
+            None => Some(support(Confidence::Likely, "no entry of the main table covers it").settled_by(look)),
             Some(_) => None,
         },
-        None => Some(support(Confidence::Likely, "it could not be read").settled_by(Step::look(
-            Where::Here,
-            format!("ip route get {ip}"),
-            "says 'Network is unreachable'",
-        ))),
+        None => Some(support(Confidence::Likely, "it could not be read").settled_by(look)),
     }
 }
 
 /// The attempt that met ENETUNREACH from this machine itself.
 fn unrouted(attempts: Vec<&Attempt>) -> Option<&Attempt> {
-    attempts.into_iter().find(|a| a.outcome == Outcome::NetUnreachable && a.synchronous && a.icmp.is_none())
+    attempts.into_iter().find(|a| {
+        let one_host = a.ip.is_some_and(is_one_host);
+        one_host && a.outcome == Outcome::NetUnreachable && a.synchronous && a.icmp.is_none()
+    })
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -75,17 +82,24 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
-    use crate::probe::path::route::{Route, Routes};
+    use crate::probe::path::route::{Rejection, Route, Routes};
 
     fn unreachable(routes: Vec<Route>) -> Facts {
         let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::NetUnreachable, "ENETUNREACH", 0.0);
         let facts = Facts::healthy().attempting(vec![Attempt { synchronous: true, ..attempt }]);
-        facts.with(|facts| facts.routes = Observed::Seen(Routes { routes }))
+        facts.with(|facts| facts.routes = Observed::Seen(Routes { routes, other_tables: false }))
     }
 
     #[test]
     fn no_entry_is_certain() {
         check_cause(&CAUSE, &unreachable(Vec::new()), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn other_tables_leave_it_open() {
+        let facts = unreachable(Vec::new());
+        let facts = facts.with(|f| f.routes = Observed::Seen(Routes { routes: Vec::new(), other_tables: true }));
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
     }
 
     #[test]
@@ -96,8 +110,14 @@ mod tests {
 
     #[test]
     fn an_entry_that_covers_the_address_is_another_cause() {
-        let route =
-            Route { network: [10, 0, 0, 0].into(), prefix: 8, gateway: None, interface: "*".to_owned(), rejects: true };
+        let route = Route {
+            network: [10, 0, 0, 0].into(),
+            prefix: 8,
+            gateway: None,
+            interface: "*".to_owned(),
+            metric: 0,
+            rejects: Some(Rejection::NoInterface),
+        };
         check_cause(&CAUSE, &unreachable(vec![route]), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
     }

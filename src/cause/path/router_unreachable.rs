@@ -47,7 +47,9 @@ fn infer(case: &Case) -> Option<Support> {
 fn by_router<'a>(case: &Case<'a>) -> Option<(&'static Code, &'a Attempt, Confidence)> {
     let foreign = |attempt: &&Attempt| {
         let from = attempt.icmp.map(|icmp| icmp.from);
-        from.is_some_and(|from| !case.is_own(from)) && from != attempt.ip && attempt.elapsed_ms < AT_ONCE_MS
+        let by_other = from.is_some_and(|from| !case.is_own(from)) && from != attempt.ip;
+        let known = attempt.icmp.is_some_and(|icmp| icmp.meaning() != IcmpMeaning::Other);
+        by_other && known && attempt.elapsed_ms < AT_ONCE_MS
     };
     if let Some(attempt) = case.attempts(&tcp::UNREACHABLE).into_iter().find(foreign) {
         return Some((&tcp::UNREACHABLE, attempt, Confidence::Likely));

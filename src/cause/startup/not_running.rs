@@ -4,6 +4,7 @@ use crate::cause::{Case, Cause, redis_host};
 use crate::check::tcp;
 use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -35,7 +36,7 @@ fn on_port(case: &Case, port: u16) -> Option<Support> {
     let attempt = *case.attempts(&tcp::REFUSED).first()?;
     let ip = attempt.ip?;
     let in_container = case.vantage().is_some_and(|vantage| vantage.container.is_some());
-    let confidence = if ip.is_loopback() && !in_container { Confidence::Likely } else { Confidence::Possible };
+    let confidence = if is_this_machine(ip) && !in_container { Confidence::Likely } else { Confidence::Possible };
     let settle = Step::look(
         redis_host(case.facts),
         format!("ss -ltn 'sport = :{port}'"),

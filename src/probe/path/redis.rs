@@ -216,24 +216,25 @@ pub(super) type Line = (Command, Vec<u8>);
 
 impl Script {
     fn of(ask: &Ask, password: Option<&Secret>) -> Self {
-        let least: Vec<Line> = auth_line(ask, password).into_iter().chain([line(Command::Ping, &[])]).collect();
+        let least = least_script(ask, password);
         let alive = [line(Command::EchoNothing, &[])].into_iter().chain(least.clone()).collect();
         Self { whole: whole_script(ask, password), least, alive }
     }
 }
 
+/// What the application itself cannot do without.
+fn least_script(ask: &Ask, password: Option<&Secret>) -> Vec<Line> {
+    let select = (ask.target.db != 0).then(|| line(Command::Select, &[&ask.target.db.to_string()]));
+    let exists = ask.target.key.as_ref().map(|key| line(Command::Exists, &[key]));
+    let ping = Some(line(Command::Ping, &[]));
+    [auth_line(ask, password), ping, select, exists].into_iter().flatten().collect()
+}
+
 fn whole_script(ask: &Ask, password: Option<&Secret>) -> Vec<Line> {
     let target = &ask.target;
-    let mut lines: Vec<Line> = auth_line(ask, password).into_iter().collect();
+    let mut lines = least_script(ask, password);
     if let (Some("default"), Some(password)) = (target.user.as_deref(), password) {
-        lines.push(line(Command::AuthAlone, &[password.expose()]));
-    }
-    lines.push(line(Command::Ping, &[]));
-    if target.db != 0 {
-        lines.push(line(Command::Select, &[&target.db.to_string()]));
-    }
-    if let Some(key) = &target.key {
-        lines.push(line(Command::Exists, &[key]));
+        lines.insert(1, line(Command::AuthAlone, &[password.expose()]));
     }
     lines.push(line(Command::Hello, &[if target.resp3 { "3" } else { "2" }]));
     lines.push(line(Command::Info, &[]));

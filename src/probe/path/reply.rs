@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::Secret;
 use crate::model::text;
 
+/// What stands for a text whose gaps would give the password away.
+const WITHHELD: &str = "[a text that holds the password]";
 /// The longest text of a server that is kept.
 const LONGEST_TEXT: usize = 240;
 
@@ -313,7 +315,17 @@ impl ErrorReply {
         };
         let line = line.trim_ascii_end();
         let text = String::from_utf8_lossy(line);
-        Self { kind: ErrorKind::of(&text), text: kept(without_arguments(line), secret) }
+        let kind = ErrorKind::of(&text);
+        Self { kind, text: kept_error(kind, without_arguments(line), secret) }
+    }
+}
+
+/// What may be kept of an error. Where a text is public, a gap in it would tell what stood there.
+fn kept_error(kind: ErrorKind, line: &[u8], secret: Option<&Secret>) -> String {
+    let is_public = kind != ErrorKind::Other;
+    match secret {
+        Some(secret) if is_public && secret.scrub(line) != line => WITHHELD.to_owned(),
+        _ => kept(line, secret),
     }
 }
 
@@ -376,8 +388,9 @@ impl ErrorKind {
 
 /// What may be kept of a server's bytes: without the password, printable, and not too much.
 pub fn kept(bytes: &[u8], secret: Option<&Secret>) -> String {
-    let clean = secret.map_or_else(|| bytes.to_vec(), |secret| secret.scrub(bytes));
-    text::head(&clean, LONGEST_TEXT)
+    let Some(secret) = secret else { return text::head(bytes, LONGEST_TEXT) };
+    let clean = secret.scrub(bytes);
+    if clean != bytes && secret.is_short() { WITHHELD.to_owned() } else { text::head(&clean, LONGEST_TEXT) }
 }
 
 #[cfg(test)]
@@ -452,6 +465,16 @@ mod tests {
         assert_eq!(error.text, "ERR unknown command 'AUTH'");
         let error = ErrorReply::parse(b"-ERR bad word hunter2-very-long\r\n", Some(&secret));
         assert_eq!(error.text, "ERR bad word [password]");
+    }
+
+    #[test]
+    fn a_gap_in_a_public_text_would_tell_what_stood_there() {
+        let public = b"-ERR AUTH <password> called without any password configured for the default user.\r\n";
+        for word in ["any", "password", "configured"] {
+            let error = ErrorReply::parse(public, Some(&Secret::new(word)));
+            assert_eq!((error.kind, error.text.as_str()), (ErrorKind::NoPasswordSet, WITHHELD));
+        }
+        assert_eq!(kept(b"500 what is x?", Some(&Secret::new("x"))), WITHHELD);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The routes of this machine, looked at when it refused to send at all: which of them speaks of the target.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::sys::files;
 pub struct Routes {
     /// The routes, in the kernel's order.
     pub routes: Vec<Route>,
+    /// True if there are other tables for IPv4, or that cannot be seen: rules may send packets there.
+    pub other_tables: bool,
 }
 
 /// One route.
@@ -26,8 +29,20 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The interface; `*` or `lo` on routes that reject.
     pub interface: String,
-    /// True if it rejects (`unreachable`, `prohibit`, `blackhole`, `throw`): flag `RTF_REJECT`.
-    pub rejects: bool,
+    /// Its metric: of routes for the same network, the lowest counts.
+    pub metric: u32,
+    /// How it rejects, if it does.
+    pub rejects: Option<Rejection>,
+}
+
+/// How a route rejects, as far as the kernel's table tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    /// `unreachable` or `prohibit`: the flag `RTF_REJECT`.
+    Flagged,
+    /// `blackhole` or `throw`: no flag, and no interface.
+    NoInterface,
 }
 
 const RTF_UP: u32 = 0x0001;
@@ -56,9 +71,15 @@ impl Route {
 }
 
 impl Routes {
-    /// The most specific route for `ip`.
+    /// The route for `ip`: the most specific one, and of equals the one with the lowest metric.
     pub fn to(&self, ip: IpAddr) -> Option<&Route> {
-        self.routes.iter().filter(|route| route.covers(ip)).max_by_key(|route| route.prefix)
+        self.routes.iter().filter(|route| route.covers(ip)).max_by_key(|route| (route.prefix, Reverse(route.metric)))
+    }
+
+    /// True if nothing but these routes can have decided about `ip`: /proc/net/ipv6_route shows every table,
+    /// /proc/net/route the main one only.
+    pub fn are_all_for(&self, ip: IpAddr) -> bool {
+        ip.is_ipv6() || !self.other_tables
     }
 }
 
@@ -76,7 +97,12 @@ pub fn gather(tcp: &Observed<Tcp>) -> Observed<Routes> {
     }
     let mut routes = parse_v4(&v4.unwrap_or_default());
     routes.extend(parse_v6(&v6.unwrap_or_default()));
-    Observed::Seen(Routes { routes })
+    Observed::Seen(Routes { routes, other_tables: has_other_tables() })
+}
+
+/// /proc/net/fib_trie lists every IPv4 table that has routes: `Main:`, `Local:`, and others as `Id 100:`.
+fn has_other_tables() -> bool {
+    files::read_text("/proc/net/fib_trie").map_or(true, |text| text.lines().any(|line| line.starts_with("Id ")))
 }
 
 /// Parses /proc/net/route: fields in hexadecimal, addresses in the machine's byte order (proc(5)).
@@ -86,7 +112,7 @@ fn parse_v4(text: &str) -> Vec<Route> {
 
 fn parse_v4_line(line: &str) -> Option<Route> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [interface, network, gateway, flags, _, _, _, mask, ..] = fields[..] else { return None };
+    let [interface, network, gateway, flags, _, _, metric, mask, ..] = fields[..] else { return None };
     let address = |hex: &str| Some(Ipv4Addr::from(u32::from_str_radix(hex, 16).ok()?.to_ne_bytes()));
     let flags = u32::from_str_radix(flags, 16).ok()?;
     let mask = u32::from_str_radix(mask, 16).ok()?;
@@ -96,8 +122,12 @@ fn parse_v4_line(line: &str) -> Option<Route> {
         prefix: u8::try_from(mask.count_ones()).ok()?,
         gateway: if flags & RTF_GATEWAY == 0 { None } else { Some(address(gateway)?.into()) },
         interface: interface.to_owned(),
-        // The flag stands on unreachable and prohibit only; blackhole and throw show by having no interface.
-        rejects: flags & RTF_REJECT != 0 || interface == "*",
+        metric: metric.parse().ok()?,
+        rejects: match (flags & RTF_REJECT != 0, interface == "*") {
+            (true, _) => Some(Rejection::Flagged),
+            (false, true) => Some(Rejection::NoInterface),
+            (false, false) => None,
+        },
     })
 }
 
@@ -119,7 +149,8 @@ fn parse_v6_line(line: &str) -> Option<Route> {
         prefix: u8::from_str_radix(prefix, 16).ok()?,
         gateway: if flags & RTF_GATEWAY == 0 { None } else { Some(address(gateway)?.into()) },
         interface: interface.to_owned(),
-        rejects: flags & RTF_REJECT != 0,
+        metric: u32::from_str_radix(metric, 16).ok()?,
+        rejects: (flags & RTF_REJECT != 0).then_some(Rejection::Flagged),
     })
 }
 
@@ -134,19 +165,27 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_speaks() {
-        let routes = Routes { routes: parse_v4(V4) };
+        let routes = Routes { routes: parse_v4(V4), other_tables: false };
         let to = |ip: &str| routes.to(ip.parse().unwrap()).unwrap();
-        assert!(to("10.9.9.4").rejects);
+        assert_eq!(to("10.9.9.4").rejects, Some(Rejection::Flagged));
         assert_eq!(to("10.77.0.9").gateway, None);
         assert_eq!(to("192.0.2.1").gateway, Some("10.77.0.1".parse().unwrap()));
         assert_eq!(to("192.0.2.1").name(), "default");
     }
 
     #[test]
+    fn of_equal_networks_the_lowest_metric_counts() {
+        let kill_switch = "*\t00000000\t00000000\t0201\t0\t0\t4278198272\t00000000\t0\t0\t0\n";
+        let text = V4.lines().next().unwrap().to_owned() + "\n" + kill_switch + V4.lines().nth(1).unwrap();
+        let routes = Routes { routes: parse_v4(&text), other_tables: false };
+        assert_eq!(routes.to("192.0.2.1".parse().unwrap()).unwrap().rejects, None);
+    }
+
+    #[test]
     fn the_kernels_catch_all_is_no_route() {
         let text = "fd770001000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n\
             00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
-        let routes = Routes { routes: parse_v6(text) };
+        let routes = Routes { routes: parse_v6(text), other_tables: false };
         assert_eq!(routes.to("fd77:2::1".parse().unwrap()), None);
         assert_eq!(routes.to("fd77:1::9".parse().unwrap()).unwrap().interface, "eth0");
     }

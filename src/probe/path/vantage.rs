@@ -23,6 +23,10 @@ pub struct Vantage {
     pub os: String,
     /// The kind of container we run in: `docker`, `podman`, `kubernetes`, `lxc` …
     pub container: Option<String>,
+    /// Whether this machine looks like a Kubernetes node, whose kube-proxy rejects connections to Services without
+    /// endpoints; looked at when an ICMP error came back.
+    #[serde(default)]
+    pub kubernetes_node: bool,
     /// Whether the target is this machine (this network namespace), by its addresses; unknown without addresses.
     pub same_host: Option<bool>,
     /// The addresses of this machine, in this network namespace.
@@ -66,6 +70,7 @@ pub fn gather(target: &Target, dns: &Observed<Dns>, tcp: &Observed<Tcp>) -> Obse
         hostname: machine::hostname(),
         os: std::env::consts::OS.to_owned(),
         container: container(),
+        kubernetes_node: kubernetes_node(tcp),
         same_host: same_host(target, dns, &own_addresses),
         own_addresses,
         uid: machine::effective_user(),
@@ -101,13 +106,27 @@ fn in_the_machines_own_namespaces() -> bool {
     is_first && own.is_some_and(|own| own == "net:[4026531833]" || Some(own) == first)
 }
 
+fn kubernetes_node(tcp: &Observed<Tcp>) -> bool {
+    const MARKS: [&str; 4] =
+        ["/var/lib/kubelet", "/etc/kubernetes", "/sys/class/net/kube-ipvs0", "/sys/class/net/cni0"];
+    let by_icmp = tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(|attempt| attempt.icmp.is_some()));
+    by_icmp && MARKS.iter().any(|mark| files::exists(mark))
+}
+
 fn same_host(target: &Target, dns: &Observed<Dns>, own: &[IpAddr]) -> Option<bool> {
     if matches!(target.endpoint, Endpoint::Unix { .. }) {
         return Some(true);
     }
     let addresses = dns.seen()?.addresses();
-    let is_own = |ip: &IpAddr| ip.is_loopback() || own.contains(ip);
+    let is_own = |ip: &IpAddr| is_this_machine(*ip) || own.contains(&ip.to_canonical());
     (!addresses.is_empty()).then(|| addresses.iter().any(is_own))
+}
+
+/// True for addresses that mean the machine one is on: loopback, also in its IPv4-mapped form, and the unspecified
+/// address, which connect(2) takes for loopback.
+pub fn is_this_machine(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || ip.is_unspecified()
 }
 
 fn unused_settings(target: &Target) -> Vec<String> {
