@@ -8,8 +8,9 @@ const SERVER: &str = "10.77.1.2";
 const FAR: &str = "10.77.2.2";
 
 fn chain(host: &Host, hook: &str, rules: &[&str]) {
-    let rules: String = rules.iter().map(|rule| format!("\nadd rule inet t f tcp dport 6379 {rule}")).collect();
-    host.nft(&format!("add table inet t; add chain inet t f {{ type filter hook {hook} priority 0; }}{rules}"));
+    let chain = format!("add table inet t; add chain inet t f {{ type filter hook {hook} priority 0; }}");
+    let rules = rules.iter().map(|rule| format!("add rule inet t f tcp dport 6379 {rule}"));
+    host.nft(&std::iter::once(chain).chain(rules).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

@@ -148,7 +148,7 @@ mod tests {
     fn rejected(code: u8, from: [u8; 4]) -> Facts {
         let icmp = Some(Icmp { kind: 3, code, from: from.into() });
         let outcome = if code == 3 { Outcome::Refused } else { Outcome::HostUnreachable };
-        Facts::healthy().attempting(vec![Attempt { icmp, outcome, ..attempt() }])
+        Facts::healthy().attempting(vec![Attempt { outcome, icmp, ..attempt() }])
     }
 
     #[test]

@@ -76,8 +76,8 @@ impl Routes {
         self.routes.iter().filter(|route| route.covers(ip)).max_by_key(|route| (route.prefix, Reverse(route.metric)))
     }
 
-    /// True if nothing but these routes can have decided about `ip`: /proc/net/ipv6_route shows every table,
-    /// /proc/net/route the main one only.
+    /// True if nothing but these routes can have decided about `ip`: `/proc/net/ipv6_route` shows every table,
+    /// `/proc/net/route` the main one only.
     pub fn are_all_for(&self, ip: IpAddr) -> bool {
         ip.is_ipv6() || !self.other_tables
     }
@@ -100,7 +100,7 @@ pub fn gather(tcp: &Observed<Tcp>) -> Observed<Routes> {
     Observed::Seen(Routes { routes, other_tables: has_other_tables() })
 }
 
-/// /proc/net/fib_trie lists every IPv4 table that has routes: `Main:`, `Local:`, and others as `Id 100:`.
+/// `/proc/net/fib_trie` lists every IPv4 table that has routes: `Main:`, `Local:`, and others as `Id 100:`.
 fn has_other_tables() -> bool {
     files::read_text("/proc/net/fib_trie").map_or(true, |text| text.lines().any(|line| line.starts_with("Id ")))
 }
