@@ -118,7 +118,10 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         System::Addresses(addresses) if addresses.is_empty() => failed(dns, family, &NO_ADDRESS),
         System::Addresses(_) => resolved(dns),
         System::Failed { code, .. } => failed(dns, family, code_of_failure(dns, family, code)),
-        System::TimedOut => failed(dns, family, code_of_timeout(dns, family)),
+        System::TimedOut => {
+            facts.ask.waited_out(dns.elapsed_ms)?;
+            failed(dns, family, code_of_timeout(dns, family))
+        }
         System::Unusable(fault) => unusable(dns, family, fault),
     };
     let judgement = if dns.literal { judgement } else { judgement.took(dns.elapsed_ms) };

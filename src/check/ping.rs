@@ -138,6 +138,9 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let telling = dialogue.telling();
     let took = telling.first_byte_ms.unwrap_or(telling.elapsed_ms);
     let found = failure(dialogue);
+    if found.is_some() && dialogue.first.end == End::Silent {
+        facts.ask.waited_out(dialogue.first.elapsed_ms)?;
+    }
     let summary = found.as_ref().map_or_else(|| healthy_summary(dialogue, took), |finding| said(finding, dialogue));
     let findings = found
         .into_iter()

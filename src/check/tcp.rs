@@ -155,6 +155,13 @@ pub static SLOW: Code = Code::warn(
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let tcp = facts.tcp.known()?;
+    let silent = |attempt: &Attempt| attempt.outcome == Outcome::TimedOut && attempt.errno.is_none();
+    if let [first, rest @ ..] = tcp.attempts.as_slice()
+        && silent(first)
+        && rest.iter().all(silent)
+    {
+        facts.ask.waited_out(first.elapsed_ms)?;
+    }
     let took = tcp.connected().or(tcp.attempts.first()).map_or(0.0, |attempt| attempt.elapsed_ms);
     Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(findings(tcp)))
 }
@@ -344,6 +351,14 @@ mod tests {
         check(vec![none.clone(), Attempt::connected(ip(8))], &[]);
         check(vec![none.clone(), failed(Outcome::Refused, "ECONNREFUSED")], &["tcp/refused"]);
         check(vec![none], &["tcp/unreachable"]);
+    }
+
+    #[test]
+    fn silence_that_was_not_waited_out_proves_nothing() {
+        let silent = |elapsed_ms| Attempt { errno: None, ..Attempt::failed(ip(9), Outcome::TimedOut, "", elapsed_ms) };
+        let facts = |elapsed_ms| Facts::healthy().attempting(vec![silent(elapsed_ms)]);
+        assert!(matches!(judge(&facts(400.0)), Err(Gap::Hidden(_))));
+        assert!(judge(&facts(5_000.0)).is_ok());
     }
 
     #[test]

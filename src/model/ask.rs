@@ -1,6 +1,10 @@
 //! What the user asks for: the target and the terms. Saved with the facts, so that a replay judges by the same terms.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::observed::{BlockerKind, Gap};
 
 use super::target::{Level, Target};
 
@@ -38,7 +42,27 @@ pub enum FailOn {
     Never,
 }
 
+/// What may be missing of a step's time before it counts as cut short by the run's deadline, in milliseconds.
+const SLACK_MS: u64 = 100;
+
 impl Ask {
+    /// The gap in place of an observation that the run's deadline ended before the step's own time was up: silence that
+    /// was not waited out proves nothing.
+    ///
+    /// # Errors
+    /// That gap.
+    pub fn waited_out(&self, elapsed_ms: f64) -> Result<(), Gap> {
+        let elapsed = Duration::from_secs_f64(elapsed_ms.max(0.0) / 1e3);
+        if elapsed + Duration::from_millis(SLACK_MS) >= Duration::from_millis(self.timeout_ms) {
+            return Ok(());
+        }
+        let says = format!(
+            "the deadline of the whole run came {elapsed_ms:.0} ms into a step that may take {}",
+            self.timeout_ms
+        );
+        Err(Gap::hidden(BlockerKind::Deadline, says + " ms"))
+    }
+
     /// True if the check is among those asked for.
     pub fn wants(&self, check: &str) -> bool {
         (self.only.is_empty() || self.only.iter().any(|id| id == check)) && !self.skip.iter().any(|id| id == check)

@@ -16,7 +16,8 @@ fn a_step_is_bounded_by_its_timeout() {
 fn a_run_is_bounded_by_its_deadline() {
     let port = silent();
     let ran = check(&["-p", &port, "--deadline", "0.5"]).run();
-    assert!([Some(1), Some(3)].contains(&ran.code), "{ran}");
+    // Silence that was not waited out proves nothing.
+    assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.wall < Duration::from_millis(1500), "{ran}");
 }
 
