@@ -82,10 +82,9 @@ fn an_empty_root_is_enough() {
     let one = lab.host("solo");
     let _redis = one.redis(&[]);
     let binary = env!("CARGO_BIN_EXE_redisdoc");
-    one.sh(&format!(
-        "mkdir /tmp/empty && cp --parents $(ldd {binary} | grep -o '/[^ ]*') /tmp/empty && cp {binary} /tmp/empty/redisdoc"
-    ));
-    let inside = |args: &[&str]| one.run(&[&["chroot", "/tmp/empty", "/redisdoc", "check", "--json"], args].concat());
+    let root = one.sh("mktemp -d").stdout.trim().to_owned();
+    one.sh(&format!("cp --parents $(ldd {binary} | grep -o '/[^ ]*') {root} && cp {binary} {root}/redisdoc"));
+    let inside = |args: &[&str]| one.run(&[&["chroot", &root, "/redisdoc", "check", "--json"], args].concat());
     let healthy = inside(&["-h", "127.0.0.1"]);
     assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
     let refused = inside(&["-h", "127.0.0.1", "-p", "6380"]);
