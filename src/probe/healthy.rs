@@ -188,6 +188,16 @@ impl Facts {
         self
     }
 
+    /// The same, with the unix socket /run/redis.sock as its target, which could not be used.
+    #[must_use]
+    pub fn on_socket(self, outcome: Outcome, errno: &str) -> Self {
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), outcome, errno, 0.1);
+        let attempt = Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..attempt };
+        self.attempting(vec![attempt]).with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() };
+        })
+    }
+
     fn preferred(&mut self) -> &mut Dialogue {
         match &mut self.redis {
             Observed::Seen(redis) => &mut redis.dialogues[0],

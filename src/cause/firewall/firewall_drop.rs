@@ -76,21 +76,15 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::model::Observed;
     use crate::probe::path::redis::End;
     use crate::probe::path::tcp::{Attempt, Outcome};
 
     #[test]
     fn bytes_that_were_never_acknowledged_may_be_dropped() {
-        let silent = |lost| {
-            Facts::healthy().speechless(End::Silent).with(|facts| {
-                let Observed::Seen(redis) = &mut facts.redis else { return };
-                redis.dialogues[0].first.unacknowledged = lost;
-            })
-        };
-        check_cause(&CAUSE, &silent(Some(50)), Some(Confidence::Possible));
-        check_cause(&CAUSE, &silent(Some(0)), None);
-        check_cause(&CAUSE, &silent(None), None);
+        let silent = Facts::healthy().speechless(End::Silent);
+        check_cause(&CAUSE, &silent.clone().unheard(50), Some(Confidence::Possible));
+        check_cause(&CAUSE, &silent.clone().unheard(0), None);
+        check_cause(&CAUSE, &silent, None);
     }
 
     #[test]

@@ -71,21 +71,13 @@ fn remedy(_facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::probe::path::tcp::{Attempt, Outcome};
-
-    fn unix(outcome: Outcome, errno: &str) -> Facts {
-        let attempt = Attempt::failed([10, 0, 0, 9].into(), outcome, errno, 0.1);
-        let attempt = Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..attempt };
-        Facts::healthy().attempting(vec![attempt]).with(|facts| {
-            facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() };
-        })
-    }
+    use crate::probe::path::tcp::Outcome;
 
     #[test]
     fn a_missing_socket_is_likely_a_file_in_its_place_certain() {
-        check_cause(&CAUSE, &unix(Outcome::Missing, "ENOENT"), Some(Confidence::Likely));
-        check_cause(&CAUSE, &unix(Outcome::NotASocket, "ENOTSOCK"), Some(Confidence::Certain));
-        check_cause(&CAUSE, &unix(Outcome::Denied, "EACCES"), None);
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Missing, "ENOENT"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::NotASocket, "ENOTSOCK"), Some(Confidence::Certain));
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Denied, "EACCES"), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
     }
 }

@@ -102,19 +102,16 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
-    use crate::probe::path::tcp::{Attempt, Outcome};
+    use crate::probe::path::tcp::Outcome;
     use crate::probe::path::vantage::Meta;
 
     fn denied(socket_usable: bool) -> Facts {
-        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::Denied, "EACCES", 0.1);
-        let attempt = Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..attempt };
         let part = |path: &str, kind: &str, mode, usable| PathPart {
             path: path.to_owned(),
             meta: Some(Meta { kind: kind.to_owned(), mode, uid: 100, gid: 100, usable }),
         };
         let parts = vec![part("/run", "folder", 0o755, true), part("/run/redis.sock", "socket", 0o755, socket_usable)];
-        Facts::healthy().attempting(vec![attempt]).with(|facts| {
-            facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() };
+        Facts::healthy().on_socket(Outcome::Denied, "EACCES").with(|facts| {
             if let Observed::Seen(vantage) = &mut facts.vantage {
                 vantage.socket_path = Observed::Seen(parts);
             }

@@ -90,14 +90,6 @@ mod tests {
         Facts::healthy().attempting(vec![Attempt::failed(ip.into(), Outcome::Refused, "ECONNREFUSED", 0.2)])
     }
 
-    fn unix(outcome: Outcome, errno: &str) -> Facts {
-        let attempt = Attempt::failed([10, 0, 0, 9].into(), outcome, errno, 0.1);
-        let attempt = Attempt { ip: None, address: "/run/redis.sock".to_owned(), ..attempt };
-        Facts::healthy().attempting(vec![attempt]).with(|facts| {
-            facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() };
-        })
-    }
-
     #[test]
     fn over_loopback_it_is_likely_from_afar_only_possible() {
         check_cause(&CAUSE, &refused([127, 0, 0, 1]), Some(Confidence::Likely));
@@ -106,9 +98,9 @@ mod tests {
 
     #[test]
     fn a_socket_without_listener_is_likely_a_missing_one_possible() {
-        check_cause(&CAUSE, &unix(Outcome::Refused, "ECONNREFUSED"), Some(Confidence::Likely));
-        check_cause(&CAUSE, &unix(Outcome::Missing, "ENOENT"), Some(Confidence::Possible));
-        check_cause(&CAUSE, &unix(Outcome::Denied, "EACCES"), None);
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Refused, "ECONNREFUSED"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Missing, "ENOENT"), Some(Confidence::Possible));
+        check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Denied, "EACCES"), None);
     }
 
     #[test]
