@@ -231,13 +231,11 @@ fn queries_that_are_dropped() {
     let Some(lab) = Lab::enter() else { return };
     let site = site(&lab, |stub| stub.a("db.test", SERVER));
     drop_port_53(&site.server, &["udp", "tcp"]);
-    // A second of our own is too short to be sure: some resolvers take that long.
+    // Less than glibc's own 5 s is too short to be sure: a slow resolver is silent for a while, too.
     let dropped = site.client.diagnose(&["-h", "db.test", "-t", "2"]);
     dropped.first_cause("resolver-unreachable", Confidence::Likely).finding("dns/servers-silent").exit(1);
     dropped.nothing_certain().within(Duration::from_millis(2600));
     assert!(dropped.ran.wall >= Duration::from_millis(1900), "it waits as long as it says\n{dropped}");
-    let dropped = site.client.diagnose(&["-h", "db.test", "-t", "3"]);
-    dropped.first_cause("resolver-unreachable", Confidence::Certain).within(Duration::from_millis(3600));
     site.server.nft("delete table inet t");
     site.client.diagnose(&["-h", "db.test"]).healthy();
 }
@@ -258,7 +256,7 @@ fn a_lookup_is_bounded_by_the_deadline_too() {
     drop_port_53(&site.server, &["udp", "tcp"]);
     let hurried = site.client.diagnose(&["-h", "db.test", "--deadline", "1"]);
     hurried.within(Duration::from_millis(1600)).nothing_certain();
-    assert!([Some(1), Some(3)].contains(&hurried.ran.code), "{hurried}");
+    assert_eq!(hurried.ran.code, Some(3), "{hurried}");
 }
 
 #[test]

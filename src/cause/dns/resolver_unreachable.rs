@@ -48,7 +48,9 @@ fn unasked(case: &Case, dns: &Dns) -> Option<Support> {
 fn all_dead(case: &Case, dns: &Dns, own: &Own) -> Option<Support> {
     let code: &'static Code =
         [&SERVERS_SILENT, &SERVERS_CLOSED].into_iter().find(|code| case.raised(code).is_some())?;
-    let sure = own.asked().all(is_dead);
+    let silent = own.asked().any(|query| query.answer == Answer::Silent);
+    let over_tcp = own.queries.iter().any(is_alive_over_tcp);
+    let sure = own.asked().all(is_dead) && (!silent || over_tcp || waited_out(dns));
     let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
     let support = Support::new(confidence, &[code], summary(own));
     let mut support = with_evidence(support, dns, shown(own));
@@ -59,6 +61,12 @@ fn all_dead(case: &Case, dns: &Dns, own: &Own) -> Option<Support> {
         support = support.settled_by(Step::look(Where::Here, "cat /etc/resolv.conf", tells));
     }
     Some(support)
+}
+
+/// True if silence was waited for as long as glibc gives a nameserver (5 s, resolv.conf(5)), or glibc itself gave up: a
+/// nameserver that is merely slow is silent for a while, too.
+fn waited_out(dns: &Dns) -> bool {
+    matches!(dns.system, System::Failed { .. }) || dns.elapsed_ms >= 4_900.0
 }
 
 fn summary(own: &Own) -> String {
