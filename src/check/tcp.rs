@@ -45,14 +45,14 @@ pub static REFUSED: Code = Code::fail(
      that port. A firewall that rejects with a reset looks the same from the client. On a unix socket: the file is \
      there, but no process listens on it.",
 );
-/// An ICMP error that only a filter sends.
+/// An ICMP error of policy.
 pub static REJECTED: Code = Code::fail(
     "tcp/rejected",
     Level::Reachable,
-    "connection rejected by a firewall",
-    "An ICMP error came back that a kernel does not send of itself for a TCP port: port-unreachable, or one of the \
-     administratively-prohibited codes. The application sees 'Connection refused' or 'No route to host', but a filter \
-     said it. The error queue of the socket names its sender.",
+    "connection rejected with an ICMP error",
+    "An ICMP error came back that a kernel does not send for a closed TCP port: port-unreachable, or one of the \
+     administratively-prohibited codes. The application sees 'Connection refused' or 'No route to host', but a firewall \
+     said it, or, for admin-prohibited, perhaps a router's 'prohibit' route. The error queue of the socket names the sender.",
 );
 /// No answer at all.
 pub static TIMEOUT: Code = Code::fail(
@@ -185,7 +185,7 @@ fn summary(tcp: &Tcp) -> String {
 fn said(attempt: &Attempt) -> &'static str {
     match code_of(attempt).id {
         "tcp/refused" => "refused the connection",
-        "tcp/rejected" => "is closed by a firewall",
+        "tcp/rejected" => "was rejected with an ICMP error",
         "tcp/timeout" => "did not answer",
         "tcp/reset" => "reset the connection",
         "tcp/unreachable" => "cannot be reached",
