@@ -105,7 +105,7 @@ pub struct TargetArgs {
     /// Read the password from a file, or from standard input if it is -
     #[arg(long, value_name = "FILE|-")]
     pub pass_file: Option<String>,
-    /// Use TLS
+    /// Use TLS; it is not spoken yet: what is behind it is reported as not to be seen
     #[arg(long)]
     pub tls: bool,
     /// Server name for TLS, where it differs from the host
