@@ -297,6 +297,23 @@ fn unix_socket_permissions() {
 }
 
 #[test]
+fn a_group_of_its_own_opens_the_socket_to_the_application() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let one = lab.host("solo");
+    let _redis = one.redis(&["--unixsocket", "/run/redis.sock", "--unixsocketperm", "755"]);
+    one.sh("groupadd -g 3000 sockets && useradd -u 2000 -U app && chgrp sockets /run/redis.sock");
+    let denied = one.doctor(&["-s", "/run/redis.sock"]).user(2000).diagnose();
+    denied.first_cause("socket-permission", Confidence::Certain).exit(1);
+    denied.apply(|_| &one);
+    // With the groups that a process gets when it starts.
+    let binary = env!("CARGO_BIN_EXE_redisdoc");
+    one.sh(&format!("setpriv --reuid app --regid app --init-groups {binary} check -s /run/redis.sock"));
+}
+
+#[test]
 fn an_accepting_stub_is_connected_and_not_healthy() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");
