@@ -31,13 +31,15 @@ fn infer(case: &Case) -> Option<Support> {
     let ip = attempt.ip?;
     let summary = format!("this machine refuses to send to {ip}: {}", kind(attempt));
     let route = case.facts.routes.seen().and_then(|routes| routes.to(ip));
+    let sees_all = case.facts.routes.seen().is_some_and(|routes| routes.are_all_for(ip));
     let support = |confidence| {
         Support::new(confidence, &[code], summary.clone())
             .because("connect(2)", attempt.says())
             .not("host-down", "the answer came at once, without an ICMP error: nothing was sent")
     };
     match route {
-        Some(route) if is_of_its_kind(route, attempt) => {
+        // With other tables, another route may have decided: then it is only likely.
+        Some(route) if is_of_its_kind(route, attempt) && sees_all => {
             Some(support(Confidence::Certain).because("routing table", format!("{} is rejected", route.name())))
         }
         _ if is_filtered(attempt) => Some(support(Confidence::Possible).settled_by(Step::look(
