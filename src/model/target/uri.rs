@@ -246,7 +246,8 @@ fn place(layer: &mut Layer, scheme: &str, text: &str) {
         Some(_) => {
             return layer.complain(Part::Host, BadHost, "something other than a port follows the brackets", None);
         }
-        None if host::is_ipv6(text) => {
+        // What begins with a colon and has a zone may as well be `:password` without its host.
+        None if host::is_ipv6(text) && !(text.starts_with(':') && text.contains('%')) => {
             let says = "an IPv6 address stands in the URI without brackets";
             layer.place = Some(Place::Host(text.to_owned()));
             return layer.complain(Part::Host, BadHost, says, Some(format!("{scheme}://[{text}]")));

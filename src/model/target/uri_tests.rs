@@ -158,6 +158,12 @@ fn encode(text: &str) -> String {
     text.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes()).map(char::from).collect()
 }
 
+#[test]
+fn a_password_that_looks_like_an_address_with_a_zone_is_not_repeated() {
+    assert!(!format!("{:?}", reading("redis://::%MARKER")).contains("MARKER"));
+    assert!(format!("{:?}", reading("redis://::1")).contains("[::1]"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
