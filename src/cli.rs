@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Diagnose the connection to a Redis server
     Check(Box<CheckArgs>),
+    /// Run on the Redis host: save what that machine shows, without secrets, for check --host-facts
+    Collect(CollectArgs),
     /// Diagnose saved facts, touching nothing
     Replay(ReplayArgs),
     /// Explain a cause or a finding: what it means, how to be sure, how to repair it
@@ -146,6 +148,12 @@ pub struct RunArgs {
     /// Look at everything, even if all is well
     #[arg(long)]
     pub deep: bool,
+    /// What `redisdoc collect` saw on the server's machine, or - for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub host_facts: Option<String>,
+    /// The redis.conf to judge by, where redisdoc does not find the right one
+    #[arg(long, value_name = "FILE")]
+    pub redis_conf: Option<String>,
     /// The checks to run
     #[arg(long, value_name = "CHECK", value_delimiter = ',', value_parser = check_ids())]
     pub only: Vec<String>,
@@ -185,6 +193,17 @@ pub struct ShowArgs {
     /// Use ASCII only
     #[arg(long)]
     pub ascii: bool,
+}
+
+/// What `collect` takes.
+#[derive(Args)]
+pub struct CollectArgs {
+    /// The file to write; standard output if there is none
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The redis.conf to save, where redisdoc does not find the right one
+    #[arg(long, value_name = "FILE")]
+    pub redis_conf: Option<String>,
 }
 
 /// What `replay` takes.

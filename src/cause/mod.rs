@@ -6,22 +6,26 @@ pub mod dns;
 pub mod firewall;
 pub mod listen;
 pub mod path;
+pub mod repair;
 pub mod service;
 pub mod startup;
 pub mod state;
 pub mod topology;
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::ValueEnum;
 
 use crate::check::{self, Judged};
 use crate::model::text::shell_quote;
 use crate::model::{
-    Code, Confidence, Diagnosis, Endpoint, Finding, Level, Risk, Severity, Step, Support, Supported, Target, Where,
+    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Level, Risk, Severity, Step, Support, Supported, Target,
+    Where,
 };
 use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::instance::reached;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::vantage::{Vantage, is_this_machine};
@@ -82,6 +86,26 @@ impl<'a> Case<'a> {
         failed.filter(|attempt| check::tcp::code_of(attempt).id == code.id).collect()
     }
 
+    /// The server's machine, where it was looked at.
+    pub fn host(&self) -> Option<&'a Host> {
+        self.facts.server_host().ok()
+    }
+
+    /// True if the server's machine shows another program on the port: what keeps a Redis from answering is not it.
+    pub fn is_a_strangers(&self) -> bool {
+        self.raised(&check::process::STRANGER).is_some()
+    }
+
+    /// The codes of these that were raised.
+    pub fn all_raised(&self, codes: &[&'static Code]) -> Vec<&'static Code> {
+        codes.iter().copied().filter(|code| self.raised(code).is_some()).collect()
+    }
+
+    /// The evidence of these codes, as far as they were raised.
+    pub fn evidence(&self, codes: &[&'static Code]) -> Vec<Evidence> {
+        codes.iter().filter_map(|code| self.raised(code)).flat_map(|finding| finding.evidence.clone()).collect()
+    }
+
     /// Where we look from, if that could be seen.
     pub fn vantage(&self) -> Option<&Vantage> {
         self.facts.vantage.seen()
@@ -109,7 +133,7 @@ pub fn redis_host(facts: &Facts) -> Where {
 pub fn local_cli(facts: &Facts) -> String {
     let target = &facts.ask.target;
     let mut cli = match &target.endpoint {
-        Endpoint::Tcp { port, .. } => format!("redis-cli -p {port}"),
+        Endpoint::Tcp { port, .. } => own_address(facts).unwrap_or_else(|| format!("redis-cli -p {port}")),
         Endpoint::Unix { path } => format!("redis-cli -s {}", shell_quote(path)),
     };
     if let (Some(user), true) = (&target.user, target.password) {
@@ -119,6 +143,17 @@ pub fn local_cli(facts: &Facts) -> String {
         cli.push_str(" --askpass");
     }
     cli
+}
+
+/// The same to the address of the server itself, where its machine shows that it does not listen on 127.0.0.1.
+fn own_address(facts: &Facts) -> Option<String> {
+    let process = facts.instance().and_then(|instance| instance.process).or_else(|| facts.neighbour()?.process)?;
+    let reached = process.listens.iter().map(|at| reached(*at));
+    match reached.min_by_key(|at| (!at.ip().is_loopback(), at.is_ipv6())) {
+        Some(at) if at.ip() == Ipv4Addr::LOCALHOST => Some(format!("redis-cli -p {}", at.port())),
+        Some(at) => Some(format!("redis-cli -h {} -p {}", at.ip(), at.port())),
+        None => process.listens_unix.first().map(|path| format!("redis-cli -s {}", shell_quote(path))),
+    }
 }
 
 /// True if silence means that our bytes were lost on the way, or that the peer's kernel has no room for them: what a
@@ -232,11 +267,12 @@ pub(crate) mod tests {
 
     #[test]
     fn healthy_facts_raise_nothing() {
-        let facts = Facts::healthy();
-        for judged in check::judge(&facts) {
-            assert!(judged.verdict.findings().is_empty(), "{} finds something", judged.check.id);
+        for facts in [Facts::healthy(), Facts::at_home()] {
+            for judged in check::judge(&facts) {
+                assert!(judged.verdict.findings().is_empty(), "{} finds something", judged.check.id);
+            }
+            let diagnosis = diagnose(&facts);
+            assert!(diagnosis.causes.is_empty() && diagnosis.unexplained.is_empty());
         }
-        let diagnosis = diagnose(&facts);
-        assert!(diagnosis.causes.is_empty() && diagnosis.unexplained.is_empty());
     }
 }

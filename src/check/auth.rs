@@ -15,7 +15,7 @@ use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 pub static CHECK: Check = Check {
     id: "auth",
     asks: "does the server accept who we are, and may that user do what an application does to connect?",
-    level: Level::Authenticated,
+    level: Some(Level::Authenticated),
     codes: &[
         &REQUIRED,
         &REJECTED,

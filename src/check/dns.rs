@@ -13,7 +13,7 @@ use crate::probe::path::dns::{Dns, LiteralFault, SLOW, System};
 pub static CHECK: Check = Check {
     id: "dns",
     asks: "does the target's name have addresses, and how soon?",
-    level: Level::Reachable,
+    level: Some(Level::Reachable),
     codes: &[
         &NAME_NOT_FOUND,
         &NO_ADDRESS,

@@ -1,8 +1,14 @@
 //! What the observations mean. A check asks one question of the facts and answers with a verdict; pure.
 
 pub mod auth;
+pub mod config;
+pub mod disk;
 pub mod dns;
+pub mod limits;
+pub mod log;
+pub mod memory;
 pub mod ping;
+pub mod process;
 pub mod state;
 pub mod target;
 pub mod tcp;
@@ -16,8 +22,9 @@ pub struct Check {
     pub id: &'static str,
     /// The question it asks.
     pub asks: &'static str,
-    /// The level of use that cannot be vouched for while this check is `unknown`.
-    pub level: Level,
+    /// The level of use that cannot be vouched for while this check is `unknown`; none where it only says more about what
+    /// the others have found.
+    pub level: Option<Level>,
     /// Every code it may raise.
     pub codes: &'static [&'static Code],
     /// Its answer.
@@ -25,7 +32,20 @@ pub struct Check {
 }
 
 /// Every check, in the order of the report.
-pub static CHECKS: &[&Check] = &[&target::CHECK, &dns::CHECK, &tcp::CHECK, &ping::CHECK, &auth::CHECK, &state::CHECK];
+pub static CHECKS: &[&Check] = &[
+    &target::CHECK,
+    &process::CHECK,
+    &dns::CHECK,
+    &tcp::CHECK,
+    &ping::CHECK,
+    &auth::CHECK,
+    &state::CHECK,
+    &config::CHECK,
+    &log::CHECK,
+    &limits::CHECK,
+    &memory::CHECK,
+    &disk::CHECK,
+];
 
 /// A check with its verdict.
 pub struct Judged {

@@ -12,7 +12,7 @@ use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 pub static CHECK: Check = Check {
     id: "ping",
     asks: "does a Redis answer, and if not, what does?",
-    level: Level::Reachable,
+    level: Some(Level::Reachable),
     codes: &[
         &PROTECTED,
         &MAX_CLIENTS,
@@ -255,7 +255,7 @@ fn words(reply: &Reply) -> String {
         Reply::Status(text) => format!("+{text}"),
         Reply::Integer(number) => format!(":{number}"),
         Reply::Error(error) => format!("-{}", error.text),
-        Reply::Hello(_) | Reply::Info(_) => "an answer to another command".to_owned(),
+        Reply::Hello(_) | Reply::Info(_) | Reply::Settings(_) => "an answer to another command".to_owned(),
         Reply::Other(head) => head.clone(),
     }
 }

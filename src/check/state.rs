@@ -10,7 +10,7 @@ use crate::probe::path::reply::{Command, ErrorKind, Info, Reply};
 pub static CHECK: Check = Check {
     id: "state",
     asks: "is the server in a state to serve, as far as it says so itself?",
-    level: Level::Ready,
+    level: Some(Level::Ready),
     codes: &[
         &LOADING,
         &BUSY,
@@ -127,7 +127,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     findings.extend(sentinel(dialogue));
     let written = facts.ask.require == Level::Writable;
     if findings.is_empty() {
-        match info(dialogue) {
+        match dialogue.info() {
             Some(info) => findings.extend(shown_by_info(info, dialogue)),
             None if written => return Err(cannot_see(dialogue)),
             None => {}
@@ -137,17 +137,9 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         may_write(dialogue, &facts.ask.target)?;
     }
     // A replica that is only read from is as it should be.
-    findings.extend(info(dialogue).filter(|_| written).and_then(read_only));
+    findings.extend(dialogue.info().filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());
     Ok(Judgement::pass(summary).finding(findings))
-}
-
-/// What INFO shows, if it was answered.
-pub fn info(dialogue: &Dialogue) -> Option<&Info> {
-    match dialogue.reply(Command::Info)? {
-        Reply::Info(info) => Some(info),
-        _ => None,
-    }
 }
 
 /// Whether the user may write can be told for the default user only, and only without ACL rules: asking would write.
@@ -177,7 +169,7 @@ fn cannot_see(dialogue: &Dialogue) -> Gap {
 }
 
 fn healthy_summary(dialogue: &Dialogue) -> String {
-    let Some(info) = info(dialogue) else {
+    let Some(info) = dialogue.info() else {
         return match dialogue.reply(Command::Ping) {
             Some(Reply::Status(_)) => "it serves commands; INFO is not to be had".to_owned(),
             _ => "it cannot be seen with this user whether it serves".to_owned(),
@@ -220,7 +212,7 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
     }
     // Valkey 9 names the field server_mode.
     let mut fields = ["redis_mode", "server_mode"].into_iter();
-    let field = fields.find(|field| info(dialogue).and_then(|info| info.get(field)) == Some("sentinel"))?;
+    let field = fields.find(|field| dialogue.info().and_then(|info| info.get(field)) == Some("sentinel"))?;
     Some(Finding::new(&SENTINEL, "INFO", format!("{field}:sentinel")))
 }
 

@@ -10,7 +10,7 @@ use crate::probe::Facts;
 pub static CHECK: Check = Check {
     id: "target",
     asks: "does what was given name one place to connect to?",
-    level: Level::Reachable,
+    level: Some(Level::Reachable),
     codes: &[&URL_NOT_ENCODED, &BAD_HOST, &INJECTED_PORT, &BAD_VALUE, &IGNORED, &NOT_READ, &DEFAULTED],
     judge,
 };

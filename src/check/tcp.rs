@@ -12,7 +12,7 @@ use crate::probe::path::tcp::{Attempt, IcmpMeaning, Outcome, Tcp};
 pub static CHECK: Check = Check {
     id: "tcp",
     asks: "does anything accept connections at the target's addresses, and if not, who says no?",
-    level: Level::Reachable,
+    level: Some(Level::Reachable),
     codes: &[
         &REFUSED,
         &REJECTED,

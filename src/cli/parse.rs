@@ -180,7 +180,7 @@ mod tests {
         for seconds in ["0", "-1", "NaN", "inf", "1e9", "x", ""] {
             refused(&["check", "-t", seconds], 2, "seconds");
         }
-        refused(&["check", "--only", "nope"], 2, "target, dns, tcp");
+        refused(&["check", "--only", "nope"], 2, "target, process, dns, tcp");
         refused(&["check", "-o", "xml"], 2, "human, json");
         refused(&["check", "-o", "json="], 2, "empty");
         refused(&["check", "-4", "-6"], 2, "cannot be used with");

@@ -26,6 +26,8 @@ pub struct Request {
     pub ask: Ask,
     /// The password.
     pub password: Option<Secret>,
+    /// The facts that were collected on the target's machine: the file, or `-`.
+    pub host_facts: Option<String>,
     /// How to say the result.
     pub show: Show,
     /// What to say on standard error before anything else.
@@ -56,6 +58,10 @@ impl CheckArgs {
         let show = self.show.show()?;
         let patience = Duration::from_millis(self.run.deadline);
         let warnings = warnings(&self.target);
+        if self.run.host_facts.as_deref() == Some("-") && self.target.pass_file.as_deref() == Some("-") {
+            let text = "--host-facts and --pass-file cannot both read standard input";
+            return Err(Error::Usage(text.to_owned()));
+        }
         let said = said(self.target, patience)?;
         let (target, password) = resolve(&said);
         let ask = Ask {
@@ -65,13 +71,14 @@ impl CheckArgs {
             timeout_ms: self.run.timeout,
             deadline_ms: self.run.deadline,
             deep: self.run.deep,
+            redis_conf: self.run.redis_conf,
             only: self.run.only,
             skip: self.run.skip,
         };
         if !CHECKS.iter().any(|check| ask.wants(check.id)) {
             return Err(Error::Usage("--only and --skip leave no check to run".to_owned()));
         }
-        Ok(Request { ask, password, show, warnings })
+        Ok(Request { ask, password, host_facts: self.run.host_facts, show, warnings })
     }
 }
 
@@ -159,7 +166,7 @@ fn passwords(
     }
     if let Some(path) = file {
         let (text, by) = match path {
-            "-" => (files::read_stdin(), "standard input".to_owned()),
+            "-" => (files::read_stdin(patience), "standard input".to_owned()),
             path => (files::read_given(path, patience), format!("file {}", escape(path.as_bytes()))),
         };
         let text = text.map_err(|source| unreadable(path, source))?;

@@ -1,33 +1,32 @@
 //! `redisdoc check`: look, judge, infer, report.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::{Answer, show};
+use super::{Answer, runtime, saved, show};
 use crate::cli::{CheckArgs, Request};
 use crate::error::Error;
-use crate::exit;
 use crate::model::report::Report;
-use crate::model::{Ask, Secret};
-use crate::probe::{self, Facts};
-use crate::sys::{Clock, machine};
+use crate::model::{Ask, Secret, escape};
+use crate::probe::host::Host;
+use crate::probe::{self, Collected, Facts};
+use crate::sys::{Clock, files};
 use crate::{cause, check, render};
-
-/// The files that the runtime, its signals and one connection need. tokio panics where those of its signals cannot be
-/// had, so they are tried beforehand (measured: it needs six).
-const RUNTIME_FILES: usize = 7;
 
 /// Checks the target.
 ///
 /// # Errors
 /// Bad usage, an unreadable file, an output that cannot be written.
 pub fn run(args: CheckArgs) -> Result<Answer, Error> {
-    let Request { ask, password, show, warnings } = args.request()?;
+    let Request { ask, password, host_facts, show, warnings } = args.request()?;
+    if let Some(path) = &ask.redis_conf {
+        let unreadable = |source| Error::Unreadable { path: escape(path.as_bytes()), source };
+        files::readable(path).map_err(unreadable)?;
+    }
+    let patience = Duration::from_millis(ask.deadline_ms);
+    let collected: Option<Collected> = host_facts.map(|path| saved::read(&path, patience)).transpose()?;
+    let given = collected.map(|collected| collected.host.elsewhere());
     let err: String = warnings.into_iter().flat_map(|warning| [warning, "\n"]).collect();
-    let answer = match look(ask, password.as_ref()) {
+    let answer = match look(ask, password.as_ref(), given) {
         Ok(facts) => show::render(&facts, &diagnose(&facts), &show)?,
         Err(signal) => Answer { exit: signal, ..Answer::default() },
     };
@@ -42,32 +41,11 @@ pub fn diagnose(facts: &Facts) -> Report {
 }
 
 /// Gathers the facts, unless a signal comes first: then its exit code.
-fn look(ask: Ask, password: Option<&Secret>) -> Result<Facts, u8> {
+fn look(ask: Ask, password: Option<&Secret>, given: Option<Host>) -> Result<Facts, u8> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), Duration::from_millis(ask.deadline_ms));
-    let runtime =
-        match machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build()) {
-            Ok(runtime) => runtime,
-            Err(error) => return Ok(probe::starved(ask, &error, &clock)),
-        };
-    let facts = runtime.block_on(async {
-        tokio::select! {
-            facts = probe::gather(ask, password, clock) => Ok(facts),
-            code = interrupted() => Err(code),
-        }
-    });
-    // A lookup that still hangs in the system's resolver must not hold the exit.
-    runtime.shutdown_background();
-    facts
-}
-
-/// Waits for SIGINT or SIGTERM; for ever where they cannot be waited for.
-async fn interrupted() -> u8 {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)): (io::Result<_>, io::Result<_>) = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => exit::INTERRUPTED,
-        _ = terminate.recv() => exit::TERMINATED,
+    match runtime::block_on(probe::gather(ask.clone(), password, given, clock)) {
+        Ok(facts) => Ok(facts),
+        Err(runtime::Stop::Signal(code)) => Err(code),
+        Err(runtime::Stop::Starved(error)) => Ok(probe::starved(ask, &error, &clock)),
     }
 }

@@ -1,11 +1,14 @@
 //! The subcommands: glue between what was typed and the flow of the crate. Each says what to print; `main` prints it.
 
 pub mod check;
+mod collect;
 mod completions;
 mod explain;
 mod list;
 mod man;
 mod replay;
+mod runtime;
+mod saved;
 mod schema;
 mod show;
 
@@ -36,6 +39,7 @@ impl Answer {
 pub fn run(cli: Cli) -> Result<Answer, Error> {
     match cli.command {
         Command::Check(args) => check::run(*args),
+        Command::Collect(args) => collect::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Explain { id } => explain::run(&id),
         Command::List(args) => Ok(list::run(&args)),

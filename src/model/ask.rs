@@ -23,6 +23,9 @@ pub struct Ask {
     pub deadline_ms: u64,
     /// Whether to look at everything even if all is well (`--deep`).
     pub deep: bool,
+    /// The redis.conf to judge by (`--redis-conf`).
+    #[serde(default)]
+    pub redis_conf: Option<String>,
     /// The checks to run; empty for all (`--only`).
     pub only: Vec<String>,
     /// The checks to leave out (`--skip`).
@@ -78,6 +81,7 @@ impl Default for Ask {
             timeout_ms: 5_000,
             deadline_ms: 20_000,
             deep: false,
+            redis_conf: None,
             only: Vec::new(),
             skip: Vec::new(),
         }

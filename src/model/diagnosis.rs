@@ -64,6 +64,13 @@ impl Support {
         self
     }
 
+    /// The same, with these pieces of evidence.
+    #[must_use]
+    pub fn with(mut self, evidence: Vec<Evidence>) -> Self {
+        self.evidence.extend(evidence);
+        self
+    }
+
     /// The same, with the evidence of the finding that it explains.
     #[must_use]
     pub fn on(mut self, finding: &Finding) -> Self {

@@ -57,6 +57,22 @@ pub fn shell_quote(word: &str) -> String {
     }
 }
 
+/// A size in the unit that suits it: `512 MiB`, `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let (mut value, mut unit) = (bytes, 0);
+    while value >= 1024 * 1024 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1024, unit + 1);
+    }
+    match (value / 1024, value % 1024 * 10 / 1024) {
+        (whole, tenth) if whole < 10 => format!("{whole}.{tenth} {}", UNITS[unit]),
+        (whole, _) => format!("{whole} {}", UNITS[unit]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +90,14 @@ mod tests {
         assert_eq!(shell_quote("db-1.example:6379"), "db-1.example:6379");
         assert_eq!(shell_quote("it's $HOME"), "'it'\\''s $HOME'");
         assert_eq!(shell_quote(""), "''");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes =
+            [(0, "0 bytes"), (1_536, "1.5 KiB"), (10 << 20, "10 MiB"), (8 << 30, "8.0 GiB"), (u64::MAX, "16383 PiB")];
+        for (bytes, says) in sizes {
+            assert_eq!(size(bytes), says);
+        }
     }
 }

@@ -51,6 +51,36 @@ impl Facts {
         }
     }
 
+    /// The same, seen from another machine, with what `redisdoc collect` saw on the server's.
+    pub fn joined() -> Self {
+        let joined =
+            Self::healthy().with(|facts| facts.host = Observed::Seen(super::host::Host::healthy().elsewhere()));
+        joined.listening(&["0.0.0.0:6379", "[::]:6379"])
+    }
+
+    /// The same, refused, because the server listens on loopback only.
+    pub fn on_loopback() -> Self {
+        Self::joined().listening(&["127.0.0.1:6379", "[::1]:6379"]).refused([10, 0, 0, 9])
+    }
+
+    /// The same, refused at this address.
+    #[must_use]
+    pub fn refused(self, ip: [u8; 4]) -> Self {
+        self.attempting(vec![Attempt::failed(ip.into(), Outcome::Refused, "ECONNREFUSED", 0.2)])
+    }
+
+    /// The same, with the server on its machine listening on these addresses.
+    ///
+    /// # Panics
+    /// Where one is no address with port.
+    #[must_use]
+    pub fn listening(self, on: &[&str]) -> Self {
+        let places: Vec<std::net::SocketAddr> = on.iter().map(|at| at.parse().unwrap()).collect();
+        let sockets = places.iter().map(|at| super::host::socket::Listener::healthy(at.ip(), at.port(), 7)).collect();
+        let listening = self.host(|host| super::healthy_host::seen(&mut host.sockets).tcp = sockets);
+        listening.process(|process| process.listens = places)
+    }
+
     /// The same with one thing broken.
     #[must_use]
     pub fn with(mut self, break_it: impl FnOnce(&mut Self)) -> Self {

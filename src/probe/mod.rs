@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod healthy;
+#[cfg(test)]
+pub mod healthy_host;
 pub mod host;
 pub mod path;
 
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 
 use crate::model::{Ask, Observed, Secret};
-use crate::sys::{Clock, clock};
+use crate::sys::{Clock, clock, machine};
 use host::Host;
 use path::dns::Dns;
 use path::redis::Redis;
@@ -48,11 +50,28 @@ pub struct Facts {
     pub host: Observed<Host>,
 }
 
+/// What `redisdoc collect` saves on the server's machine, for `--host-facts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Collected {
+    /// The version of this form.
+    pub facts_version: u32,
+    /// The version of redisdoc that took them.
+    pub redisdoc: String,
+    /// The machine.
+    pub host: Host,
+}
+
+/// Looks at this machine, for a check that is made elsewhere.
+pub async fn collect(conf: Option<&str>, clock: Clock) -> Collected {
+    let host = host::collect(conf, &clock).await;
+    Collected { facts_version: FACTS_VERSION, redisdoc: env!("CARGO_PKG_VERSION").to_owned(), host }
+}
+
 /// What can be said when not even the machinery for looking can be set up: this process may open no more files.
 pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
     let tcp = path::tcp::starved(&ask.target, error);
     let dns = Observed::skipped("no file descriptor was left to look it up");
-    let vantage = path::vantage::gather(&ask.target, &dns, &tcp);
+    let vantage = path::vantage::gather(&ask.target, &dns, &tcp, machine::addresses());
     Facts {
         facts_version: FACTS_VERSION,
         redisdoc: env!("CARGO_PKG_VERSION").to_owned(),
@@ -68,17 +87,20 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
     }
 }
 
-/// Looks at everything that `ask` wants, each thing once, and never fails.
-pub async fn gather(ask: Ask, password: Option<&Secret>, clock: Clock) -> Facts {
+/// Looks at everything that `ask` wants, each thing once, and never fails. `given` is what `redisdoc collect` saw on the
+/// server's own machine (`--host-facts`).
+pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, clock: Clock) -> Facts {
     let taken_at = clock::date();
     let target = &ask.target;
     let mut dns = path::dns::gather(&ask, &clock).await;
+    let own = machine::addresses();
+    let here = path::vantage::is_here(target, &dns, &own);
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
-    let redis = path::redis::gather(&ask, password, &tcp, connections, &clock).await;
+    let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
-    let vantage = path::vantage::gather(target, &dns, &tcp);
-    let host = Observed::skipped("only the client's side is looked at");
+    let vantage = path::vantage::gather(target, &dns, &tcp, own);
+    let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts { facts_version: FACTS_VERSION, redisdoc, taken_at, took_ms, ask, vantage, dns, tcp, routes, redis, host }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::paint;
 use crate::model::report::{CauseReport, CheckReport, Overall, Report, StepKind, StepReport, TargetReport};
+use crate::model::text::shell_quote;
 use crate::model::{Confidence, Evidence, Risk, Severity, Status, Where, escape};
 
 /// How the report is to look.
@@ -29,7 +30,11 @@ pub fn render(report: &Report, look: Look) -> String {
         paragraph(&mut out, "  ", error);
     }
     if !look.quiet {
-        for check in report.checks.iter().filter(|check| look.verbose || is_told(check)) {
+        let told = report.checks.iter().enumerate().filter(|(at, check)| {
+            let before = &report.checks[..*at];
+            look.verbose || is_told(check, report.status) && !is_repeated(check, before)
+        });
+        for (_, check) in told {
             check_lines(&mut out, check, &told_below(report), look);
         }
     }
@@ -86,9 +91,21 @@ fn place(target: &TargetReport) -> String {
     format!("{place}{db}{tls}")
 }
 
+/// Checks of the server's machine that need no line where all is well.
+const RESOURCES: [&str; 4] = ["log", "limits", "memory", "disk"];
+
 /// Checks that were deselected, or that have nothing to do with this target, are told only on demand.
-fn is_told(check: &CheckReport) -> bool {
+fn is_told(check: &CheckReport, overall: Overall) -> bool {
+    if overall == Overall::Healthy && RESOURCES.contains(&check.id.as_str()) {
+        return false;
+    }
     check.status != Status::Skipped || check.blocked_by.as_ref().is_some_and(Option::is_some)
+}
+
+/// True if an earlier check could not be made for the very same reason.
+fn is_repeated(check: &CheckReport, before: &[CheckReport]) -> bool {
+    let same = |other: &CheckReport| other.status == Status::Unknown && other.summary == check.summary;
+    check.status == Status::Unknown && before.iter().any(same)
 }
 
 /// The evidence that stands under a cause told in full, and need not stand under its check too.
@@ -131,6 +148,7 @@ fn causes(out: &mut String, report: &Report, look: Look) {
         for (number, cause) in report.causes.iter().enumerate() {
             candidate(out, number + 1, cause, look);
         }
+        both_ends(out, report);
         return;
     }
     cause_in_full(out, first);
@@ -145,6 +163,21 @@ fn causes(out: &mut String, report: &Report, look: Look) {
             candidate(out, number + 1, cause, look);
         }
     }
+}
+
+/// Where the server's machine would settle it: how redisdoc looks there itself.
+fn both_ends(out: &mut String, report: &Report) {
+    let there = |cause: &CauseReport| cause.settled_by.as_ref().is_some_and(|step| step.on == Where::RedisHost);
+    let is_joined = report.checks.iter().any(|check| check.id == "process" && check.status != Status::Skipped);
+    let host = report.target.as_ref().and_then(|target| target.host.as_deref());
+    let again = report.causes.iter().filter_map(|cause| cause.remedy.last()?.command.as_deref());
+    let again =
+        again.filter(|command| command.starts_with("redisdoc check")).find(|command| !command.contains("--askpass"));
+    let (Some(host), Some(again), false) = (host, again, is_joined || !report.causes.iter().any(there)) else { return };
+    out.push('\n');
+    paragraph(out, "", "Or let redisdoc look on the Redis host too, and join what both ends see:");
+    let command = format!("ssh {} redisdoc collect | {again} --host-facts -", shell_quote(host));
+    let _ = writeln!(out, "    {}", paint::command(&escape(command.as_bytes())));
 }
 
 fn cause_in_full(out: &mut String, cause: &CauseReport) {

@@ -1,26 +1,33 @@
-//! The report as JSON, for programs.
+//! The report as JSON, for programs; and what is saved for another run.
+
+use serde::Serialize;
 
 use crate::model::report::Report;
-use crate::probe::Facts;
+use crate::probe::{Collected, Facts};
 
 /// The report as an indented JSON document with a final newline.
 pub fn render(report: &Report) -> String {
-    // A report holds nothing that JSON cannot: strings, finite numbers, lists and maps with text keys.
-    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
-    text.push('\n');
-    text
+    document(report)
 }
 
 /// The facts as an indented JSON document with a final newline, for `replay`.
 pub fn facts(facts: &Facts) -> String {
-    let mut text = serde_json::to_string_pretty(facts).unwrap_or_default();
-    text.push('\n');
-    text
+    document(facts)
+}
+
+/// What was collected on a server's machine, as an indented JSON document with a final newline, for `--host-facts`.
+pub fn collected(collected: &Collected) -> String {
+    document(collected)
 }
 
 /// The JSON Schema of the report, as an indented document with a final newline.
 pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(Report)).unwrap_or_default();
+    document(&schemars::schema_for!(Report))
+}
+
+/// None of these holds anything that JSON cannot: strings, finite numbers, lists and maps with text keys.
+fn document(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -38,7 +38,8 @@ pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Repo
 fn overall(facts: &Facts, judged: &[Judged]) -> Overall {
     let level = facts.ask.require;
     let status = |wanted| judged.iter().any(|judged| judged.verdict.status(level) == wanted);
-    let unknown = |judged: &Judged| judged.check.level <= level && matches!(judged.verdict, Verdict::Unknown(_));
+    let matters = |judged: &Judged| judged.check.level.is_some_and(|needed| needed <= level);
+    let unknown = |judged: &Judged| matters(judged) && matches!(judged.verdict, Verdict::Unknown(_));
     if !facts.ask.target.is_usable() {
         Overall::Inconclusive
     } else if status(Status::Fail) {
@@ -66,7 +67,7 @@ fn fell_short(facts: &Facts, judged: &[Judged]) -> bool {
     // A check that was asked for by itself and could not be made, because of one that was not.
     let is_blocked = |verdict: &Verdict| matches!(verdict, Verdict::Skipped(skip) if skip.blocked_by.is_some());
     let blocked = |judged: &Judged| facts.ask.wants(judged.check.id) && is_blocked(&judged.verdict);
-    judged.iter().any(|judged| judged.check.level <= facts.ask.require && blocked(judged))
+    judged.iter().any(|judged| judged.check.level.is_some_and(|level| level <= facts.ask.require) && blocked(judged))
         || all_asked && !ping_denied && reached(facts) < needed
 }
 

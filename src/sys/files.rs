@@ -1,6 +1,6 @@
 //! Files, read with a bound: no file, however large or endless, costs more than its limit.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -38,14 +38,21 @@ pub fn read_given(path: &str, patience: Duration) -> io::Result<String> {
     whole_text(bytes)
 }
 
-/// Reads in a thread of its own, for a read that blocks cannot be called off. It ends with the process.
 #[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
 fn read_patiently(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
+    patiently(patience, move |bytes| std::fs::File::open(path)?.take(LIMIT).read_to_end(bytes))
+}
+
+/// Reads in a thread of its own, for a read that blocks cannot be called off. It ends with the process.
+fn patiently(
+    patience: Duration,
+    read: impl FnOnce(&mut Vec<u8>) -> io::Result<usize> + Send + 'static,
+) -> io::Result<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let read = std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+        let read = read(&mut bytes);
         // Nobody listens any more when patience has run out.
         let _ = sender.send(read.map(|_| bytes));
     });
@@ -69,20 +76,87 @@ pub fn read_text(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
 
-/// Standard input, as text, to its end.
+/// The last `limit` bytes of a regular file, from the beginning of a line, and how long ago it was last changed.
+///
+/// # Errors
+/// What `open(2)`, `stat(2)` or `read(2)` says; `InvalidInput` where it is no regular file.
+#[expect(clippy::disallowed_methods, reason = "the one place that opens files and asks for the time of a change")]
+pub fn tail(path: &str, limit: u64) -> io::Result<(Vec<u8>, Duration)> {
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let start = meta.len().saturating_sub(limit);
+    file.seek(io::SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    if start > 0 {
+        // Where there is no line end at all, what there is is a part of one line.
+        let line = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..line);
+    }
+    let age = std::time::SystemTime::now().duration_since(meta.modified()?).unwrap_or_default();
+    Ok((bytes, age))
+}
+
+/// Standard input, as text, to its end; its writer has `patience` to write.
 ///
 /// # Errors
 /// What `read(2)` says, or as [`read_given`].
-pub fn read_stdin() -> io::Result<String> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(LIMIT).read_to_end(&mut bytes)?;
-    whole_text(bytes)
+pub fn read_stdin(patience: Duration) -> io::Result<String> {
+    whole_text(patiently(patience, |bytes| io::stdin().lock().take(LIMIT).read_to_end(bytes))?)
+}
+
+/// Sees whether a file that the user named can be read, without reading it: it may be a pipe.
+///
+/// # Errors
+/// What access(2) says, or `IsADirectory`.
+pub fn readable(path: &str) -> io::Result<()> {
+    nix::unistd::eaccess(path, nix::unistd::AccessFlags::R_OK)?;
+    match meta(path) {
+        Some(meta) if meta.kind == "folder" => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Ok(()),
+    }
 }
 
 /// True if there is something at `path`.
 #[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
 pub fn exists(path: &str) -> bool {
     std::fs::symlink_metadata(path).is_ok()
+}
+
+/// True if there is certainly nothing at `path`, links followed; false also where that cannot be seen.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn is_missing(path: &str) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    std::fs::metadata(path).is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
+}
+
+/// Where `path` leads when all links are followed; none where it cannot be seen.
+pub fn real(path: &str) -> Option<String> {
+    std::path::Path::new(path).canonicalize().ok()?.into_os_string().into_string().ok()
+}
+
+/// The names in the folder at `path`, sorted, at most `most`; none where it cannot be read.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn list(path: &str, most: usize) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).take(most).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The paths that match a pattern as glob(3) sees it without flags, sorted by bytes, at most `most`.
+pub fn matching(pattern: &str, most: usize) -> Vec<String> {
+    let like_libc =
+        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let Ok(paths) = glob::glob_with(pattern, like_libc) else { return Vec::new() };
+    let mut paths: Vec<String> =
+        paths.flatten().filter_map(|path| path.into_os_string().into_string().ok()).take(most).collect();
+    paths.sort_unstable();
+    paths
 }
 
 /// Where the symbolic link at `path` leads, if it is one and may be read.
@@ -107,10 +181,18 @@ pub struct Meta {
 }
 
 /// What stands at `path`; `None` where nothing does or it cannot be seen.
-#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
 pub fn meta(path: &str) -> Option<Meta> {
+    stat(path).ok()
+}
+
+/// The same.
+///
+/// # Errors
+/// What `stat(2)` says.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn stat(path: &str) -> io::Result<Meta> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let meta = std::fs::metadata(path).ok()?;
+    let meta = std::fs::metadata(path)?;
     let kind = match meta.file_type() {
         kind if kind.is_dir() => "folder",
         kind if kind.is_socket() => "socket",
@@ -119,7 +201,7 @@ pub fn meta(path: &str) -> Option<Meta> {
     };
     let right = if meta.is_dir() { nix::unistd::AccessFlags::X_OK } else { nix::unistd::AccessFlags::W_OK };
     let usable = nix::unistd::eaccess(path, right).is_ok();
-    Some(Meta { kind: kind.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), usable })
+    Ok(Meta { kind: kind.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), usable })
 }
 
 /// Writes `text` to the file at `path`, which is made or emptied first.

@@ -4,9 +4,12 @@
 
 pub mod clock;
 pub mod datagram;
+pub mod disks;
 pub mod environment;
 pub mod files;
 pub mod machine;
+pub mod netlink;
+pub mod process;
 pub mod resolver;
 pub mod socket;
 pub mod terminal;

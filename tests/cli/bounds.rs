@@ -8,7 +8,7 @@ use crate::world::{check, listener, redis, silent};
 #[test]
 fn a_step_is_bounded_by_its_timeout() {
     let port = silent();
-    let ran = check(&["-p", &port, "-t", "0.5"]).run().exit(1).says("nothing answers");
+    let ran = check(&["-p", &port, "-t", "0.5"]).run().exit(1).says("says nothing");
     assert!((450..1500).contains(&ran.wall.as_millis()), "{ran}");
 }
 

@@ -102,7 +102,7 @@ fn quiet_says_less_and_verbose_more() {
         |flag: &[&str]| check(&[&["-p", &redis.port], flag].concat()).run().exit(0).quiet().stdout.lines().count();
     let (quiet, normal, verbose) = (lines(&["-q"]), lines(&[]), lines(&["-v"]));
     assert_eq!(quiet, 1);
-    assert!(quiet < normal && normal <= verbose && normal <= 8, "{quiet} {normal} {verbose}");
+    assert!(quiet < normal && normal <= verbose && normal <= 9, "{quiet} {normal} {verbose}");
 }
 
 #[test]

@@ -8,10 +8,14 @@
 mod alike;
 mod auth;
 mod client;
+mod conf;
 mod dns;
 mod harmless;
+mod host;
 mod hostile;
 mod listen;
+mod process;
+mod resources;
 mod secrets;
 mod smoke;
 mod state;

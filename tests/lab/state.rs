@@ -147,7 +147,8 @@ fn a_full_accept_queue_is_a_candidate_for_a_timeout() {
     assert!(shown.contains("LISTEN 4      3"), "{shown}");
     redis.thaw();
     drop(waiting);
-    client.diagnose(&["-h", SERVER]).healthy();
+    // Until it has accepted what waited, a new connection may still come late.
+    until(&client, &["-h", SERVER], |diagnosis| diagnosis.findings().is_empty()).healthy();
 }
 
 #[test]
@@ -161,7 +162,10 @@ fn a_full_queue_of_a_unix_socket_is_certain() {
         (0..4).map(connect).collect::<Vec<_>>()
     });
     let diagnosis = one.diagnose(&["-s", "/run/redis.sock", "-t", "1"]);
-    diagnosis.finding("tcp/queue-full").first_cause("accept-queue-full", Confidence::Certain).exit(1).within(A_STEP);
+    // Its machine shows why nobody accepts; without that, the kernel's word is all there is.
+    diagnosis.finding("tcp/queue-full").first_cause("process-stopped", Confidence::Certain).exit(1).within(A_STEP);
+    let queue = one.diagnose(&["-s", "/run/redis.sock", "-t", "1", "--only", "target,dns,tcp,ping,auth,state"]);
+    queue.finding("tcp/queue-full").first_cause("accept-queue-full", Confidence::Certain).exit(1).within(A_STEP);
     redis.thaw();
     drop(waiting);
     one.diagnose(&["-s", "/run/redis.sock"]).healthy();
@@ -311,7 +315,9 @@ fn a_replica_is_right_for_readers_and_wrong_for_writers() {
     let verify = diagnosis.report["causes"][0]["remedy"].as_array().and_then(|steps| steps.last()).cloned();
     let command = verify.and_then(|step| step["command"].as_str().map(str::to_owned)).expect("a command");
     assert_eq!(command, "redisdoc check -h 10.77.1.2 -p 6379 --require writable");
-    server.diagnose(&["-h", SERVER, "--require", "writable"]).healthy();
+    // Open to everybody, as the master has to be: a warning.
+    let own = server.diagnose(&["-h", SERVER, "--require", "writable"]);
+    own.first_cause("exposed-without-password", Confidence::Certain).exit(0);
 }
 
 #[test]

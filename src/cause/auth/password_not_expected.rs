@@ -3,10 +3,10 @@
 use super::{from, redis_cli, sentinel_answers};
 use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::auth::NOT_EXPECTED;
-use crate::check::state::info;
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
 use crate::probe::Facts;
+use crate::probe::path::redis::Dialogue;
 
 /// Longer than any configuration takes to be noticed missing; a server this young may have lost it in a restart.
 const YOUNG_S: u64 = 3_600;
@@ -50,7 +50,7 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// What INFO shows of a lost configuration.
 fn hints(facts: &Facts) -> Vec<String> {
-    let Some(info) = dialogue(facts).and_then(info) else { return Vec::new() };
+    let Some(info) = dialogue(facts).and_then(Dialogue::info) else { return Vec::new() };
     let no_file = info.get("config_file") == Some("");
     let young = info.number("uptime_in_seconds").filter(|&uptime| uptime < YOUNG_S);
     let no_file = no_file.then(|| "config_file is empty: Redis was started without a configuration file".to_owned());

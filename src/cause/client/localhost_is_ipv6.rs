@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::cause::listen::wrong_port::only_other_family;
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tcp;
+use crate::check::{process, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::Outcome;
@@ -40,6 +41,17 @@ fn infer(case: &Case) -> Option<Support> {
     // Only ::1 was tried, by a pinned family or a literal: the other address is still to be asked.
     let alone = attempts.len() == 1;
     let port = case.facts.ask.target.port()?;
+    if let Some(host) = case.host().filter(|_| alone) {
+        // The listeners are seen: 127.0.0.1 is among them, or this is not it.
+        let elsewhere = case.raised(&process::ELSEWHERE).filter(|_| only_other_family(case, host, port))?;
+        let summary = "Redis listens on 127.0.0.1, and only ::1 was tried";
+        let codes = [&tcp::REFUSED, &process::ELSEWHERE];
+        return Some(
+            because(Support::new(Confidence::Certain, &codes, summary))
+                .on(elsewhere)
+                .not("not-running", "it listens on 127.0.0.1"),
+        );
+    }
     let step = Step::look(Where::Here, format!("redisdoc check -h 127.0.0.1 -p {port}"), "healthy: this is it");
     alone.then(|| {
         because(Support::new(

@@ -3,6 +3,7 @@
 mod address_family_pinned;
 mod bad_host_syntax;
 mod db_out_of_range;
+mod http_client;
 mod injected_port_variable;
 mod localhost_in_container;
 mod localhost_is_ipv6;
@@ -25,4 +26,5 @@ pub static CAUSES: &[&Cause] = &[
     &localhost_in_container::CAUSE,
     &localhost_is_ipv6::CAUSE,
     &macos_local_network::CAUSE,
+    &http_client::CAUSE,
 ];

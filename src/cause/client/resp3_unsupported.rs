@@ -4,7 +4,6 @@ use crate::cause::auth::from;
 use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::auth::RESP3_UNSUPPORTED;
 use crate::check::ping::product;
-use crate::check::state::info;
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
 use crate::probe::Facts;
@@ -52,7 +51,7 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// The major version, by INFO alone: without HELLO there is nothing else.
 fn major(facts: &Facts) -> Option<u64> {
-    info(dialogue(facts)?)?.get("redis_version")?.split('.').next()?.parse().ok()
+    dialogue(facts)?.info()?.get("redis_version")?.split('.').next()?.parse().ok()
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

@@ -93,15 +93,24 @@ fn by_reset(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::REFUSED);
     let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip)))?;
     let port = case.facts.ask.target.port()?;
+    let mut listening = None;
+    if let Some(host) = case.host() {
+        // Without a listener for the address, the server's own kernel sends the reset.
+        listening = Some(host.listeners(port).into_iter().find(|at| attempt.ip.is_some_and(|ip| at.serves(ip)))?);
+    }
     let tells = format!("a rule for port {port} with 'reject with tcp reset', or a chain whose end rejects so");
+    let summary = "a firewall may answer with a TCP reset, which looks like a closed port";
+    let support = Support::new(Confidence::Possible, &[&tcp::REFUSED], summary).because("connect(2)", attempt.says());
+    let settle = Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells);
     Some(
-        Support::new(
-            Confidence::Possible,
-            &[&tcp::REFUSED],
-            "a firewall may answer with a TCP reset, which looks like a closed port",
-        )
-        .because("connect(2)", attempt.says())
-        .settled_by(Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells)),
+        match listening.zip(case.host()) {
+            None => support,
+            Some((listener, host)) => Support { confidence: Confidence::Likely, ..support }
+                .because(host.source("sock_diag(7)"), format!("{} is listened on", listener.address()))
+                .not("not-running", "it listens there")
+                .not("loopback-only", "it listens on that address"),
+        }
+        .settled_by(settle),
     )
 }
 

@@ -1,7 +1,7 @@
 //! PING or AUTH was renamed or disabled.
 
 use crate::cause::{Case, Cause, dialogue};
-use crate::check::{auth, ping, state};
+use crate::check::{auth, ping};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
@@ -53,7 +53,7 @@ fn unknown(case: &Case, dialogue: &Dialogue) -> Option<(&'static Code, &'static 
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let file = dialogue(facts).and_then(|dialogue| state::info(dialogue)?.get("config_file"));
+    let file = dialogue(facts).and_then(|dialogue| dialogue.info()?.get("config_file"));
     let file = file.filter(|file| file.starts_with('/')).map_or_else(|| "-r /etc/redis".to_owned(), shell_quote);
     vec![
         Step::tell(Where::Here, "let the health check and the client send only commands that this server knows"),

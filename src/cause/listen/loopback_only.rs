@@ -1,21 +1,26 @@
 //! Redis listens on loopback addresses only.
 
-use crate::cause::{Case, Cause, redis_host};
-use crate::check::tcp;
-use crate::model::{Confidence, Step, Support};
+use std::net::IpAddr;
+
+use crate::cause::{Case, Cause, redis_host, repair};
+use crate::check::{process, tcp};
+use crate::model::text::shell_quote;
+use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::instance::{Bind, serves};
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "loopback-only",
-    title: "Redis may listen on loopback addresses only",
+    title: "Redis listens on loopback addresses only",
     explain: "\
 Redis' default configuration says 'bind 127.0.0.1 -::1': it serves its own machine and refuses all others, with the same \
 TCP reset as a port that nobody listens on.
 
-From the client this is one candidate among others for 'Connection refused'. On the Redis host 'ss -ltn' settles it: \
-127.0.0.1:6379 and no other address.
+From the client this is one candidate among others for 'Connection refused'. On the Redis host redisdoc sees the \
+listeners, and 'ss -ltn' shows them: 127.0.0.1:6379 and no other address.
 
 Repair, in this order: set a password (requirepass, or an ACL user), then add the address that the clients use to bind \
 (not 0.0.0.0), restart, and let only the clients through the firewall. Without a password, protected mode turns the \
@@ -25,6 +30,63 @@ clients away all the same.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    match case.host() {
+        Some(host) => on_host(case, host),
+        None => from_afar(case),
+    }
+}
+
+/// What the server's own machine shows: listeners on the port, all of them on loopback.
+fn on_host(case: &Case, host: &Host) -> Option<Support> {
+    let port = case.facts.ask.target.port()?;
+    let listeners = host.listeners(port);
+    let asked = case.facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip))?;
+    let all_loopback = !listeners.is_empty() && listeners.iter().all(|at| at.ip.is_loopback());
+    let elsewhere = case.raised(&process::ELSEWHERE).filter(|_| all_loopback)?;
+    if names(case, asked) {
+        // See bind-address-missing: it would listen there, if it could.
+        return None;
+    }
+    let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
+    // A server that does not run may be the one that is meant to be there.
+    let rivals = host.rivals(case.facts);
+    let mut support = Support::new(
+        match (rivals.is_empty(), case.facts.neighbour()) {
+            (true, Some(_)) => Confidence::Certain,
+            // Whose the listener is could not be seen.
+            (true, None) => Confidence::Likely,
+            (false, _) => Confidence::Possible,
+        },
+        &codes,
+        format!("it listens on {} and refuses {asked}", process::addresses(&listeners)),
+    )
+    .on(elsewhere);
+    if let Some(bind) = case.facts.neighbour().and_then(|server| server.setting("bind")) {
+        support = support.because(host.source(bind.source), format!("bind {}", bind.values.join(" ")));
+    }
+    let support = support.not("wrong-port", format!("it listens on port {port}"));
+    Some(match rivals.first() {
+        None if support.confidence == Confidence::Certain => support.not("not-running", "it runs and listens"),
+        None => support.settled_by(Step::look(
+            redis_host(case.facts),
+            format!("sudo ss -ltnp 'sport = :{port}'"),
+            "redis-server: this is it; another program: it has the port",
+        )),
+        Some(conf) => support.settled_by(Step::look(
+            redis_host(case.facts),
+            format!("grep -nE '^(bind|port)' {}", shell_quote(&conf.path)),
+            "another server, which does not run, is meant for that address: start that one",
+        )),
+    })
+}
+
+/// True if the server is told to listen on `ip`, by what it says itself, else by its redis.conf.
+fn names(case: &Case, ip: IpAddr) -> bool {
+    let bind = case.facts.neighbour().and_then(|server| server.setting("bind"));
+    bind.is_some_and(|bind| bind.values.iter().filter_map(|word| Bind::parse(word)).any(|bind| serves(bind.ip, ip)))
+}
+
+fn from_afar(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::REFUSED);
     let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !is_this_machine(ip)))?;
     let port = case.facts.ask.target.port()?;
@@ -43,20 +105,70 @@ fn infer(case: &Case) -> Option<Support> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
-    let ip = facts.tcp.seen().and_then(|tcp| tcp.attempts.iter().find_map(|a| a.ip.filter(|ip| !ip.is_loopback())));
-    let address = ip.map_or_else(|| "the address that clients use".to_owned(), |ip| ip.to_string());
-    vec![
-        Step::tell(on.clone(), "first set a password: 'requirepass' in redis.conf, or an ACL user"),
-        Step::tell(on.clone(), format!("then add {address} to the 'bind' line of redis.conf, and restart Redis")),
-        Step::tell(on, "let only the clients' addresses through the firewall to that port"),
-    ]
+    let ip = facts.asked_addresses().into_iter().find(|ip| !ip.is_loopback());
+    let server = facts.neighbour();
+    let bind = server.and_then(|server| server.setting("bind"));
+    let firewall = Step::tell(on.clone(), "let only the clients' addresses through the firewall to that port");
+    // What opens at once needs its password at once.
+    let at_once = bind.as_ref().is_some_and(|bind| bind.line.is_none());
+    let open = server.and_then(|server| server.has_password()) != Some(true);
+    let mut steps =
+        if at_once && open { repair::password_now(facts).into() } else { repair::password_first(facts, server) };
+    match (server.zip(bind), ip) {
+        (Some((server, bind)), Some(ip)) => {
+            let written = server.from_conf("bind").and_then(|known| known.line);
+            let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
+            if named {
+                // The file was changed since the start.
+                return vec![repair::restart(facts, Some(server)), firewall];
+            }
+            let to = format!("{} {ip}", bind.values.join(" "));
+            let text = format!("let it listen on {ip}, the address that the client uses, too");
+            steps.extend(repair::rebind(facts, server, &bind, to.trim(), &text, Risk::WidensAccess));
+        }
+        (_, ip) => {
+            let address = ip.map_or_else(|| "the address that clients use".to_owned(), |ip| ip.to_string());
+            let text = format!("then add {address} to the 'bind' line of redis.conf, and restart Redis");
+            steps.push(Step::tell(on.clone(), text));
+        }
+    }
+    steps.push(firewall);
+    let made = steps.iter().any(|step| matches!(step, Step::Run { command, .. } if command.contains("requirepass")));
+    if made {
+        steps.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
+        let mut target = facts.ask.target.clone();
+        target.password = true;
+        steps.push(crate::cause::check_again(&target));
+    }
+    steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::probe::healthy_host::seen;
     use crate::probe::path::tcp::{Attempt, Outcome};
+
+    #[test]
+    fn the_listeners_make_it_certain() {
+        let joined = Facts::on_loopback();
+        check_cause(&CAUSE, &joined, Some(Confidence::Certain));
+        let own = Facts::at_home().refused([10, 0, 0, 9]);
+        check_cause(&CAUSE, &own, Some(Confidence::Certain));
+        let everywhere = joined.host(|host| seen(&mut host.sockets).tcp[0].ip = [0, 0, 0, 0].into());
+        check_cause(&CAUSE, &everywhere, None);
+        check_cause(&CAUSE, &Facts::on_loopback().host(|host| seen(&mut host.sockets).tcp.clear()), None);
+    }
+
+    #[test]
+    fn a_password_comes_before_the_address() {
+        let steps = remedy(&Facts::on_loopback());
+        assert!(matches!(&steps[0], Step::Run { command, .. } if command.contains("requirepass")));
+        assert!(matches!(&steps[1], Step::Edit { line: Some(87), to, risk: Risk::WidensAccess, .. }
+            if to == "bind 127.0.0.1 -::1 10.0.0.9"));
+        assert!(matches!(&steps[2], Step::Run { command, .. } if command == "sudo systemctl restart redis-server"));
+    }
 
     #[test]
     fn a_candidate_from_afar_never_over_loopback() {

@@ -1,9 +1,10 @@
 //! As many clients are connected as Redis allows.
 
-use crate::cause::{Case, Cause, local_cli};
-use crate::check::ping;
-use crate::model::{Confidence, Step, Support, Where};
+use crate::cause::{Case, Cause, local_cli, redis_host};
+use crate::check::{limits, ping};
+use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
+use crate::probe::host::instance::Known;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -25,28 +26,59 @@ limit of open files.",
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::MAX_CLIENTS)?;
-    let support = Support::new(
-        Confidence::Certain,
-        &[&ping::MAX_CLIENTS],
-        "as many clients are connected as maxclients allows; the next one gets in when one leaves",
-    )
-    .on(finding);
+    let summary = "as many clients are connected as maxclients allows; the next one gets in when one leaves";
+    let mut support = Support::new(Confidence::Certain, &[&ping::MAX_CLIENTS], summary).on(finding);
+    if let Some((most, known)) = wanted(case.facts) {
+        support = support.because(known.source, format!("maxclients {most}"));
+    }
+    if let Some((pid, open, limit)) = descriptors(case.facts) {
+        let says = format!("pid {pid} has {open} files open and may open {limit}");
+        support = support.because(format!("/proc/{pid}/fd"), says.clone()).not("server-fds-exhausted", says);
+    }
     Some(support.not("credentials-rejected", "the connection was refused before any command was looked at"))
 }
 
+/// `maxclients`, as the server was told at its start.
+fn wanted(facts: &Facts) -> Option<(u64, Known)> {
+    limits::wanted(&facts.instance()?)
+}
+
+fn descriptors(facts: &Facts) -> Option<(u32, u64, u64)> {
+    let instance = facts.instance()?;
+    let (open, limit) = instance.descriptors()?;
+    Some((instance.process?.pid, open, limit))
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let cli = local_cli(facts);
+    let (cli, on) = (local_cli(facts), redis_host(facts));
+    let look = Step::look(
+        on.clone(),
+        format!("{cli} CLIENT LIST | grep -o ' addr=[0-9.]*' | sort | uniq -c | sort -rn | head"),
+        "which machines hold how many connections (try again if it does not get in)",
+    );
+    let Some((most, known)) = wanted(facts) else {
+        let text = "let those clients pool their connections or close them; 'CLIENT KILL ADDR …' frees one at once; then \
+                    raise maxclients in redis.conf together with the limit of open files (LimitNOFILE), and restart";
+        return vec![look, Step::tell(on, text)];
+    };
+    let more = most.saturating_mul(2);
+    let tries =
+        format!("for try in $(seq 60); do {cli} CONFIG SET maxclients {more} | grep OK && break; sleep 1; done");
+    let keep = match known.line {
+        Some((file, number, from)) => {
+            let to = format!("maxclients {more}");
+            let text = "keep that for its next start".to_owned();
+            Step::Edit { text, file, line: Some(number), from, to, on: on.clone(), risk: Risk::Safe }
+        }
+        None => Step::tell(on.clone(), format!("keep that with 'maxclients {more}' in redis.conf")),
+    };
+    let text = "let the clients that hold so many pool their connections or close them, and set 'timeout' for idle ones; \
+                see that LimitNOFILE is maxclients + 32 at least";
     vec![
-        Step::look(
-            Where::RedisHost,
-            format!("{cli} CLIENT LIST | grep -o ' addr=[0-9.]*' | sort | uniq -c | sort -rn | head"),
-            "which machines hold how many connections (try again if it does not get in)",
-        ),
-        Step::tell(
-            Where::RedisHost,
-            "let those clients pool their connections or close them; 'CLIENT KILL ADDR …' frees one at once; then raise \
-             maxclients in redis.conf together with the limit of open files (LimitNOFILE), and restart",
-        ),
+        look,
+        Step::run(on.clone(), Risk::Safe, format!("as soon as one leaves, let {more} clients in"), tries),
+        keep,
+        Step::tell(on, text),
     ]
 }
 
@@ -59,5 +91,15 @@ mod tests {
         let facts = Facts::healthy().refused_with("ERR max number of clients reached");
         check_cause(&CAUSE, &facts, Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn on_its_own_machine_the_repair_names_number_and_line() {
+        let facts = Facts::at_home().refused_with("ERR max number of clients reached").conf("maxclients 50");
+        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        let steps = remedy(&facts);
+        assert!(matches!(&steps[1], Step::Run { command, .. } if command.contains("CONFIG SET maxclients 100")));
+        assert!(matches!(&steps[2], Step::Edit { line: Some(2300), from, to, .. }
+            if from == "maxclients 50" && to == "maxclients 100"));
     }
 }

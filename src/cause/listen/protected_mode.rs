@@ -1,8 +1,8 @@
 //! Protected mode turns clients of other machines away.
 
-use crate::cause::{Case, Cause, check_again, local_cli, redis_host};
+use crate::cause::{Case, Cause, check_again, redis_host, repair};
 use crate::check::ping;
-use crate::model::{Confidence, Risk, Step, Support, Where};
+use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 
 /// The cause.
@@ -31,29 +31,15 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let mut without = facts.clone();
-    without.ask.target.password = false;
-    let cli = local_cli(&without);
-    let set = format!(
-        "(umask 077; tr -dc a-f0-9 </dev/urandom | head -c 48 >redis-password) && {cli} -x CONFIG SET requirepass \
-         <redis-password"
-    );
+    let [set, keep] = repair::password_now(facts);
     let mut target = facts.ask.target.clone();
     target.password = true;
     let loopback = format!("redisdoc check -h 127.0.0.1 -p {}", target.port().unwrap_or_default());
     let tells = "PONG without a password: an application on this machine may use that address instead";
     let instead = (redis_host(facts) == Where::Here).then(|| Step::look(Where::Here, loopback, tells));
     let steps = vec![
-        Step::run(
-            Where::RedisHost,
-            Risk::Restarts,
-            "set a password, and keep it in the file redis-password (in a container: inside it, with docker exec)",
-            set,
-        ),
-        Step::tell(
-            Where::RedisHost,
-            "put it into redis.conf as 'requirepass …' too (or CONFIG REWRITE), or it is gone with the next start",
-        ),
+        set,
+        keep,
         Step::tell(Where::Here, "give the password to the application, and to whatever else uses this Redis"),
         Step::tell(
             Where::RedisHost,

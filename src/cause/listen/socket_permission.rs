@@ -59,6 +59,18 @@ fn mode(part: &PathPart) -> String {
     })
 }
 
+/// Lets Redis give the socket that mode at its next start, too.
+fn keep_mode(facts: &Facts) -> Step {
+    let text = "set 'unixsocketperm 770' in redis.conf, so that it stays so";
+    match facts.instance().and_then(|instance| instance.from_conf("unixsocketperm")?.line) {
+        Some((file, line, from)) => {
+            let (text, to) = (text.to_owned(), "unixsocketperm 770".to_owned());
+            Step::Edit { text, file, line: Some(line), from, to, on: Where::Here, risk: Risk::WidensAccess }
+        }
+        None => Step::tell(Where::Here, text),
+    }
+}
+
 const RESTART: &str = "restart the application: a process gets its groups when it starts";
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -89,7 +101,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         steps.push(Step::run(Where::Here, Risk::WidensAccess, text, format!("sudo chmod g+{letter} {path}")));
     }
     if meta.kind != "folder" {
-        steps.push(Step::tell(Where::Here, "set 'unixsocketperm 770' in redis.conf, so that it stays so"));
+        steps.push(keep_mode(facts));
     }
     let join = format!("sudo usermod -aG \"$(stat -c %G {path})\" \"$(id -un {uid})\"");
     steps.push(Step::run(Where::Here, Risk::WidensAccess, "add the application's user to that group", join));

@@ -1,22 +1,28 @@
 //! Redis listens on another port.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tcp;
+use crate::check::{config, process, tcp};
 use crate::model::target::DEFAULT_PORT;
-use crate::model::{Confidence, Step, Support};
+use crate::model::{Confidence, Endpoint, Step, Support};
 use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::instance::{reached, serves};
+use crate::probe::host::process::Process;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "wrong-port",
-    title: "Redis may listen on another port or address",
+    title: "Redis listens on another port or address",
     explain: "\
 The machine answers and nothing listens on the asked port; Redis may be on another one: 6379 by default, 6380 for TLS at \
 some providers, 26379 for Sentinel, or what 'port' in redis.conf or the published port of a container says.
 
-From the client this is one candidate among others for 'Connection refused'. On the Redis host 'ss -ltnp' shows the port \
-of the redis-server process.
+From the client this is one candidate among others for 'Connection refused'. On the Redis host redisdoc sees where the \
+server listens, and 'ss -ltnp' shows it. It is certain unless a redis.conf of that machine is meant for the asked port: \
+then another server, which does not run, may be the one that is asked for.
 
 Repair: name that port in the application's settings, or change 'port' in redis.conf.",
     infer,
@@ -24,6 +30,65 @@ Repair: name that port in the application's settings, or change 'port' in redis.
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    match case.host() {
+        Some(host) => on_host(case, host),
+        None => from_afar(case),
+    }
+}
+
+/// What the server's own machine shows: a server that listens, but not where it is asked for.
+fn on_host(case: &Case, host: &Host) -> Option<Support> {
+    let finding = case.raised(&process::ELSEWHERE)?;
+    if case.raised(&config::NO_TCP).is_some() {
+        return None;
+    }
+    let port = case.facts.ask.target.port()?;
+    let listeners = host.listeners(port);
+    if !listeners.is_empty()
+        && listeners.iter().all(|at| at.ip.is_loopback())
+        && !case.facts.asked_addresses().iter().all(|ip| is_this_machine(*ip))
+    {
+        return None;
+    }
+    if only_other_family(case, host, port) {
+        // See localhost-is-ipv6.
+        return None;
+    }
+    // What does not answer at all may be another server's address, translated on the way.
+    let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
+    let places: Vec<String> = servers(host).map(process::whereabouts).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let confidence = if meant { Confidence::Likely } else { Confidence::Certain };
+    let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
+    let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
+    let support = Support::new(confidence, &codes, summary).on(finding).not("not-running", "a Redis server runs there");
+    Some(if meant {
+        let tells = format!("a redis.conf with port {port} whose server does not run: start that one");
+        support.settled_by(Step::look(
+            redis_host(case.facts),
+            "grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf",
+            tells,
+        ))
+    } else {
+        support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
+    })
+}
+
+/// True if only `::1` was asked for, and the server listens on 127.0.0.1.
+pub fn only_other_family(case: &Case, host: &Host, port: u16) -> bool {
+    let asked = case.facts.asked_addresses();
+    let v4 = host.listeners(port).iter().any(|at| at.serves(Ipv4Addr::LOCALHOST.into()));
+    v4 && !asked.is_empty() && asked.iter().all(|ip| *ip == Ipv6Addr::LOCALHOST)
+}
+
+/// The servers that live, and listen somewhere.
+fn servers(host: &Host) -> impl Iterator<Item = &Process> {
+    host.living().filter(|process| !process.listens.is_empty() || !process.listens_unix.is_empty())
+}
+
+fn from_afar(case: &Case) -> Option<Support> {
     let attempt = *case.attempts(&tcp::REFUSED).first()?;
     attempt.ip?;
     let port = case.facts.ask.target.port()?;
@@ -47,7 +112,20 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    vec![Step::tell(redis_host(facts), "name the port that the server listens on in the application's settings")]
+    let on = redis_host(facts);
+    let text = "name the port that the server listens on in the application's settings";
+    let Some(host) = facts.server_host().ok() else { return vec![Step::tell(on, text)] };
+    let mut places = servers(host).flat_map(|process| process.listens.iter().copied());
+    let (Some(place), None) = (places.next(), places.find(|_| false)) else { return vec![Step::tell(on, text)] };
+    let mut target = facts.ask.target.clone();
+    let asked = facts.asked_addresses().into_iter().find(|ip| serves(place.ip(), *ip));
+    let host = match (asked, target.host()) {
+        (Some(_), Some(host)) => host.to_owned(),
+        _ => reached(place).ip().to_string(),
+    };
+    let text = format!("name {host} and port {} in the application's settings", place.port());
+    target.endpoint = Endpoint::Tcp { host, port: place.port() };
+    vec![Step::tell(crate::model::Where::Here, text), crate::cause::check_again(&target)]
 }
 
 #[cfg(test)]
@@ -55,6 +133,35 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::probe::path::tcp::{Attempt, Outcome};
+
+    fn asking(port: u16) -> Facts {
+        Facts::at_home().refused([127, 0, 0, 1]).with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port };
+        })
+    }
+
+    #[test]
+    fn the_listeners_make_it_certain() {
+        check_cause(&CAUSE, &asking(6380), Some(Confidence::Certain));
+        // A server that does not run may be meant for the port.
+        let meant = asking(6380).conf("port 6380").host(|host| host.confs[0].pid = None);
+        check_cause(&CAUSE, &meant.conf("bind 127.0.0.1"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &Facts::at_home().not_running(), None);
+        check_cause(&CAUSE, &Facts::on_loopback(), None);
+    }
+
+    #[test]
+    fn the_port_is_named_and_tried() {
+        let joined = Facts::on_loopback().with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Tcp { host: "db".to_owned(), port: 6380 };
+        });
+        let joined = joined.process(|process| process.listens = vec!["0.0.0.0:6379".parse().unwrap()]);
+        let steps = remedy(&joined);
+        assert!(
+            matches!(&steps[1], Step::Run { command, .. } if command == "redisdoc check -h db -p 6379"),
+            "{steps:?}"
+        );
+    }
 
     #[test]
     fn a_candidate_for_a_refused_port_only() {

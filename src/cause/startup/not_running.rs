@@ -1,9 +1,11 @@
 //! No Redis is running there.
 
+use crate::cause::repair;
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tcp;
+use crate::check::{config, process, target, tcp};
 use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::host::Host;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -15,7 +17,9 @@ The machine answers, and nothing listens on the port (a TCP reset came back), or
 socket: the server is not installed, was not started, or stopped.
 
 From another machine a server that listens on loopback only, one on another port, and a firewall that rejects with a \
-reset look exactly the same. On the machine itself, over loopback, only another port or address remain.
+reset look exactly the same. On the machine itself redisdoc sees the processes and the listeners, and is certain. A \
+process that has died and whose parent does not ask for its fate stays in the list of ps as a zombie (state Z): it does \
+not run, whatever pgrep or a pid file say.
 
 To be sure, look on the Redis host: 'ss -ltn' shows the listeners, 'systemctl status redis-server' (Debian) or 'redis' \
 (RHEL, Alpine) the service, 'docker ps -a' the containers.
@@ -25,10 +29,92 @@ Repair: start it, and see in its log why it had stopped.",
     remedy,
 };
 
+/// What a server that does not run explains, from either side.
+pub const ABSENT: &[&Code] = &[&tcp::REFUSED, &tcp::SOCKET_MISSING, &process::NONE, &process::DEAD];
+
 fn infer(case: &Case) -> Option<Support> {
-    match &case.facts.ask.target.endpoint {
-        Endpoint::Tcp { port, .. } => on_port(case, *port),
-        Endpoint::Unix { path } => on_socket(case, path),
+    match case.host() {
+        Some(host) => on_host(case, host),
+        None => match &case.facts.ask.target.endpoint {
+            Endpoint::Tcp { port, .. } => on_port(case, *port),
+            Endpoint::Unix { path } => on_socket(case, path),
+        },
+    }
+}
+
+/// What the server's own machine shows.
+fn on_host(case: &Case, host: &Host) -> Option<Support> {
+    let Some(finding) = case.raised(&process::DEAD).or_else(|| case.raised(&process::NONE)) else {
+        return beside_others(case, host);
+    };
+    // What keeps it from starting is the cause, if it is what it seems.
+    let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
+    let is_dead = finding.code.id == process::DEAD.id;
+    let system = host.system.seen();
+    let installed = system.is_some_and(|system| !system.programs.is_empty() || !system.units.is_empty());
+    let (port, instance) = (case.facts.ask.target.port(), case.facts.instance());
+    let other_port =
+        instance.and_then(|instance| instance.conf?.parsed.seen()?.port()).filter(|own| Some(*own) != port);
+    let confidence = match (is_dead || installed, sure_of_absence(case)) {
+        (true, _) if kept => Confidence::Possible,
+        // Started, it would not be the target's server.
+        (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
+        (true, sure) => sure,
+        // Whether one is installed could not be seen; where none is, that is the cause.
+        (false, _) if system.is_none() => Confidence::Likely,
+        (false, _) if system.is_some_and(|system| !system.engines.is_empty()) => Confidence::Possible,
+        (false, _) => return None,
+    };
+    let codes = case.all_raised(ABSENT);
+    let support = Support::new(confidence, &codes, summary(case, is_dead)).on(finding);
+    let support = codes
+        .iter()
+        .filter(|code| code.id.starts_with("tcp/"))
+        .filter_map(|code| case.raised(code))
+        .fold(support, Support::on);
+    if confidence == Confidence::Certain {
+        let support = support.not("wrong-port", "no other Redis server runs there");
+        return Some(support.not("loopback-only", "nothing listens on the port, on no address"));
+    }
+    Some(support.settled_by(status(case.facts)))
+}
+
+/// Other servers run, and a redis.conf that no running server is known to read would put one where the target is.
+fn beside_others(case: &Case, host: &Host) -> Option<Support> {
+    let finding = case.raised(&process::ELSEWHERE)?;
+    let rivals = host.rivals(case.facts);
+    let conf = rivals.first()?;
+    let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
+    let confidence = if kept { Confidence::Possible } else { Confidence::Likely };
+    let place = case.facts.ask.target.place();
+    let summary = format!("{} is meant for {place}, and no server runs with it; the others are not it", conf.path);
+    let codes = case.all_raised(&[&tcp::REFUSED, &tcp::SOCKET_MISSING, &process::ELSEWHERE]);
+    Some(Support::new(confidence, &codes, summary).on(finding).settled_by(status(case.facts)))
+}
+
+fn summary(case: &Case, is_dead: bool) -> String {
+    let place = case.facts.ask.target.place();
+    if is_dead {
+        return "the server has ended; ps shows a zombie, because its parent does not ask for its fate".to_owned();
+    }
+    format!("no Redis server runs there, and nothing listens on {place}")
+}
+
+/// How sure one may be that a server that ought to be on this machine is not: in a container, and where the application's
+/// settings name another place, it may not have been meant to be here.
+pub fn sure_of_absence(case: &Case) -> Confidence {
+    let defaulted = case.facts.ask.target.host_is_default();
+    let unset = case.raised(&target::DEFAULTED).is_some();
+    let elsewhere = case.vantage().is_some_and(|vantage| {
+        let in_container = vantage.container.is_some() && vantage.same_host == Some(true);
+        in_container || unset || (!vantage.unused_settings.is_empty() && defaulted)
+    });
+    // A listener whose owner may not be seen may be a server on another port.
+    let hidden = case.host().and_then(|host| host.processes.seen()).is_none_or(|processes| processes.some_hidden);
+    match (elsewhere, hidden) {
+        (true, _) => Confidence::Possible,
+        (false, true) => Confidence::Likely,
+        (false, false) => Confidence::Certain,
     }
 }
 
@@ -64,14 +150,31 @@ fn on_socket(case: &Case, path: &str) -> Option<Support> {
     )))
 }
 
+fn status(facts: &Facts) -> Step {
+    Step::look(
+        redis_host(facts),
+        "systemctl status redis-server redis valkey; docker ps -a",
+        "shows the service or container, whether it runs, and how it ended",
+    )
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
+    if facts.server_host().is_ok() {
+        let see = Step::tell(on.clone(), "see in its log, or with journalctl, why it had stopped");
+        let own = facts.instance().and_then(|instance| instance.conf?.parsed.seen()?.port());
+        let other = own.filter(|own| facts.ask.target.port().is_some_and(|port| port != *own)).map(|port| {
+            Step::tell(
+                on,
+                format!(
+                    "its redis.conf says port {port}: name that port in the application's settings, if it is the one"
+                ),
+            )
+        });
+        return [repair::start(facts), see].into_iter().chain(other).collect();
+    }
     vec![
-        Step::look(
-            on.clone(),
-            "systemctl status redis-server redis valkey; docker ps -a",
-            "shows the service or container, whether it runs, and how it ended",
-        ),
+        status(facts),
         Step::tell(
             on,
             "start it: 'sudo systemctl start redis-server' on Debian and Ubuntu, 'sudo systemctl start redis' on RHEL and \
@@ -79,11 +182,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ),
     ]
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::host::process::State;
     use crate::probe::path::tcp::{Attempt, Outcome};
 
     fn refused(ip: [u8; 4]) -> Facts {
@@ -101,6 +205,43 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Refused, "ECONNREFUSED"), Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Missing, "ENOENT"), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy().on_socket(Outcome::Denied, "EACCES"), None);
+    }
+
+    #[test]
+    fn the_servers_own_machine_makes_it_certain() {
+        check_cause(&CAUSE, &Facts::at_home().not_running(), Some(Confidence::Certain));
+        let joined = Facts::on_loopback().with(|facts| facts.host = Facts::at_home().not_running().host);
+        check_cause(&CAUSE, &joined, Some(Confidence::Certain));
+        // It runs, and is refused for another reason.
+        check_cause(&CAUSE, &Facts::on_loopback(), None);
+        check_cause(&CAUSE, &Facts::at_home(), None);
+    }
+
+    #[test]
+    fn a_zombie_does_not_run() {
+        let zombie = Facts::at_home().refused([127, 0, 0, 1]).process(|process| process.state = State::Zombie);
+        let zombie = zombie.host(|host| seen(&mut host.sockets).tcp.clear());
+        check_cause(&CAUSE, &zombie, Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn a_server_of_another_port_may_not_be_the_one() {
+        let facts = Facts::at_home().not_running().conf("port 6380");
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+        assert!(matches!(remedy(&facts).last(), Some(Step::Tell { text, .. }) if text.contains("6380")));
+    }
+
+    #[test]
+    fn it_is_started_by_its_unit() {
+        let remedy = remedy(&Facts::at_home().not_running());
+        assert!(matches!(&remedy[0], Step::Run { command, .. } if command == "sudo systemctl start redis-server"));
+    }
+
+    #[test]
+    fn another_target_may_have_been_meant() {
+        let facts = Facts::at_home().not_running();
+        let inside = facts.with(|facts| seen(&mut facts.vantage).container = Some("docker".to_owned()));
+        check_cause(&CAUSE, &inside, Some(Confidence::Possible));
     }
 
     #[test]

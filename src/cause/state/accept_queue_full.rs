@@ -1,21 +1,25 @@
 //! The listener has more connections waiting than its queue holds.
 
+use super::{doing, process, queue};
 use crate::cause::{Case, Cause, is_unheard, redis_host};
-use crate::check::{ping, tcp};
+use crate::check::{limits, ping, tcp};
 use crate::model::{Code, Confidence, Step, Support};
 use crate::probe::Facts;
+use crate::probe::host::process::State;
+use crate::probe::host::queue::Queue;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "accept-queue-full",
-    title: "the server's accept queue may be full",
+    title: "the server's accept queue is full",
     explain: "\
 Connections wait in a queue of the kernel until the process accepts them. When it is full, further SYNs are \
 dropped: the connection times out, or is made only when a SYN is sent again, 1, 3 or 7 s later. A blocked or \
 stopped server, a burst of clients, and a small tcp-backlog (or net.core.somaxconn, which caps it) lead there.
 
 On a unix socket the kernel says so itself (EAGAIN), and it is certain. Over TCP it looks like a firewall that \
-drops; on the Redis host 'ss -ltn' shows a Recv-Q above Send-Q, and nstat counts TcpExtListenOverflows.
+drops; on the Redis host 'ss -ltn' shows a Recv-Q above Send-Q, and nstat counts TcpExtListenOverflows. Seen there, it \
+is certain; where the process is stopped or out of descriptors, that is the cause, and the full queue what comes of it.
 
 Repair: see why Redis does not accept; then raise net.core.somaxconn and tcp-backlog, and let clients pool \
 connections.",
@@ -24,6 +28,54 @@ connections.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    if is_consequence(case.facts) {
+        return None;
+    }
+    match queue(case.facts) {
+        Some(queue) if queue.is_full() => overflowing(case, &queue),
+        Some(_) if is_ruled_out(case) => None,
+        _ => from_afar(case),
+    }
+}
+
+/// True if the process cannot accept, for a reason that has a name of its own.
+fn is_consequence(facts: &Facts) -> bool {
+    let stopped = |state| matches!(state, State::Stopped | State::Traced);
+    let out = || facts.instance().and_then(|instance| instance.is_out_of_descriptors()) == Some(true);
+    process(facts).is_some_and(|process| stopped(process.state)) || out()
+}
+
+/// True if the queue, which is seen and has room, tells that it was not this. It may have been full a second ago, when a
+/// connection came late, but then the kernel has counted that.
+fn is_ruled_out(case: &Case) -> bool {
+    let counted = case.facts.server_host().ok().and_then(|host| host.limits.seen()?.listen_overflows);
+    case.raised(&tcp::QUEUE_FULL).is_none()
+        && (case.raised(&tcp::SLOW).is_none() || counted.is_some_and(|(full, _)| full == 0))
+}
+
+fn overflowing(case: &Case, queue: &Queue) -> Option<Support> {
+    let codes = [&limits::QUEUE_FULL, &tcp::TIMEOUT, &tcp::SLOW, &tcp::QUEUE_FULL, &ping::SILENT];
+    let raised: Vec<&'static Code> = codes.into_iter().filter(|code| case.raised(code).is_some()).collect();
+    let summary = format!("{}: the kernel drops further attempts to connect", queue.says());
+    let mut support = Support::new(Confidence::Certain, &raised, summary).on(case.raised(&limits::QUEUE_FULL)?);
+    if let Some(host) = case.facts.server_host().ok().and_then(|host| host.limits.seen()) {
+        if let Some((full, dropped)) = host.listen_overflows {
+            let says = format!("ListenOverflows {full}, ListenDrops {dropped} since the machine was started");
+            support = support.because("/proc/net/netstat", says);
+        }
+        if let Some(most) = host.somaxconn.filter(|most| *most <= queue.backlog) {
+            support =
+                support.because("/proc/sys/net/core/somaxconn", format!("{most}: tcp-backlog counts up to here only"));
+        }
+    }
+    let support = support.not("firewall-drop", "the listener's own queue is over its limit");
+    Some(match process(case.facts) {
+        Some(process) => support.not("process-stopped", doing(process)),
+        None => support,
+    })
+}
+
+fn from_afar(case: &Case) -> Option<Support> {
     let codes: [(&'static Code, Confidence); 4] = [
         (&tcp::QUEUE_FULL, Confidence::Certain),
         (&tcp::SLOW, Confidence::Possible),
@@ -72,6 +124,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::probe::healthy_host::seen;
     use crate::probe::path::redis::End;
     use crate::probe::path::tcp::{Attempt, Outcome};
 
@@ -91,5 +144,29 @@ mod tests {
         let silent = Facts::healthy().speechless(End::Silent);
         check_cause(&CAUSE, &silent, None);
         check_cause(&CAUSE, &silent.unheard(31), Some(Confidence::Possible));
+    }
+
+    fn full(facts: Facts) -> Facts {
+        facts.host(|host| seen(&mut host.sockets).tcp[0].queue = 512)
+    }
+
+    #[test]
+    fn on_its_own_machine_the_queue_tells() {
+        let timeout = Attempt::failed([127, 0, 0, 1].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+        let timeout = Facts::at_home().attempting(vec![timeout]);
+        check_cause(&CAUSE, &timeout, None);
+        check_cause(&CAUSE, &full(timeout.clone()), Some(Confidence::Certain));
+        let out = full(timeout.clone()).process(|process| process.open_files_limit = Some(13));
+        check_cause(&CAUSE, &out, None);
+        check_cause(&CAUSE, &full(timeout).process(|process| process.state = State::Stopped), None);
+    }
+
+    #[test]
+    fn a_queue_that_was_full_was_counted() {
+        let late = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([127, 0, 0, 1].into()) };
+        let late = Facts::at_home().attempting(vec![late]);
+        check_cause(&CAUSE, &late, None);
+        let counted = late.host(|host| seen(&mut host.limits).listen_overflows = Some((3, 3)));
+        check_cause(&CAUSE, &counted, Some(Confidence::Possible));
     }
 }

@@ -4,6 +4,7 @@ use crate::cause::{Case, Cause, dialogue, is_unheard, local_cli};
 use crate::check::{ping, state};
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::redis::Dialogue;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -39,7 +40,7 @@ fn infer(case: &Case) -> Option<Support> {
                 .settled_by(Step::look(Where::RedisHost, format!("{} PING", local_cli(case.facts)), tells)),
         );
     }
-    if let Some(finding) = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts)) {
+    if let Some(finding) = case.raised(&ping::SILENT).filter(|_| !is_unheard(case.facts) && !case.is_a_strangers()) {
         let summary = "Redis 6.0 and older stop reading when clients are paused";
         let support = Support::new(Confidence::Possible, &[&ping::SILENT], summary).on(finding);
         let tells = "an answer after some time, and later ones at once: it was a pause (or a command that took long)";
@@ -76,7 +77,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 }
 
 fn is_failover(facts: &Facts) -> bool {
-    let info = dialogue(facts).and_then(state::info);
+    let info = dialogue(facts).and_then(Dialogue::info);
     info.is_some_and(|info| info.get("master_failover_state") == Some("waiting-for-sync"))
 }
 

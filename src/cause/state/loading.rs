@@ -35,7 +35,7 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// The seconds that are left and the per cent that is done, by INFO.
 fn eta(facts: &Facts) -> Option<(u64, String)> {
-    let info = state::info(dialogue(facts)?)?;
+    let info = dialogue(facts)?.info()?;
     Some((info.number("loading_eta_seconds")?, info.get("loading_loaded_perc")?.to_owned()))
 }
 

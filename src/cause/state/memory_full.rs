@@ -31,7 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let cli = local_cli(facts);
-    let most = dialogue(facts).and_then(|dialogue| state::info(dialogue)?.number("maxmemory")).unwrap_or_default();
+    let most = dialogue(facts).and_then(|dialogue| dialogue.info()?.number("maxmemory")).unwrap_or_default();
     vec![
         Step::look(Where::RedisHost, format!("{cli} --bigkeys; {cli} MEMORY DOCTOR"), "what fills the memory"),
         Step::tell(

@@ -33,7 +33,7 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn master(facts: &Facts) -> Option<(String, u16)> {
-    let info = state::info(dialogue(facts)?)?;
+    let info = dialogue(facts)?.info()?;
     Some((info.get("master_host")?.to_owned(), info.get("master_port")?.parse().ok()?))
 }
 

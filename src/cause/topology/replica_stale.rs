@@ -36,7 +36,7 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn info(facts: &Facts) -> Option<&Info> {
-    state::info(dialogue(facts)?)
+    dialogue(facts)?.info()
 }
 
 fn master(facts: &Facts) -> Option<String> {

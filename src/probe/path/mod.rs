@@ -1,5 +1,6 @@
 //! What the vantage sees on its way to the target.
 
+pub mod command;
 pub mod dns;
 pub mod redis;
 pub mod reply;

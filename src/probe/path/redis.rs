@@ -6,11 +6,13 @@
 //! wait. One conversation is in `talk.rs`; what the replies mean is in `check/ping.rs`, `check/auth.rs` and
 //! `check/state.rs`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::reply::{Command, Reply};
+use super::command::SETTINGS;
+use super::reply::{Command, Info, Reply};
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
 use crate::model::{Ask, BlockerKind, Level, Observed, Secret};
@@ -128,6 +130,16 @@ impl Dialogue {
         self.telling().reply(command)
     }
 
+    /// What INFO tells.
+    pub fn info(&self) -> Option<&Info> {
+        self.telling().info()
+    }
+
+    /// The settings that CONFIG GET told, if it was asked and may be.
+    pub fn settings(&self) -> Option<BTreeMap<String, String>> {
+        self.telling().settings()
+    }
+
     /// True if nothing came back because our bytes did not even reach the peer's kernel, or its acknowledgements not us.
     pub fn is_unheard(&self) -> bool {
         self.first.unacknowledged.is_some_and(|bytes| bytes > 0)
@@ -148,6 +160,23 @@ impl Conversation {
     /// The answer to `command`, if it was sent and answered.
     pub fn reply(&self, command: Command) -> Option<&Reply> {
         self.exchanges.iter().find(|exchange| exchange.command == command)?.reply.as_ref()
+    }
+
+    /// What INFO tells.
+    pub fn info(&self) -> Option<&Info> {
+        match self.reply(Command::Info) {
+            Some(Reply::Info(info)) => Some(info),
+            _ => None,
+        }
+    }
+
+    /// The settings that CONFIG GET told; `None` if it told nothing.
+    pub fn settings(&self) -> Option<BTreeMap<String, String>> {
+        let told = self.exchanges.iter().filter_map(|exchange| match &exchange.reply {
+            Some(Reply::Settings(settings)) => Some(settings.clone()),
+            _ => None,
+        });
+        told.reduce(|all, one| all.into_iter().chain(one).collect())
     }
 
     /// True if the peer sent anything at all.
@@ -175,12 +204,13 @@ impl Conversation {
     }
 }
 
-/// Talks over every connection at the same time.
+/// Talks over every connection at the same time. A server of this machine (`here`) is asked for its settings, too.
 pub async fn gather(
     ask: &Ask,
     password: Option<&Secret>,
     tcp: &Observed<Tcp>,
     connections: Vec<Connection>,
+    here: bool,
     clock: &Clock,
 ) -> Observed<Redis> {
     if !["ping", "auth", "state"].iter().any(|check| ask.wants(check)) {
@@ -194,12 +224,23 @@ pub async fn gather(
     }
     let mut talks = tokio::task::JoinSet::new();
     for (order, connection) in connections.into_iter().enumerate() {
-        let (script, secret, clock) = (Script::of(ask, password), password.cloned(), *clock);
+        let (script, secret, clock) = (Script::of(ask, password, here), password.cloned(), *clock);
         talks.spawn(async move { (order, talk(connection, &script, secret.as_ref(), clock).await) });
     }
     let mut dialogues = talks.join_all().await;
     dialogues.sort_by_key(|(order, _)| *order);
     Observed::Seen(Redis { dialogues: dialogues.into_iter().map(|(_, dialogue)| dialogue).collect() })
+}
+
+/// Asks a server of this machine who it is and how it is set, without credentials and without waiting long.
+pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
+    let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
+    let mut talk = Talk::new(&stream, None);
+    let lines: Vec<Line> =
+        [line(Command::Ping, &[]), line(Command::Info, &[])].into_iter().chain(settings_script()).collect();
+    talk.say(&lines, deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
 }
 
 /// What is sent, as (command, encoded bytes).
@@ -215,10 +256,14 @@ struct Script {
 pub(super) type Line = (Command, Vec<u8>);
 
 impl Script {
-    fn of(ask: &Ask, password: Option<&Secret>) -> Self {
+    fn of(ask: &Ask, password: Option<&Secret>, here: bool) -> Self {
         let least = least_script(ask, password);
         let alive = [line(Command::EchoNothing, &[])].into_iter().chain(least.clone()).collect();
-        Self { whole: whole_script(ask, password), least, alive }
+        let mut whole = whole_script(ask, password);
+        if here {
+            whole.extend(settings_script());
+        }
+        Self { whole, least, alive }
     }
 }
 
@@ -242,6 +287,11 @@ fn whole_script(ask: &Ask, password: Option<&Secret>) -> Vec<Line> {
         lines.push(line(Command::PfCount, &[NO_KEY]));
     }
     lines
+}
+
+/// Asks for the settings.
+fn settings_script() -> impl Iterator<Item = Line> {
+    SETTINGS.iter().map(|name| line(Command::ConfigGet, &["GET", name]))
 }
 
 fn auth_line(ask: &Ask, password: Option<&Secret>) -> Option<Line> {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::Secret;
 use crate::model::text;
 
+pub use super::command::Command;
+use super::command::SETTINGS;
+
 /// What stands for a text whose gaps would give the password away.
 const WITHHELD: &str = "[a text that holds the password]";
 /// The longest text of a server that is kept.
@@ -28,6 +31,8 @@ pub enum Reply {
     Hello(Hello),
     /// What INFO tells.
     Info(Info),
+    /// What CONFIG GET tells: names and values.
+    Settings(BTreeMap<String, String>),
     /// Something else, by its beginning.
     Other(String),
 }
@@ -200,6 +205,10 @@ impl Reply {
             (Some(Value::Int(number)), _) => Self::Integer(number),
             (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::of(&text, secret)),
             (Some(Value::VerbatimString { text, .. }), Command::Info) => Self::Info(Info::of(text.as_bytes(), secret)),
+            (Some(value), Command::ConfigGet) => match settings(&value, secret) {
+                Some(settings) => Self::Settings(settings),
+                None => Self::Other(kept(frame, secret)),
+            },
             (Some(value), Command::Hello) => match Hello::parse(&value, secret) {
                 Some(hello) => Self::Hello(hello),
                 None => Self::Other(kept(frame, secret)),
@@ -247,6 +256,16 @@ fn pairs(value: &Value) -> Option<Vec<(&Value, &Value)>> {
     }
 }
 
+/// The names and values of CONFIG GET, as far as they are among those that are asked for.
+fn settings(value: &Value, secret: Option<&Secret>) -> Option<BTreeMap<String, String>> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => Some(kept(bytes, secret)),
+        _ => None,
+    };
+    let pairs = pairs(value)?.into_iter().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    Some(pairs.filter(|(name, _)| SETTINGS.contains(&name.as_str())).collect())
+}
+
 fn word(value: &Value, secret: Option<&Secret>) -> Option<String> {
     let bytes = match value {
         Value::BulkString(bytes) => bytes.as_slice(),
@@ -255,55 +274,6 @@ fn word(value: &Value, secret: Option<&Secret>) -> Option<String> {
     };
     let clean = secret.map_or_else(|| bytes.to_vec(), |secret| secret.scrub(bytes));
     Some(text::head(&clean, 64))
-}
-
-/// The commands that are ever sent; all of them read, and none can change data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Command {
-    /// AUTH as the application sends it.
-    Auth,
-    /// AUTH with the password alone, after AUTH with the user `default`: only a server whose default user has a
-    /// password takes it (`open-default-user`).
-    #[serde(rename = "AUTH (one argument)")]
-    AuthAlone,
-    /// HELLO.
-    Hello,
-    /// PING.
-    Ping,
-    /// SELECT of the asked database.
-    Select,
-    /// INFO.
-    Info,
-    /// EXISTS of the asked key.
-    Exists,
-    /// ECHO without its argument. Redis answers it with an error before it looks at authentication, pauses or the
-    /// state of the data (`processCommand`), so a reply proves a living event loop and nothing else.
-    ///
-    /// Redis 6.0 and older, and only they, stop reading when clients are paused (measured on 5.0.10 and 6.0.9): there
-    /// even this waits. Valkey 9 looks at authentication first and answers NOAUTH: as good a proof.
-    #[serde(rename = "ECHO")]
-    EchoNothing,
-    /// PFCOUNT of a key that is not there, when writes are asked for. It reads, but is flagged `may_replicate`, so a
-    /// pause of writes holds it back (measured on Redis 6.2, 7.0, 8.0 and Valkey 8.0, 9.0, 9.1); only Valkey 9 shows that
-    /// pause in INFO.
-    PfCount,
-}
-
-impl Command {
-    /// The name as typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auth | Self::AuthAlone => "AUTH",
-            Self::Hello => "HELLO",
-            Self::Ping => "PING",
-            Self::Select => "SELECT",
-            Self::Info => "INFO",
-            Self::Exists => "EXISTS",
-            Self::EchoNothing => "ECHO",
-            Self::PfCount => "PFCOUNT",
-        }
-    }
 }
 
 impl ErrorReply {

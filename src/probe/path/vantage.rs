@@ -64,8 +64,12 @@ pub struct PathPart {
 }
 
 /// Looks at this machine, as far as the outcome of the attempts makes it matter.
-pub fn gather(target: &Target, dns: &Observed<Dns>, tcp: &Observed<Tcp>) -> Observed<Vantage> {
-    let own_addresses = machine::addresses();
+pub fn gather(
+    target: &Target,
+    dns: &Observed<Dns>,
+    tcp: &Observed<Tcp>,
+    own_addresses: Vec<IpAddr>,
+) -> Observed<Vantage> {
     Observed::Seen(Vantage {
         hostname: machine::hostname(),
         os: std::env::consts::OS.to_owned(),
@@ -111,6 +115,11 @@ fn kubernetes_node(tcp: &Observed<Tcp>) -> bool {
         ["/var/lib/kubelet", "/etc/kubernetes", "/sys/class/net/kube-ipvs0", "/sys/class/net/cni0"];
     let by_icmp = tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(|attempt| attempt.icmp.is_some()));
     by_icmp && MARKS.iter().any(|mark| files::exists(mark))
+}
+
+/// True if the target is this machine, by its own addresses.
+pub fn is_here(target: &Target, dns: &Observed<Dns>, own: &[IpAddr]) -> bool {
+    same_host(target, dns, own) == Some(true)
 }
 
 fn same_host(target: &Target, dns: &Observed<Dns>, own: &[IpAddr]) -> Option<bool> {

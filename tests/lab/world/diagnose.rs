@@ -46,6 +46,19 @@ impl Host {
         self.command(&line).deadline(HANGS)
     }
 
+    /// What `redisdoc collect` prints here.
+    #[track_caller]
+    pub fn collect(&self) -> String {
+        self.redisdoc(&["collect"]).run().ok().stdout
+    }
+
+    /// Runs `redisdoc check --json` here, with what `redisdoc collect` sees on the server's host.
+    #[track_caller]
+    pub fn joined(&self, server: &Host, args: &[&str]) -> Diagnosis {
+        let line: Vec<&str> = args.iter().copied().chain(["--host-facts", "-"]).collect();
+        self.doctor(&line).stdin(server.collect()).diagnose()
+    }
+
     /// Any other subcommand of redisdoc, not started yet.
     #[must_use]
     pub fn redisdoc(&self, args: &[&str]) -> Task {
@@ -93,6 +106,8 @@ impl Diagnosis {
             first.is_some_and(|(name, sure)| name == id && *sure >= at_least),
             "expected {id} first, at least {at_least:?}, of {causes:?}\n{self}"
         );
+        let left = self.list("unexplained");
+        assert!(at_least < Confidence::Certain || left.is_empty(), "{id} is certain, and {left:?} unexplained\n{self}");
         self
     }
 

@@ -1,0 +1,138 @@
+//! Another program has the port.
+
+use crate::cause::{Case, Cause, redis_host, repair};
+use crate::check::{ping, process, tcp};
+use crate::model::text::shell_quote;
+use crate::model::{Code, Confidence, Risk, Step, Support};
+use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::conf::{Conf, FoundBy};
+use crate::probe::host::process::Process;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "port-taken",
+    title: "another program has the port",
+    explain: "\
+The process that listens on the asked port is no Redis server. A Redis that is told to use that port cannot start: it \
+logs 'bind: Address already in use' and ends; or the other program was started first and answers in its place.
+
+redisdoc sees the owner of the listener on the server's own machine. It is certain where a service of that machine is \
+meant for the port and what has it answers something else than Redis; what says nothing may pass connections on to a Redis \
+that is down, and where no Redis is, the machine or the port may be the wrong one. A known forwarder (docker-proxy, ssh, \
+haproxy …) on the port is no such case.
+
+Repair: stop the other program, or give one of the two another port, and start Redis.",
+    infer,
+    remedy,
+};
+
+/// What another program in Redis' place may be met with.
+const MET: &[&Code] = &[
+    &process::STRANGER,
+    &tcp::REFUSED,
+    &ping::NOT_REDIS,
+    &ping::CLOSED,
+    &ping::SILENT,
+    &ping::CUT_SHORT,
+    &ping::TLS_ALERT,
+];
+
+fn infer(case: &Case) -> Option<Support> {
+    let finding = case.raised(&process::STRANGER)?;
+    let host = case.host()?;
+    let port = case.facts.ask.target.port()?;
+    let stranger = owner(host, port)?;
+    let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.port() == Some(port));
+    let meant = host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf));
+    // What closes or says nothing may pass on to a Redis that is down.
+    let meant = meant && case.raised(&ping::NOT_REDIS).is_some();
+    let installed = host.system.seen().is_some_and(|system| !system.units.is_empty() || !system.programs.is_empty());
+    let confidence = if meant { Confidence::Certain } else { Confidence::Likely };
+    let summary = format!("{} has port {port}", process::who(stranger));
+    let support = Support::new(confidence, &case.all_raised(MET), summary).on(finding);
+    let support = support
+        .not("not-redis", "a program of this machine, seen by its process; Redis cannot have the port beside it");
+    Some(match (meant, installed) {
+        (true, _) => support.not("wrong-port", "the redis.conf of a service of this machine names that port"),
+        (false, true) => support.settled_by(Step::look(
+            redis_host(case.facts),
+            format!("ps -o args= -p {}; grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf", stranger.pid),
+            "what it is for: if it passes connections on, look behind it; and the port that Redis is meant for",
+        )),
+        (false, false) => support.settled_by(Step::look(
+            redis_host(case.facts),
+            "command -v redis-server valkey-server",
+            "nothing: no Redis is installed there, and the target is wrong",
+        )),
+    })
+}
+
+fn owner(host: &Host, port: u16) -> Option<&Process> {
+    let owners: Vec<u32> = host.listeners(port).iter().filter_map(|listener| listener.owner).collect();
+    host.processes.seen()?.strangers.iter().find(|process| owners.contains(&process.pid))
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let on = redis_host(facts);
+    let port = facts.ask.target.port().unwrap_or_default();
+    let Some(stranger) = facts.server_host().ok().and_then(|host| owner(host, port)) else { return Vec::new() };
+    let text = format!("stop {}, if it is not needed", process::who(stranger));
+    let command = match stranger.unit.as_deref().filter(|unit| unit.ends_with(".service")) {
+        Some(unit) => format!("sudo systemctl stop {}", shell_quote(unit.trim_end_matches(".service"))),
+        None => format!("sudo kill {}", stranger.pid),
+    };
+    vec![
+        Step::run(on.clone(), Risk::Restarts, text, command),
+        repair::start(facts),
+        Step::tell(on, "or give Redis another port ('port' in redis.conf), and name it in the application's settings"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::path::redis::{Alien, End};
+
+    fn taken() -> Facts {
+        let http = Alien { head: "HTTP/1.0 400 Bad Request".to_owned(), before_we_spoke: false };
+        let answering = Facts::at_home().speechless(End::Alien).with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { return };
+            redis.dialogues[0].first.alien = Some(http);
+        });
+        answering.host(|host| {
+            host.confs[0].found_by = FoundBy::Unit;
+            let processes = seen(&mut host.processes);
+            let mut stranger = processes.servers.remove(0);
+            (stranger.name, stranger.unit) = ("python3".to_owned(), None);
+            processes.strangers.push(stranger);
+        })
+    }
+
+    #[test]
+    fn certain_where_redis_is_meant_for_the_port() {
+        check_cause(&CAUSE, &taken(), Some(Confidence::Certain));
+        check_cause(&CAUSE, &taken().conf("port 6380"), Some(Confidence::Likely));
+        check_cause(
+            &CAUSE,
+            &taken().host(|host| host.confs[0].found_by = FoundBy::UsualPlace),
+            Some(Confidence::Likely),
+        );
+        check_cause(&CAUSE, &Facts::at_home().speechless(End::Closed), None);
+        check_cause(&CAUSE, &Facts::at_home(), None);
+    }
+
+    #[test]
+    fn the_program_is_stopped_by_its_number_or_unit() {
+        let first = |facts: &Facts| match remedy(facts).remove(0) {
+            Step::Run { command, .. } => command,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(first(&taken()), "sudo kill 812");
+        let unit = taken().host(|host| seen(&mut host.processes).strangers[0].unit = Some("nginx.service".to_owned()));
+        assert_eq!(first(&unit), "sudo systemctl stop nginx");
+    }
+}

@@ -1,0 +1,347 @@
+//! Does a Redis server run on the target's machine, and does it listen where it is asked for?
+//!
+//! Judged by what the server's own machine shows; from elsewhere it is skipped.
+
+use std::net::IpAddr;
+
+use super::Check;
+use crate::model::{Code, Endpoint, Finding, Gap, Judgement, Level};
+use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::process::{Process, State};
+use crate::probe::host::socket::Listener;
+use crate::probe::path::command::Command;
+
+/// The check.
+pub static CHECK: Check = Check {
+    id: "process",
+    asks: "does a Redis server run on the target's machine, and does it listen where it is asked for?",
+    level: None,
+    codes: &[&NONE, &DEAD, &STOPPED, &ELSEWHERE, &STRANGER],
+    judge,
+};
+
+/// No server of the Redis family runs.
+pub static NONE: Code = Code::fail(
+    "process/none",
+    Level::Reachable,
+    "no Redis server runs on the target's machine",
+    "No process of that machine that we could see is a redis-server, valkey-server, keydb-server or a fork, and nothing \
+     listens on the asked port or path.",
+);
+/// Only dead ones are left.
+pub static DEAD: Code = Code::fail(
+    "process/dead",
+    Level::Reachable,
+    "the Redis server is dead; only its entry is left",
+    "The process is a zombie (state Z): it has ended, and ps and pgrep show it only because its parent has not asked for \
+     its fate. It listens on nothing.",
+);
+/// The target's server is stopped.
+pub static STOPPED: Code = Code::fail(
+    "process/stopped",
+    Level::Reachable,
+    "the Redis server is stopped",
+    "The process is in state T or t: a signal (SIGSTOP) or a debugger has stopped it. Its kernel still accepts \
+     connections, and nobody answers them.",
+);
+/// It listens, but not where it was asked for.
+pub static ELSEWHERE: Code = Code::fail(
+    "process/elsewhere",
+    Level::Reachable,
+    "the Redis server listens elsewhere",
+    "A Redis server runs on the target's machine, and it listens on other addresses, ports or paths than the asked one.",
+);
+/// Somebody else has the port.
+pub static STRANGER: Code = Code::fail(
+    "process/stranger",
+    Level::Reachable,
+    "another program has the port",
+    "The process that listens on the asked port of the target's machine is no Redis server.",
+);
+
+fn judge(facts: &Facts) -> Result<Judgement, Gap> {
+    let host = facts.server_host()?;
+    host.sockets.known()?;
+    host.processes.known()?;
+    let findings = if is_answered(facts) { Vec::new() } else { findings(facts, host) };
+    let summary = match findings.first() {
+        Some(finding) => finding.evidence.first().map_or(finding.code.title, |evidence| &evidence.says).to_owned(),
+        None => healthy_summary(facts, host),
+    };
+    let not_used = host.origin.not_used.as_ref();
+    let summary = not_used.map_or_else(
+        || summary.clone(),
+        |name| format!("{summary}; the host facts of {name} are not used: the target is this machine"),
+    );
+    Ok(Judgement::pass(summary).observing(&host.processes.seen()).finding(findings))
+}
+
+/// True if a Redis answered at the target, whatever it said.
+fn is_answered(facts: &Facts) -> bool {
+    let dialogue = facts.redis.seen().and_then(|redis| redis.preferred());
+    dialogue.is_some_and(|dialogue| super::ping::is_proven(dialogue) || dialogue.reply(Command::Ping).is_some())
+}
+
+fn findings(facts: &Facts, host: &Host) -> Vec<Finding> {
+    let stopped = facts.instance().and_then(|instance| instance.process).filter(|process| is_stopped(process));
+    if let Some(process) = stopped {
+        let says = format!("{} is {}", who(process), state(process.state));
+        return vec![Finding::new(&STOPPED, source(host, process), says)];
+    }
+    let found = match &facts.ask.target.endpoint {
+        Endpoint::Tcp { port, .. } => on_port(facts, host, *port),
+        Endpoint::Unix { path } => on_path(host, path),
+    };
+    found.into_iter().collect()
+}
+
+fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
+    let listeners = host.listeners(port);
+    let connected = facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
+    if listeners.is_empty() {
+        // Somebody accepts all the same: a NAT rule leads to a container or another machine.
+        return if connected { None } else { nobody(host, &format!("port {port}")) };
+    }
+    if let Some(stranger) = stranger(host, &listeners) {
+        // Silence that was not waited out proves nothing of anybody.
+        let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
+        if is_forwarder(stranger) || !failed {
+            return None;
+        }
+        let says = format!("{} listens on {}", who(stranger), addresses(&listeners));
+        return Some(Finding::new(&STRANGER, host.source("sock_diag(7)"), says));
+    }
+    let asked = facts.asked_addresses();
+    let unserved: Vec<&IpAddr> = asked.iter().filter(|ip| !listeners.iter().any(|at| at.serves(**ip))).collect();
+    let all_unserved = !connected && !asked.is_empty() && unserved.len() == asked.len();
+    all_unserved.then(|| {
+        let owner = listeners.iter().find_map(|listener| host.server(listener.owner?));
+        let owner = owner.map_or_else(|| "a process".to_owned(), who);
+        let wanted: Vec<String> = unserved.iter().map(std::string::ToString::to_string).collect();
+        let says = format!("{owner} listens on {}, not on {}", addresses(&listeners), wanted.join(", "));
+        Finding::new(&ELSEWHERE, host.source("sock_diag(7)"), says)
+    })
+}
+
+fn on_path(host: &Host, path: &str) -> Option<Finding> {
+    let unix = host.sockets.seen().map_or(&[][..], |sockets| &sockets.unix);
+    let is_there = unix.iter().any(|listener| listener.path == path);
+    if is_there { None } else { nobody(host, path) }
+}
+
+/// Nobody listens at `place`: who else is there?
+fn nobody(host: &Host, place: &str) -> Option<Finding> {
+    let apart = |process: &&Process| process.state != State::Zombie && process.same_network == Some(false);
+    let alive: Vec<&Process> = host.living().chain(host.servers().iter().filter(apart)).collect();
+    let dead: Vec<&Process> =
+        host.servers().iter().filter(|process| process.state == State::Zombie && !process.sentinel).collect();
+    match (alive.as_slice(), dead.as_slice()) {
+        ([], []) => {
+            let all = host.processes.seen().is_some_and(|processes| processes.all);
+            let says = format!("nothing listens on {place}, and no process is a Redis server");
+            all.then(|| Finding::new(&NONE, host.source("/proc and sock_diag(7)"), says))
+        }
+        ([], [process, ..]) => {
+            let says = format!("{} is a zombie, and nothing listens on {place}", who(process));
+            Some(Finding::new(&DEAD, source(host, process), says))
+        }
+        (alive, _) => {
+            let places: Vec<String> = alive.iter().map(|process| whereabouts(process)).collect();
+            let says = format!("{}; nothing listens on {place}", places.join("; "));
+            Some(Finding::new(&ELSEWHERE, host.source("sock_diag(7)"), says))
+        }
+    }
+}
+
+/// True for programs that pass connections on, behind which may well be a Redis, and for those that speak its protocol.
+fn is_forwarder(process: &Process) -> bool {
+    const FORWARDERS: [&str; 23] = [
+        "docker-proxy",
+        "rootlessport",
+        "slirp4netns",
+        "pasta",
+        "conmon",
+        "ssh",
+        "sshd",
+        "kubectl",
+        "stunnel",
+        "stunnel4",
+        "haproxy",
+        "envoy",
+        "nginx",
+        "nutcracker",
+        "socat",
+        "systemd",
+        "systemd-socket-",
+        "dragonfly",
+        "kvrocks",
+        "pika",
+        "garnet",
+        "GarnetServer",
+        "ardb-server",
+    ];
+    FORWARDERS.iter().any(|name| process.name == *name || name.ends_with('-') && process.name.starts_with(name))
+}
+
+/// The owner of these listeners, if none of them is a Redis server's.
+fn stranger<'a>(host: &'a Host, listeners: &[&Listener]) -> Option<&'a Process> {
+    let strangers = &host.processes.seen()?.strangers;
+    let owners: Vec<u32> = listeners.iter().filter_map(|listener| listener.owner).collect();
+    if owners.iter().any(|pid| host.server(*pid).is_some()) {
+        return None;
+    }
+    strangers.iter().find(|process| owners.contains(&process.pid))
+}
+
+fn healthy_summary(facts: &Facts, host: &Host) -> String {
+    if let Some(port) = facts.ask.target.port()
+        && let listeners = host.listeners(port)
+        && let Some(stranger) = stranger(host, &listeners)
+    {
+        return format!("{} serves port {port}; what is behind it may be on another machine", who(stranger));
+    }
+    match facts.instance().and_then(|instance| instance.process) {
+        Some(process) => place(process),
+        None => "the server's process cannot be seen from here: another user's, or in a container".to_owned(),
+    }
+}
+
+/// `redis-server (pid 812) on 127.0.0.1:6379`: short enough for a line.
+fn place(process: &Process) -> String {
+    let tcp = process.listens.iter().map(ToString::to_string);
+    let places: Vec<String> = tcp.chain(process.listens_unix.iter().cloned()).collect();
+    if places.is_empty() {
+        return whereabouts(process);
+    }
+    format!("{} (pid {}) on {}", process.name, process.pid, places.join(", "))
+}
+
+/// `redis-server (pid 812, user redis) listens on 127.0.0.1:6379`.
+pub fn whereabouts(process: &Process) -> String {
+    let tcp = process.listens.iter().map(ToString::to_string);
+    let places: Vec<String> = tcp.chain(process.listens_unix.iter().cloned()).collect();
+    match (places.is_empty(), process.same_network) {
+        (_, Some(false)) => format!("{} is in another network namespace (a container?)", who(process)),
+        (true, _) => format!("{} runs; where it listens cannot be seen", who(process)),
+        (false, _) => format!("{} listens on {}", who(process), places.join(", ")),
+    }
+}
+
+/// `redis-server (pid 812, user redis)`.
+pub fn who(process: &Process) -> String {
+    match &process.user {
+        Some(user) => format!("{} (pid {}, user {user})", process.name, process.pid),
+        None => format!("{} (pid {}, uid {})", process.name, process.pid, process.uid),
+    }
+}
+
+/// The addresses of listeners, as evidence.
+pub fn addresses(listeners: &[&Listener]) -> String {
+    listeners.iter().map(|listener| listener.address().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn is_stopped(process: &Process) -> bool {
+    matches!(process.state, State::Stopped | State::Traced)
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Alive => "alive",
+        State::InKernel => "waiting in the kernel (state D)",
+        State::Stopped => "stopped by a signal (state T)",
+        State::Traced => "stopped by a debugger (state t)",
+        State::Zombie => "dead (state Z)",
+        State::Other => "in a state that is not known",
+    }
+}
+
+fn source(host: &Host, process: &Process) -> String {
+    host.source(format!("/proc/{}/stat", process.pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Observed;
+    use crate::probe::healthy_host::{PID, seen};
+
+    #[track_caller]
+    fn check(facts: &Facts, codes: &[&str], summary: &str) {
+        let judgement = judge(facts).unwrap();
+        assert_eq!(judgement.findings.iter().map(|finding| finding.code.id).collect::<Vec<_>>(), codes);
+        assert!(judgement.summary.contains(summary), "{}", judgement.summary);
+    }
+
+    fn stranger(name: &str) -> Facts {
+        Facts::at_home().with(|facts| facts.redis = Observed::needs("tcp")).host(|host| {
+            let processes = seen(&mut host.processes);
+            let mut stranger = processes.servers.remove(0);
+            name.clone_into(&mut stranger.name);
+            processes.strangers.push(stranger);
+        })
+    }
+
+    #[test]
+    fn a_server_that_listens_where_it_is_asked_for() {
+        check(&Facts::at_home(), &[], "redis-server (pid 812) on 127.0.0.1:6379, [::1]:6379");
+        check(&Facts::joined(), &[], "(pid 812) on");
+    }
+
+    #[test]
+    fn elsewhere_it_is_skipped() {
+        assert!(matches!(judge(&Facts::healthy()), Err(Gap::Skipped(_))));
+        let old = Facts::joined().with(|facts| facts.taken_at = "2026-11-20T13:00:00Z".to_owned());
+        assert!(matches!(judge(&old), Err(Gap::Hidden(blocker)) if blocker.says.contains("180 minutes")));
+        let foreign = Facts::joined().host(|host| host.origin.addresses = vec![[10, 0, 0, 7].into()]);
+        assert!(
+            matches!(judge(&foreign), Err(Gap::Hidden(blocker)) if blocker.says.contains("they are of db-1 (10.0.0.7)"))
+        );
+    }
+
+    #[test]
+    fn none_runs() {
+        check(&Facts::at_home().not_running(), &["process/none"], "nothing listens on port 6379");
+        let unsure = Facts::at_home().not_running().host(|host| seen(&mut host.processes).all = false);
+        check(&unsure, &[], "cannot be seen");
+    }
+
+    #[test]
+    fn a_zombie_does_not_run() {
+        let zombie = Facts::at_home().process(|process| process.state = State::Zombie).host(|host| {
+            seen(&mut host.sockets).tcp.clear();
+        });
+        check(&zombie.refused([127, 0, 0, 1]), &["process/dead"], "is a zombie");
+    }
+
+    #[test]
+    fn a_stopped_one_is_told_from_a_silent_one() {
+        let silent = Facts::at_home().speechless(crate::probe::path::redis::End::Silent);
+        check(&silent, &[], "(pid 812) on");
+        check(&silent.process(|process| process.state = State::Stopped), &["process/stopped"], "(state T)");
+    }
+
+    #[test]
+    fn it_may_listen_elsewhere() {
+        check(&Facts::on_loopback(), &["process/elsewhere"], "not on 10.0.0.9");
+        let other_port = Facts::at_home().refused([127, 0, 0, 1]).with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 6380 };
+        });
+        check(&other_port, &["process/elsewhere"], "nothing listens on port 6380");
+    }
+
+    #[test]
+    fn a_stranger_has_the_port_unless_it_forwards() {
+        check(&stranger("python3"), &["process/stranger"], "python3 (pid 812, user redis) listens on 127.0.0.1:6379");
+        check(&stranger("docker-proxy"), &[], "docker-proxy (pid 812, user redis) serves port 6379");
+        assert_eq!(PID, 812);
+    }
+
+    #[test]
+    fn somebody_accepts_without_a_listener() {
+        let nat = Facts::at_home().speechless(crate::probe::path::redis::End::Closed).host(|host| {
+            seen(&mut host.sockets).tcp.clear();
+        });
+        check(&nat, &[], "");
+    }
+}

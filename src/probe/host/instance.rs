@@ -1,0 +1,460 @@
+//! Of all that the server's machine shows: what belongs to the target. Which process should serve it, which redis.conf
+//! that process reads, and which value of a setting counts.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::conf::{Conf, FoundBy};
+use super::process::{Process, State};
+use super::running::Running;
+use super::socket::{Listener, Sockets};
+use super::{Host, Origin};
+use crate::model::{BlockerKind, Endpoint, Gap, Observed};
+use crate::probe::Facts;
+use crate::probe::path::command::Command;
+use crate::probe::path::redis::{Dialogue, Redis};
+use crate::probe::path::reply::{ErrorKind, Reply};
+
+/// How far collected facts may be from the check, in time: what runs and listens changes with every restart.
+const FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// The server that is, or ought to be, behind the target.
+#[derive(Debug, Clone, Copy)]
+pub struct Instance<'a> {
+    facts: &'a Facts,
+    /// The machine.
+    pub host: &'a Host,
+    /// Its process, if one runs and is known to be the target's.
+    pub process: Option<&'a Process>,
+    /// Its redis.conf.
+    pub conf: Option<&'a Conf>,
+}
+
+/// An address of a `bind` line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind {
+    /// The address; unspecified for `*`, `0.0.0.0`, `::` and `::*`.
+    pub ip: IpAddr,
+    /// True if a `-` stands before it: since Redis 6.2 the server starts without it, if it must.
+    pub optional: bool,
+}
+
+impl Bind {
+    /// Parses one word of a `bind` line; `None` for names, zones and what is no address.
+    pub fn parse(word: &str) -> Option<Self> {
+        let (word, optional) = word.strip_prefix('-').map_or((word, false), |rest| (rest, true));
+        let ip = match word {
+            "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            word => word.parse().ok()?,
+        };
+        Some(Self { ip, optional })
+    }
+}
+
+/// A setting, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its arguments.
+    pub values: Vec<String>,
+    /// Who says so: `CONFIG GET`, `/etc/redis/redis.conf:87`, `the arguments of pid 812`.
+    pub source: String,
+    /// File, line and text of the line, where one says so and may be edited.
+    pub line: Option<(String, u32, String)>,
+}
+
+impl Facts {
+    /// The server's machine, where its facts are those of the target.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn server_host(&self) -> Result<&Host, Gap> {
+        let host = self.host.known()?;
+        if host.origin.collected {
+            host.origin.fits(self)?;
+        }
+        Ok(host)
+    }
+
+    /// The server behind the target, as far as its machine shows it. Where none runs there, the redis.conf that would put
+    /// one there.
+    pub fn instance(&self) -> Option<Instance<'_>> {
+        let host = self.server_host().ok()?;
+        Some(self.instance_of(host, process(self, host)))
+    }
+
+    /// The one server that listens on the target's port, if on other addresses only.
+    pub fn neighbour(&self) -> Option<Instance<'_>> {
+        let (host, port) = (self.server_host().ok()?, self.ask.target.port()?);
+        let owners = owners_of_port(&host.sockets, port, &[]);
+        let near =
+            |server: &&Process| owners.contains(&server.pid) || listens_at(server, &self.ask.target.endpoint, &[]);
+        let server = single(host.living().filter(near))?;
+        Some(self.instance_of(host, Some(server)))
+    }
+
+    fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
+        // A server that was started without a redis.conf has none, whatever stands in the usual places.
+        let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
+        let open = |conf: &&Conf| !bare && process.is_some() || conf.found_by == FoundBy::Given || !host.is_read(conf);
+        let confs: Vec<&Conf> = host.confs.iter().filter(open).collect();
+        Instance { facts: self, host, process, conf: conf_of(&confs, process, self.ask.target.port()) }
+    }
+
+    /// What INFO says of its redis.conf; empty where it has none.
+    fn config_file<'a>(&'a self, host: &'a Host, process: Option<&Process>) -> Option<&'a str> {
+        let own = self.redis.seen().and_then(Redis::preferred).and_then(Dialogue::info);
+        let running = || host.running.iter().find(|it| it.pid.is_some() && it.pid == process.map(|server| server.pid));
+        own.or_else(|| running().map(|running| &running.info))?.get("config_file")
+    }
+
+    /// The settings of the target's server, if it tells them (CONFIG GET).
+    pub fn running_settings(&self) -> Option<BTreeMap<String, String>> {
+        self.instance()?.settings()
+    }
+
+    /// The addresses that were tried.
+    pub fn asked_addresses(&self) -> Vec<IpAddr> {
+        let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
+        tried.iter().filter_map(|attempt| attempt.ip).collect()
+    }
+}
+
+impl Origin {
+    /// True if facts that were collected elsewhere are those of the target's machine, and fresh.
+    ///
+    /// # Errors
+    /// Why they are not.
+    fn fits(&self, facts: &Facts) -> Result<(), Gap> {
+        let who = self.hostname.as_deref().unwrap_or("a machine without a name");
+        let not = |why: String| Err(Gap::hidden(BlockerKind::Failed, format!("the host facts are not used: {why}")));
+        match age(&self.taken_at, &facts.taken_at) {
+            None => return not(format!("those of {who} do not say when they were taken")),
+            Some(age) if age > FRESH => {
+                let minutes = age.as_secs() / 60;
+                return not(format!("those of {who} were taken {minutes} minutes before or after this check"));
+            }
+            Some(_) => {}
+        }
+        let dialogue = facts.redis.seen().and_then(Redis::preferred);
+        if facts.host.seen().is_some_and(|host| host.is_home_of(dialogue)) {
+            return Ok(());
+        }
+        let Some(dns) = facts.dns.seen() else { return not("the target has no address to compare".to_owned()) };
+        let addresses = dns.addresses();
+        let is_own = |ip: &IpAddr| !ip.is_loopback() && self.addresses.contains(&ip.to_canonical());
+        if addresses.iter().any(is_own) {
+            return Ok(());
+        }
+        let list = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let own: Vec<IpAddr> = self.addresses.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+        not(format!("they are of {who} ({}), and the target is {}", list(&own), list(addresses)))
+    }
+}
+
+/// How far apart two dates are.
+fn age(taken: &str, now: &str) -> Option<Duration> {
+    let (taken, now) = (humantime::parse_rfc3339(taken).ok()?, humantime::parse_rfc3339(now).ok()?);
+    Some(now.duration_since(taken).unwrap_or_else(|ahead| ahead.duration()))
+}
+
+impl Host {
+    /// The servers that live in this network namespace and serve somebody; without sentinels, which are asked for under
+    /// names of their own.
+    pub fn living(&self) -> impl Iterator<Item = &Process> {
+        let living = |server: &&Process| server.state != State::Zombie && !server.sentinel && !server.is_idle();
+        self.servers().iter().filter(living).filter(|server| server.same_network != Some(false))
+    }
+
+    /// The redis.conf files that would put a server where the target is, and that no living server is known to read: a
+    /// server that does not run may be the one that is asked for.
+    pub fn rivals(&self, facts: &Facts) -> Vec<&Conf> {
+        let asked = facts.asked_addresses();
+        let wants = |conf: &&Conf| match &facts.ask.target.endpoint {
+            Endpoint::Tcp { port, .. } => conf.parsed.seen().is_some_and(|parsed| parsed.wants(*port, &asked)),
+            Endpoint::Unix { path } => conf.parsed.seen().is_some_and(|parsed| parsed.names_socket(path)),
+        };
+        self.confs.iter().filter(|conf| !self.is_read(conf)).filter(wants).collect()
+    }
+
+    /// True if a living server is known to read this redis.conf.
+    fn is_read(&self, conf: &Conf) -> bool {
+        conf.pid.is_some_and(|pid| self.living().any(|server| server.pid == pid))
+    }
+
+    /// The only server that lives and has no TCP port, where nobody listens on the asked one and no other is meant to.
+    fn without_port(&self, facts: &Facts) -> Option<&Process> {
+        let port = facts.ask.target.port()?;
+        let silent = |server: &&Process| server.listens.is_empty() && !server.listens_unix.is_empty();
+        let server = single(self.living().filter(silent))?;
+        (self.listeners(port).is_empty() && self.rivals(facts).is_empty()).then_some(server)
+    }
+
+    /// True if the server that was spoken to is one of this machine, by its run id.
+    pub fn is_home_of(&self, dialogue: Option<&Dialogue>) -> bool {
+        let Some(id) = dialogue.and_then(Dialogue::info).and_then(|info| info.get("run_id")) else { return false };
+        self.running.iter().any(|running| running.info.get("run_id") == Some(id))
+    }
+
+    /// A source of evidence on this machine; where it was collected elsewhere, with the machine's name.
+    pub fn source(&self, source: impl Into<String>) -> String {
+        let source = source.into();
+        match (&self.origin.hostname, self.origin.collected) {
+            (Some(name), true) => format!("on {name}, {source}"),
+            (None, true) => format!("on the server, {source}"),
+            (_, false) => source,
+        }
+    }
+
+    /// The TCP listeners of this port.
+    pub fn listeners(&self, port: u16) -> Vec<&Listener> {
+        let all = self.sockets.seen().map_or(&[][..], |sockets| &sockets.tcp);
+        all.iter().filter(|listener| listener.port == port).collect()
+    }
+
+    /// The servers of the Redis family, dead or alive.
+    pub fn servers(&self) -> &[Process] {
+        self.processes.seen().map_or(&[], |processes| &processes.servers)
+    }
+
+    /// The server with this number.
+    pub fn server(&self, pid: u32) -> Option<&Process> {
+        self.servers().iter().find(|process| process.pid == pid)
+    }
+}
+
+fn process<'a>(facts: &Facts, host: &'a Host) -> Option<&'a Process> {
+    let said = facts.redis.seen().and_then(Redis::preferred);
+    let behind = process_of(&facts.ask.target.endpoint, &facts.asked_addresses(), host.servers(), &host.sockets, said);
+    behind.or_else(|| host.without_port(facts))
+}
+
+/// The process behind the target: the owner of a listener that serves it; else the one that INFO names.
+pub fn process_of<'a>(
+    target: &Endpoint,
+    asked: &[IpAddr],
+    servers: &'a [Process],
+    sockets: &Observed<Sockets>,
+    said: Option<&Dialogue>,
+) -> Option<&'a Process> {
+    let owners = match target {
+        Endpoint::Tcp { port, .. } => owners_of_port(sockets, *port, asked),
+        Endpoint::Unix { path } => owners_of_path(sockets, path),
+    };
+    let owner = servers.iter().find(|server| owners.contains(&server.pid) || listens_at(server, target, asked));
+    // INFO says what number a process has in its own namespace; two containers may both say 1.
+    let pid = said
+        .and_then(Dialogue::info)
+        .and_then(|info| info.number("process_id"))
+        .and_then(|pid| u32::try_from(pid).ok());
+    let is_named = |server: &&Process| pid.is_some() && Some(server.pid_inside.unwrap_or(server.pid)) == pid;
+    // A liar may name any: where its listeners are seen, the target must be among them.
+    let fits = |server: &&Process| !server.shows_sockets() || listens_at(server, target, asked);
+    let named = || single(servers.iter().filter(is_named)).filter(fits).filter(|_| owners.is_empty());
+    owner.or_else(named)
+}
+
+/// The known owners of the listeners that serve one of these addresses; of any, where none is known.
+fn owners_of_port(sockets: &Observed<Sockets>, port: u16, asked: &[IpAddr]) -> Vec<u32> {
+    let listeners = sockets.seen().map_or(&[][..], |sockets| &sockets.tcp).iter();
+    let wanted = |at: &&Listener| at.port == port && (asked.is_empty() || asked.iter().any(|ip| at.serves(*ip)));
+    listeners.filter(wanted).filter_map(|at| at.owner).collect()
+}
+
+fn owners_of_path(sockets: &Observed<Sockets>, path: &str) -> Vec<u32> {
+    let listeners = sockets.seen().map_or(&[][..], |sockets| &sockets.unix).iter();
+    listeners.filter(|at| at.path == path).filter_map(|at| at.owner).collect()
+}
+
+/// True if a server listens at the target, by what is known of its own network namespace.
+fn listens_at(server: &Process, target: &Endpoint, asked: &[IpAddr]) -> bool {
+    let here = server.same_network != Some(false);
+    let wanted = |ip: IpAddr| asked.is_empty() || asked.iter().any(|asked| serves(ip, *asked));
+    match target {
+        Endpoint::Tcp { port, .. } => here && server.listens.iter().any(|at| at.port() == *port && wanted(at.ip())),
+        Endpoint::Unix { path } => server.listens_unix.contains(path),
+    }
+}
+
+fn single<'a>(mut of: impl Iterator<Item = &'a Process>) -> Option<&'a Process> {
+    of.next().filter(|_| of.next().is_none())
+}
+
+/// The redis.conf of the target: that which was given, that of its process, of its unit, of its port, or the only one.
+pub fn conf_of<'a>(confs: &[&'a Conf], process: Option<&Process>, port: Option<u16>) -> Option<&'a Conf> {
+    let given = confs.iter().copied().find(|conf| conf.found_by == FoundBy::Given);
+    let of_process =
+        || confs.iter().copied().find(|conf| conf.pid.is_some() && conf.pid == process.map(|process| process.pid));
+    let of_unit = || {
+        let unit = process?.unit.as_deref()?.trim_end_matches(".service");
+        confs.iter().copied().find(|conf| conf.unit.as_deref() == Some(unit))
+    };
+    // What a process reads that is known to read another is not its own.
+    let is_free = |conf: &&Conf| process.is_none_or(|process| conf.pid.is_none_or(|pid| pid == process.pid));
+    let says = |conf: &&Conf| port.is_some() && conf.parsed.seen().is_some_and(|parsed| parsed.port() == port);
+    let of_port = || confs.iter().copied().filter(is_free).find(says);
+    // One that merely stands in its usual place may be another server's.
+    let usual = |conf: &&Conf| conf.found_by != FoundBy::UsualPlace || port.is_none();
+    let only = || confs.first().copied().filter(|_| confs.len() == 1).filter(is_free).filter(usual);
+    given.or_else(of_process).or_else(of_unit).or_else(of_port).or_else(only)
+}
+
+impl<'a> Instance<'a> {
+    /// The value of a setting that counts: what the running server says, else its arguments, else its redis.conf; `None`
+    /// where nobody says anything, so that the default of its version counts.
+    pub fn setting(&self, name: &str) -> Option<Known> {
+        self.from_server(name).or_else(|| self.from_arguments(name)).or_else(|| self.from_conf(name))
+    }
+
+    /// The settings it tells (CONFIG GET), over the target's own conversation, or where it was asked over loopback.
+    pub fn settings(&self) -> Option<BTreeMap<String, String>> {
+        let own = self.facts.redis.seen().and_then(Redis::preferred).and_then(Dialogue::settings);
+        own.or_else(|| self.running()?.settings.seen().cloned())
+    }
+
+    /// What its process said over loopback.
+    fn running(&self) -> Option<&'a Running> {
+        let pid = self.process?.pid;
+        self.host.running.iter().find(|running| running.pid == Some(pid))
+    }
+
+    /// What the running server says (CONFIG GET).
+    pub fn from_server(&self, name: &str) -> Option<Known> {
+        let value = self.settings()?.get(name)?.clone();
+        let values = value.split_whitespace().map(str::to_owned).collect();
+        // A line that says something else is not what the server heeds: an argument, or CONFIG SET, overrides it.
+        let line = self.from_conf(name).filter(|known| known.values == values).and_then(|known| known.line);
+        Some(Known { values, source: "CONFIG GET".to_owned(), line })
+    }
+
+    /// What the arguments of the process say, where they can still be read.
+    pub fn from_arguments(&self, name: &str) -> Option<Known> {
+        let process = self.process?;
+        let flag = format!("--{name}");
+        let at = process.args.iter().rposition(|arg| *arg == flag)?;
+        let values = process.args[at + 1..].iter().take_while(|arg| !arg.starts_with("--")).cloned().collect();
+        Some(Known { values, source: format!("the arguments of pid {}", process.pid), line: None })
+    }
+
+    /// What redis.conf says.
+    pub fn from_conf(&self, name: &str) -> Option<Known> {
+        let setting = self.conf?.parsed.seen()?.last(name)?;
+        let line = (setting.line > 0).then(|| (setting.file.clone(), setting.line, setting.text.clone()));
+        Some(Known { values: setting.values.clone(), source: setting.place(), line })
+    }
+
+    /// Its redis.conf, where it could be read.
+    pub fn read_conf(&self) -> Option<&'a Conf> {
+        self.conf.filter(|conf| conf.parsed.seen().is_some())
+    }
+
+    /// The facts it is part of.
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// True if its process lives, whatever it is doing.
+    pub fn is_alive(&self) -> bool {
+        self.process.is_some_and(|process| process.state != State::Zombie)
+    }
+
+    /// The addresses that were asked for.
+    pub fn asked_addresses(&self) -> Vec<IpAddr> {
+        self.facts.asked_addresses()
+    }
+
+    /// The addresses of this `bind` that the machine lacks.
+    pub fn missing_binds(&self, bind: &Known) -> Vec<Bind> {
+        let parsed = bind.values.iter().filter_map(|word| Bind::parse(word));
+        // All of 127.0.0.0/8 is this machine's.
+        let own = |ip: IpAddr| {
+            ip.is_unspecified() || (ip.is_loopback() && ip.is_ipv4()) || self.host.origin.addresses.contains(&ip)
+        };
+        parsed.filter(|bind| !own(bind.ip) && !self.host.origin.nonlocal_bind).collect()
+    }
+
+    /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback.
+    pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {
+        let outside = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(*ip);
+        let has = |v4: bool| self.host.origin.addresses.iter().any(|ip| outside(ip) && ip.is_ipv4() == v4);
+        let open = |ip: IpAddr| !ip.is_loopback() && (!ip.is_unspecified() || has(ip.is_ipv4()));
+        let port = self.facts.ask.target.port();
+        let listens = self.process.map_or(&[][..], |process| &process.listens);
+        listens.iter().filter(|at| Some(at.port()) == port && open(at.ip())).copied().collect()
+    }
+
+    /// The major version of the running server, where it tells.
+    pub fn major_version(&self) -> Option<u32> {
+        let dialogue = self.facts.redis.seen().and_then(Redis::preferred);
+        let own = dialogue.and_then(Dialogue::info);
+        let info = own.or_else(|| self.running().map(|running| &running.info))?;
+        info.get("redis_version")?.split('.').next()?.parse().ok()
+    }
+
+    /// Whether a client needs a password: by what PING was answered, else by redis.conf; `None` where neither tells.
+    pub fn has_password(&self) -> Option<bool> {
+        let dialogue = self.facts.redis.seen().and_then(Redis::preferred);
+        let asked = dialogue.and_then(|dialogue| dialogue.reply(Command::Ping)).and_then(|reply| match reply {
+            Reply::Status(_) => Some(self.facts.ask.target.password),
+            Reply::Error(error) => (error.kind == ErrorKind::NoAuth).then_some(true),
+            _ => None,
+        });
+        let told = || match self.running()?.ping.as_deref()? {
+            "PONG" => Some(false),
+            error => (ErrorKind::of(error) == ErrorKind::NoAuth).then_some(true),
+        };
+        let written = || {
+            let parsed = self.conf?.parsed.seen()?;
+            let by_acl = parsed.last("aclfile").is_some() || parsed.last("user").is_some();
+            (!by_acl).then(|| parsed.last("requirepass").is_some_and(|setting| setting.secret))
+        };
+        asked.or_else(told).or_else(written)
+    }
+
+    /// The unit that starts it: of its control group, or of its redis.conf.
+    pub fn unit(&self) -> Option<&'a str> {
+        let running = self.process.and_then(|process| process.unit.as_deref());
+        let of_conf = self.conf.and_then(|conf| conf.unit.as_deref());
+        let only = || match self.host.system.seen()?.units.as_slice() {
+            [unit] if self.process.is_none() => Some(unit.name.as_str()),
+            _ => None,
+        };
+        running.or(of_conf).or_else(only).map(|unit| unit.trim_end_matches(".service"))
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// The address at which a listener can be reached from its own machine.
+pub fn reached(at: SocketAddr) -> SocketAddr {
+    let ip = match at.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, at.port())
+}
+
+impl Listener {
+    /// True if it takes connections to `ip`.
+    pub fn serves(&self, ip: IpAddr) -> bool {
+        let both = self.v6only == Some(false) && self.ip == Ipv6Addr::UNSPECIFIED;
+        both || serves(self.ip, ip)
+    }
+}
+
+/// True if a listener on `listens` takes connections to `ip`. An IPv6 wildcard is not taken to serve IPv4: Redis sets
+/// `IPV6_V6ONLY` (anet.c); of others, [`Listener::serves`] knows.
+pub fn serves(listens: IpAddr, ip: IpAddr) -> bool {
+    let (listens, ip) = (listens.to_canonical(), ip.to_canonical());
+    listens == ip || (listens.is_unspecified() && listens.is_ipv4() == ip.is_ipv4())
+}
+
+#[cfg(test)]
+mod tests;

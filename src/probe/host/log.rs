@@ -1,0 +1,163 @@
+//! The end of the server's log: what it says of clients that it cut off.
+//!
+//! Redis writes local time without its zone. So the age of a line is reckoned from the last one, which was written when
+//! the file was last changed.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::text::head;
+use crate::model::{BlockerKind, Observed, escape};
+use crate::sys::files;
+
+/// How much of its end is read.
+const TAIL: u64 = 64 << 10;
+/// The most events that are kept, the last ones.
+const MOST_EVENTS: usize = 20;
+
+/// The end of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The file.
+    pub path: String,
+    /// What it says of clients that were cut off, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// A client that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Why.
+    pub kind: Kind,
+    /// Its address, where the log tells.
+    pub peer: Option<String>,
+    /// When, as the log has it.
+    pub at: String,
+    /// How long ago, in seconds.
+    pub age_s: u64,
+    /// What the log says, as far as it is of use.
+    pub says: String,
+}
+
+/// Why a client was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It sent `POST` or `Host:`: Redis 3.2.7 and later take it for an attack through a browser.
+    Http,
+    /// It read its answers too slowly.
+    OutputBuffer,
+}
+
+/// Reads the end of the log at `path`; `None` where the server logs to its standard output.
+pub fn gather(path: Option<&str>) -> Observed<Log> {
+    let Some(path) = path else {
+        return Observed::skipped("the server's log file is not known; it may log to its standard output");
+    };
+    match files::tail(path, TAIL) {
+        Ok((bytes, age)) => {
+            Observed::Seen(Log { path: escape(path.as_bytes()), events: events(&String::from_utf8_lossy(&bytes), age) })
+        }
+        Err(error) => {
+            let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+            let kind = if denied { BlockerKind::Permission } else { BlockerKind::Failed };
+            Observed::hidden(kind, format!("{}: {error}", escape(path.as_bytes())))
+        }
+    }
+}
+
+/// The events among the lines of a log that was last written to `age` ago.
+fn events(text: &str, age: Duration) -> Vec<Event> {
+    let Some(last) = text.lines().rev().find_map(|line| date(line).map(|(_, when)| when)) else { return Vec::new() };
+    let event = |line: &str| {
+        let kind = kind(line)?;
+        let (at, when) = date(line)?;
+        let age_s = (age + last.saturating_sub(when)).as_secs();
+        Some(Event { kind, peer: peer(line, kind), at, age_s, says: says(line, kind) })
+    };
+    let mut events: Vec<Event> = text.lines().rev().filter_map(event).take(MOST_EVENTS).collect();
+    events.reverse();
+    events
+}
+
+fn kind(line: &str) -> Option<Kind> {
+    if line.contains("Possible SECURITY ATTACK detected") {
+        Some(Kind::Http)
+    } else if line.contains("for overcoming of output buffer limits") {
+        Some(Kind::OutputBuffer)
+    } else {
+        None
+    }
+}
+
+/// `3935:M 21 Nov 2026 05:23:36.337 # …`: the date as it stands, and as time since 1970 in whatever zone it is.
+fn date(line: &str) -> Option<(String, Duration)> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = line.split_whitespace();
+    let (_, day, month) = (words.next()?, words.next()?, words.next()?);
+    let (year, time) = (words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let seconds = time.split('.').next()?;
+    let day: u8 = day.parse().ok()?;
+    let when = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day:02}T{seconds}Z")).ok()?;
+    let at = format!("{year}-{month:02}-{day:02} {seconds}");
+    Some((at, when.duration_since(std::time::UNIX_EPOCH).ok()?))
+}
+
+fn peer(line: &str, kind: Kind) -> Option<String> {
+    let start = match kind {
+        Kind::Http => "Connection from ",
+        Kind::OutputBuffer => " addr=",
+    };
+    let word = line.split_once(start)?.1.split_whitespace().next()?;
+    Some(head(word.as_bytes(), 64))
+}
+
+/// Redis names the client's user and the command; no more is kept than tells what it did.
+fn says(line: &str, kind: Kind) -> String {
+    match kind {
+        Kind::Http => {
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands".to_owned()
+        }
+        Kind::OutputBuffer => {
+            let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            let field = |name| head(field(name).unwrap_or("?").as_bytes(), 32);
+            let (command, flags, memory) = (field("cmd="), field("flags="), field("omem="));
+            format!("closed for overcoming of output buffer limits: cmd={command} flags={flags} omem={memory}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = "3935:M 21 Nov 2026 05:23:36.024 * Ready to accept connections\n";
+    const HTTP: &str = "3935:M 21 Nov 2026 05:24:00.337 # Possible SECURITY ATTACK detected. It looks like somebody is sending \
+                        POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol \
+                        Scripting to compromise your Redis instance. Connection from 10.0.0.5:51712 aborted.\n";
+    const BUFFER: &str = "3935:M 21 Nov 2026 05:24:30.728 # Client id=6 addr=10.0.0.6:53276 laddr=10.0.0.9:6379 fd=8 name=x \
+                          flags=P omem=20544 cmd=subscribe user=app scheduled to be closed ASAP for overcoming of output \
+                          buffer limits.\n";
+
+    #[test]
+    fn tells_who_was_cut_off_and_when() {
+        let found = events(&format!("{START}{HTTP}{BUFFER}"), Duration::from_secs(5));
+        let told: Vec<_> = found.iter().map(|event| (event.kind, event.peer.as_deref(), event.age_s)).collect();
+        assert_eq!(told, [(Kind::Http, Some("10.0.0.5:51712"), 35), (Kind::OutputBuffer, Some("10.0.0.6:53276"), 5)]);
+        assert_eq!(found[0].at, "2026-11-21 05:24:00");
+        assert!(found[1].says.contains("cmd=subscribe flags=P omem=20544") && !found[1].says.contains("app"));
+        // Redis 7.0 does not say who it was.
+        let old = HTTP.replace("Connection from 10.0.0.5:51712 aborted", "Connection aborted");
+        assert_eq!(events(&old, Duration::ZERO)[0].peer, None);
+        assert_eq!(events(START, Duration::ZERO), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(.{0,40}|[0-9]{1,6}:M [0-9]{1,9} Nov [0-9]{1,9} [0-9:.]{0,12} # Possible SECURITY ATTACK detected\n){0,5}") {
+            assert!(events(&text, Duration::MAX / 2).len() <= MOST_EVENTS);
+        }
+    }
+}

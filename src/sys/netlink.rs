@@ -1,0 +1,266 @@
+//! The kernel's own list of listening sockets, by its `sock_diag` (`sock_diag(7)`): it needs no privilege, tells of this
+//! network namespace alone, and passes over connections without printing them as /proc/net/tcp does.
+
+#[cfg(not(target_os = "linux"))]
+use std::io;
+use std::net::IpAddr;
+
+/// A TCP socket that listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its inode.
+    pub inode: u64,
+    /// The user who made it.
+    pub uid: u32,
+    /// Connections that wait to be accepted.
+    pub queue: u32,
+    /// How many may wait.
+    pub backlog: u32,
+    /// Whether `IPV6_V6ONLY` is set on it; kernels before 4.2 do not tell.
+    pub v6only: Option<bool>,
+}
+
+/// A unix stream socket that listens and has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unix {
+    /// Its path, or `@` and its abstract name.
+    pub name: Vec<u8>,
+    /// Its inode.
+    pub inode: u64,
+    /// Connections that wait to be accepted.
+    pub queue: u32,
+    /// How many may wait.
+    pub backlog: u32,
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::{tcp, unix};
+
+/// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn tcp(_v6: bool, _port: Option<u16>, _most: usize) -> io::Result<Vec<Tcp>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The unix stream listeners that have a name, at most `most`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn unix(_most: usize) -> io::Result<Vec<Unix>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use netlink_packet_core::{
+        NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    };
+    use netlink_packet_sock_diag::inet::nlas::Nla;
+    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+    use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
+    use netlink_packet_sock_diag::unix::{self as local, ShowFlags, UnixRequest, UnixResponse};
+    use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
+    use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+    use nix::sys::socket::{recv, sendto, socket};
+
+    use super::{Tcp, Unix};
+
+    /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
+    const ROOM: usize = 32 * 1024;
+    /// The most answers that are read: 4,096 listeners fit into a few dozen.
+    const MOST_READS: usize = 1024;
+    /// `SOCK_STREAM`, as a header of an answer has it.
+    const STREAM: u8 = 1;
+
+    /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
+    ///
+    /// # Errors
+    /// What `socket(2)`, `send(2)` or the kernel's answer says: `EPERM` under seccomp, `ENOENT` where `tcp_diag` is missing.
+    pub fn tcp(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<Tcp>> {
+        let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
+        // A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
+        socket_id.source_port = port.unwrap_or(0);
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id,
+        };
+        let mut found = Vec::new();
+        dump(SockDiagMessage::InetRequest(request), |message| {
+            if let SockDiagMessage::InetResponse(response) = message {
+                found.push(tcp_of(&response));
+            }
+            found.len() < most
+        })?;
+        Ok(found)
+    }
+
+    /// The unix stream listeners that have a name, at most `most`.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn unix(most: usize) -> io::Result<Vec<Unix>> {
+        let request = UnixRequest {
+            state_flags: local::StateFlags::LISTEN,
+            inode: 0,
+            show_flags: ShowFlags::NAME | ShowFlags::RQLEN,
+            cookie: [0; 8],
+        };
+        let mut found = Vec::new();
+        dump(SockDiagMessage::UnixRequest(request), |message| {
+            if let SockDiagMessage::UnixResponse(response) = message {
+                found.extend(unix_of(&response));
+            }
+            found.len() < most
+        })?;
+        Ok(found)
+    }
+
+    fn tcp_of(response: &InetResponse) -> Tcp {
+        let header = &response.header;
+        let v6only =
+            response.nlas.iter().find_map(|nla| if let Nla::SkV6Only(only) = nla { Some(*only) } else { None });
+        Tcp {
+            ip: header.socket_id.source_address,
+            port: header.socket_id.source_port,
+            inode: u64::from(header.inode),
+            uid: header.uid,
+            queue: header.recv_queue,
+            backlog: header.send_queue,
+            v6only,
+        }
+    }
+
+    fn unix_of(response: &UnixResponse) -> Option<Unix> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = match response.name()? {
+            UnixDiagName::Pathname(path) => path.as_bytes().to_vec(),
+            UnixDiagName::Abstract(name) => [b"@", name.as_slice()].concat(),
+        };
+        (response.header.kind == STREAM && !name.is_empty()).then(|| Unix {
+            name,
+            inode: u64::from(response.header.inode),
+            queue: response.number_of_pending_connection().unwrap_or(0),
+            backlog: response.max_number_of_pending_connection().unwrap_or(0),
+        })
+    }
+
+    /// Asks, and hands every message of the answer to `each` until it says that it has enough. The kernel makes the answer
+    /// while we ask and read, so there is never anything to wait for: nothing here blocks.
+    fn dump(request: SockDiagMessage, mut each: impl FnMut(SockDiagMessage) -> bool) -> io::Result<()> {
+        let socket = ask(request)?;
+        let mut buffer = vec![0; ROOM];
+        for _ in 0..MOST_READS {
+            let count = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+            if !take(&buffer[..count], &mut each)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(request: SockDiagMessage) -> io::Result<OwnedFd> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?;
+        sendto(socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::MSG_DONTWAIT)?;
+        Ok(socket)
+    }
+
+    /// One datagram of the answer, which holds several messages; false when it was the last or `each` has enough.
+    ///
+    /// # Errors
+    /// What the kernel answers in place of sockets.
+    fn take(mut bytes: &[u8], each: &mut impl FnMut(SockDiagMessage) -> bool) -> io::Result<bool> {
+        let mut more = true;
+        while let Ok(header) = NetlinkBuffer::new_checked(bytes) {
+            let length = usize::try_from(header.length()).unwrap_or(usize::MAX);
+            let (message, rest) = bytes.split_at_checked(length.next_multiple_of(4)).unwrap_or((bytes, &[]));
+            bytes = rest;
+            // A message that cannot be understood is one socket less, not the end of all.
+            let Ok(message) = NetlinkMessage::<SockDiagMessage>::deserialize(message) else { continue };
+            match message.payload {
+                NetlinkPayload::InnerMessage(socket) => more = each(socket),
+                NetlinkPayload::Done(_) => more = false,
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(more)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        #[test]
+        fn sees_a_listener_of_its_own() {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let found = tcp(false, Some(port), 8).unwrap();
+            let [found] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((found.ip, found.port), ("127.0.0.1".parse().unwrap(), port));
+            assert_eq!((found.queue, found.backlog > 0, found.v6only), (0, true, None));
+            assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
+            drop(listener);
+            assert_eq!(tcp(false, Some(port), 8).unwrap(), []);
+        }
+
+        #[test]
+        fn sees_whether_a_listener_is_for_ipv6_alone() {
+            let Ok(listener) = std::net::TcpListener::bind("[::]:0") else { return };
+            let found = tcp(true, Some(listener.local_addr().unwrap().port()), 8).unwrap();
+            assert_eq!(found.iter().map(|one| one.v6only).collect::<Vec<_>>(), [Some(false)]);
+        }
+
+        #[test]
+        fn sees_unix_listeners_with_their_names() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("redis.sock");
+            let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let found = unix(100_000).unwrap();
+            let own = found.iter().find(|one| one.name == path.as_os_str().as_encoded_bytes()).unwrap();
+            assert!(own.backlog > 0 && own.inode > 0, "{own:?}");
+        }
+
+        #[test]
+        fn stops_when_there_is_enough() {
+            let _listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+            assert_eq!(tcp(false, None, 2).unwrap().len(), 2);
+        }
+
+        proptest! {
+            #[test]
+            fn no_bytes_panic(bytes: Vec<u8>) {
+                let _ = take(&bytes, &mut |_| true);
+                let mut framed = u32::try_from(bytes.len() + 16).unwrap().to_ne_bytes().to_vec();
+                framed.extend([20, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                framed.extend(bytes);
+                let _ = take(&framed, &mut |_| true);
+            }
+        }
+    }
+}
