@@ -386,3 +386,64 @@ fn a_server_that_loopback_alone_reaches_is_not_exposed_by_its_neighbour() {
     let _guarded = server.redis(&["--bind", "10.77.1.2", "--requirepass", "pw"]);
     server.diagnose(&[]).healthy();
 }
+
+#[test]
+fn a_default_user_that_may_do_little_is_not_exposed() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    let _redis = server
+        .redis_conf("protected-mode no\nuser default on nopass ~* -@all +ping +select\nuser app on >pw ~* +@all\n");
+    server.diagnose(&[]).not_cause("exposed-without-password");
+}
+
+#[test]
+fn a_file_that_the_server_does_not_read_is_not_its_own() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.file("/etc/redis/redis.conf", "maxclients 1 2\nmaxclients 600000\n");
+    let _redis = server.redis(&["--requirepass", "pw"]);
+    server.diagnose(&["-a", "pw", "--deep"]).healthy();
+    client.joined(&server, &["-h", SERVER, "-a", "pw"]).healthy();
+    let ran = server.redisdoc(&["check", "--json", "--redis-conf", "/nosuch"]).run();
+    assert_eq!(ran.code, Some(2), "{ran}");
+}
+
+#[test]
+fn a_password_is_set_where_the_server_listens_and_survives_a_second_time() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    let _other = server.redis(&["--bind", "127.0.0.1", "--requirepass", "other"]);
+    server.file("/etc/redis/own.conf", "bind 10.77.1.2\nprotected-mode no\n");
+    let _redis = server.redis(&["/etc/redis/own.conf"]);
+    let diagnosis = server.diagnose(&["-h", SERVER]);
+    diagnosis.first_cause("exposed-without-password", Confidence::Certain).apply(|_| &server);
+    let password = kept_password(&server);
+    server.doctor(&["-h", SERVER]).env("REDISCLI_AUTH", &password).diagnose().healthy();
+    diagnosis.apply(|_| &server);
+    assert_eq!(kept_password(&server), password);
+    assert_eq!(server.read("/etc/redis/own.conf").matches("requirepass").count(), 1);
+    server.doctor(&["-h", SERVER]).env("REDISCLI_AUTH", &password).diagnose().healthy();
+}
+
+#[test]
+fn a_liar_does_not_lead_to_files() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let redis = one.redis(&["--port", "6380", "--requirepass", "pw"]);
+    one.file("/root/secret", "dir /MARKER\nlogfile MARKER\nmaxclients 1 2\n");
+    let info = format!("redis_version:7.0.15\r\nprocess_id:{}\r\nconfig_file:/root/secret\r\n", redis.pid());
+    let bulk = format!("${}\r\n{info}\r\n", info.len());
+    let code = format!(
+        "import socket\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+         s.bind(('127.0.0.1', 6379)); s.listen(8); print('up', flush=True)\n\
+         while True:\n c, _ = s.accept(); c.recv(9999); c.sendall(b'+PONG\\r\\n*0\\r\\n' + {bulk:?}.encode()); c.recv(1); c.close()"
+    );
+    let liar = one.command(&["python3", "-c", &code]).spawn();
+    while !liar.said().contains("up") {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    for args in [&["-t", "1"][..], &["-t", "1", "--deep"]] {
+        let facts = one.redisdoc(&[&["check", "-o", "facts"][..], args].concat()).run();
+        assert!(facts.stdout.contains("config_file") && !facts.stdout.contains("MARKER"), "{facts}");
+    }
+}

@@ -97,7 +97,8 @@ impl Facts {
     fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
         // A server that was started without a redis.conf has none, whatever stands in the usual places.
         let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
-        let open = |conf: &&Conf| !bare && process.is_some() || conf.found_by == FoundBy::Given || !host.is_read(conf);
+        let free = |conf: &Conf| process.is_some() || !host.is_read(conf);
+        let open = |conf: &&Conf| conf.found_by == FoundBy::Given || (!bare && free(conf));
         let confs: Vec<&Conf> = host.confs.iter().filter(open).collect();
         Instance { facts: self, host, process, conf: conf_of(&confs, process, self.ask.target.port()) }
     }
