@@ -63,7 +63,7 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let confidence = if meant { Confidence::Likely } else { Confidence::Certain };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
-    let support = Support::new(confidence, &codes, summary).on(finding).not("not-running", "a Redis server runs there");
+    let support = Support::new(confidence, &codes, summary).on(finding);
     Some(if meant {
         let tells = format!("a redis.conf with port {port} whose server does not run: start that one");
         support.settled_by(Step::look(
@@ -72,6 +72,7 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
             tells,
         ))
     } else {
+        let support = support.not("not-running", "a Redis server runs there, and no other is meant to");
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
     })
 }
@@ -132,6 +133,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::{BlockerKind, Observed};
     use crate::probe::path::tcp::{Attempt, Outcome};
 
     fn asking(port: u16) -> Facts {
@@ -146,6 +148,15 @@ mod tests {
         // A server that does not run may be meant for the port.
         let meant = asking(6380).conf("port 6380").host(|host| host.confs[0].pid = None);
         check_cause(&CAUSE, &meant.conf("bind 127.0.0.1"), Some(Confidence::Likely));
+        // Nor is anything certain beside a redis.conf that may not be read, as Debian's by most users.
+        let unread = |kind| {
+            asking(6380).host(|host| {
+                host.confs[0].pid = None;
+                host.confs[0].parsed = Observed::hidden(kind, "EACCES");
+            })
+        };
+        check_cause(&CAUSE, &unread(BlockerKind::Permission), Some(Confidence::Likely));
+        check_cause(&CAUSE, &unread(BlockerKind::Missing), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::at_home().not_running(), None);
         check_cause(&CAUSE, &Facts::on_loopback(), None);
     }

@@ -169,14 +169,18 @@ impl Host {
     }
 
     /// The redis.conf files that would put a server where the target is, and that no living server is known to read: a
-    /// server that does not run may be the one that is asked for.
+    /// server that does not run may be the one that is asked for. One that is there and may not be read says nothing, so
+    /// that it counts.
     pub fn rivals(&self, facts: &Facts) -> Vec<&Conf> {
         let asked = facts.asked_addresses();
         let wants = |conf: &&Conf| match &facts.ask.target.endpoint {
             Endpoint::Tcp { port, .. } => conf.parsed.seen().is_some_and(|parsed| parsed.wants(*port, &asked)),
             Endpoint::Unix { path } => conf.parsed.seen().is_some_and(|parsed| parsed.names_socket(path)),
         };
-        self.confs.iter().filter(|conf| !self.is_read(conf)).filter(wants).collect()
+        let unread = |conf: &Conf| {
+            conf.parsed.known().is_err_and(|gap| !matches!(gap, Gap::Hidden(why) if why.kind == BlockerKind::Missing))
+        };
+        self.confs.iter().filter(|conf| !self.is_read(conf)).filter(|conf| unread(conf) || wants(conf)).collect()
     }
 
     /// True if a living server is known to read this redis.conf.
