@@ -46,6 +46,8 @@ impl Facts {
             }),
             tcp: Observed::Seen(Tcp { attempts: vec![Attempt::connected(ip)], untried: 0 }),
             routes: Observed::skipped("no attempt failed for want of a route"),
+            ways: Observed::skipped("every address was connected to"),
+            firewall: Observed::skipped("nothing looks as if it were stopped here"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
             host: Observed::skipped("only the client's side is looked at"),
         }

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use super::Facts;
 use super::host::conf::{Conf, FoundBy, Parsed, Setting};
 use super::host::disk::{Disk, Room};
+use super::host::firewall::Firewall;
 use super::host::limits::Limits;
 use super::host::log::Log;
 use super::host::memory::Memory;
+use super::host::network::Network;
 use super::host::process::{Process, Processes, State};
 use super::host::socket::{Listener, Sockets};
 use super::host::system::{Init, System, Unit};
@@ -225,6 +227,8 @@ impl Host {
                 swap_free: GIB,
                 groups: Vec::new(),
             }),
+            firewall: Observed::Seen(Firewall::default()),
+            network: Observed::Seen(Network::default()),
             disks: Observed::Seen(vec![
                 Disk::healthy("data", "/var/lib/redis"),
                 Disk::healthy("log", "/var/log/redis"),

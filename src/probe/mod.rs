@@ -14,11 +14,13 @@ use std::io;
 use crate::model::{Ask, Observed, Secret};
 use crate::sys::{Clock, clock, machine};
 use host::Host;
+use host::firewall::{self, Firewall};
 use path::dns::Dns;
 use path::redis::Redis;
 use path::route::Routes;
 use path::tcp::Tcp;
 use path::vantage::Vantage;
+use path::way::{self, Way};
 
 /// The version of the saved form of [`Facts`].
 pub const FACTS_VERSION: u32 = 1;
@@ -44,6 +46,12 @@ pub struct Facts {
     pub tcp: Observed<Tcp>,
     /// The routes of this machine, looked at when it refused to send.
     pub routes: Observed<Routes>,
+    /// The way out of this machine to each address that could not be connected to.
+    #[serde(default = "not_looked_at")]
+    pub ways: Observed<Vec<Way>>,
+    /// The packet filter of the machine we look from, looked at where it may have stopped us.
+    #[serde(default = "not_looked_at")]
+    pub firewall: Observed<Firewall>,
     /// What was said over the connections.
     pub redis: Observed<Redis>,
     /// The server's own machine, seen from inside.
@@ -82,6 +90,8 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         dns,
         tcp,
         routes: Observed::needs("tcp"),
+        ways: Observed::needs("tcp"),
+        firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
     }
@@ -99,8 +109,29 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
+    let ways = way::gather(&tcp);
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
+    let firewall = firewall::gather(&clock).await;
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
-    Facts { facts_version: FACTS_VERSION, redisdoc, taken_at, took_ms, ask, vantage, dns, tcp, routes, redis, host }
+    Facts {
+        facts_version: FACTS_VERSION,
+        redisdoc,
+        taken_at,
+        took_ms,
+        ask,
+        vantage,
+        dns,
+        tcp,
+        routes,
+        ways,
+        firewall,
+        redis,
+        host,
+    }
+}
+
+/// Of facts that were saved before this was looked at.
+pub fn not_looked_at<T>() -> Observed<T> {
+    Observed::skipped("not looked at")
 }

@@ -5,12 +5,14 @@
 
 pub mod conf;
 pub mod disk;
+pub mod firewall;
 pub mod folder;
 pub mod instance;
 pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod mount;
+pub mod network;
 pub mod process;
 pub mod queue;
 pub mod running;
@@ -23,6 +25,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Ask, Endpoint, Observed};
+use crate::probe::not_looked_at;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{Info, Reply};
@@ -31,10 +34,12 @@ use crate::probe::path::vantage::Vantage;
 use crate::sys::{Clock, clock, files, machine};
 use conf::{Conf, Leads};
 use disk::Disk;
+use firewall::Firewall;
 use folder::Folder;
 use limits::Limits;
 use log::Log;
 use memory::Memory;
+use network::Network;
 use process::{Process, Processes};
 use running::Running;
 use socket::Sockets;
@@ -56,7 +61,7 @@ pub struct Host {
     /// The redis.conf files that were found, the surest first.
     pub confs: Vec<Conf>,
     /// The end of the server's log.
-    #[serde(default = "unread_log")]
+    #[serde(default = "not_looked_at")]
     pub log: Observed<Log>,
     /// What limits connections and files.
     pub limits: Observed<Limits>,
@@ -64,6 +69,12 @@ pub struct Host {
     pub memory: Observed<Memory>,
     /// The file systems that Redis writes to.
     pub disks: Observed<Vec<Disk>>,
+    /// Its packet filter. Looked at when something is wrong.
+    #[serde(default = "not_looked_at")]
+    pub firewall: Observed<Firewall>,
+    /// What its kernel shows of its network. Looked at when something is wrong.
+    #[serde(default = "not_looked_at")]
+    pub network: Observed<Network>,
 }
 
 /// Which machine was looked at, and when.
@@ -131,11 +142,6 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Option<Host>, clock: &Cloc
 /// Looks at everything that this machine shows, whatever the target may be.
 pub async fn collect(conf: Option<&str>, clock: &Clock) -> Host {
     look(Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, all: true }, clock).await.elsewhere()
-}
-
-/// Of facts that were saved before logs were read.
-fn unread_log() -> Observed<Log> {
-    Observed::skipped("the log was not read")
 }
 
 impl Host {
@@ -217,8 +223,10 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let disks = disk::gather(&folders, &mounts);
     let limits = limits::gather();
     let log = log::gather(log_file.as_deref());
+    let firewall = if all { firewall::gather(clock).await } else { Observed::skipped("all is well") };
+    let network = if all { network::gather() } else { Observed::skipped("all is well") };
     let origin = origin(wanted.addresses.map_or_else(machine::addresses, <[IpAddr]>::to_vec));
-    Host { origin, system, sockets, processes, running, confs, log, limits, memory, disks }
+    Host { origin, system, sockets, processes, running, confs, log, limits, memory, disks, firewall, network }
 }
 
 /// The redis.conf that INFO names.

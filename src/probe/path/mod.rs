@@ -10,3 +10,4 @@ mod sendqueue;
 mod talk;
 pub mod tcp;
 pub mod vantage;
+pub mod way;
