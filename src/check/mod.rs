@@ -4,6 +4,7 @@ pub mod auth;
 pub mod config;
 pub mod disk;
 pub mod dns;
+pub mod firewall;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -41,6 +42,7 @@ pub static CHECKS: &[&Check] = &[
     &auth::CHECK,
     &state::CHECK,
     &config::CHECK,
+    &firewall::CHECK,
     &log::CHECK,
     &limits::CHECK,
     &memory::CHECK,

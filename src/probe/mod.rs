@@ -111,7 +111,8 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
-    let firewall = firewall::gather(&clock).await;
+    let firewall =
+        if may_stop_us(&ask, &tcp, here) { firewall::gather(&clock).await } else { Observed::skipped(NOTHING_STOPPED) };
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {
@@ -129,6 +130,16 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         redis,
         host,
     }
+}
+
+const NOTHING_STOPPED: &str = "nothing looks as if it were stopped here";
+
+/// True if our own packet filter may be what an attempt failed for. Where the target is this machine, it is looked at as the
+/// server's.
+fn may_stop_us(ask: &Ask, tcp: &Observed<Tcp>, here: bool) -> bool {
+    let failed =
+        tcp.seen().is_some_and(|tcp| tcp.connected().is_none() && tcp.attempts.iter().any(|it| it.ip.is_some()));
+    ask.wants("firewall") && !here && failed
 }
 
 /// Of facts that were saved before this was looked at.

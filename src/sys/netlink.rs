@@ -3,7 +3,7 @@
 
 #[cfg(not(target_os = "linux"))]
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A TCP socket that listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,19 @@ pub struct Unix {
     pub backlog: u32,
 }
 
+/// A connection of which the kernel has answered the SYN and waits for the ACK (`SYN-RECV`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// Our end.
+    pub local: SocketAddr,
+    /// Who sent the SYN.
+    pub remote: SocketAddr,
+    /// How many times the answer was sent again.
+    pub retransmits: u8,
+}
+
 #[cfg(target_os = "linux")]
-pub use linux::{tcp, unix};
+pub use linux::{half_open, tcp, unix};
 
 /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
 ///
@@ -58,23 +69,33 @@ pub fn unix(_most: usize) -> io::Result<Vec<Unix>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The half-open TCP connections of one family, at most `most`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn half_open(_v6: bool, _port: Option<u16>, _most: usize) -> io::Result<Vec<HalfOpen>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
+    use std::net::SocketAddr;
     use std::os::fd::{AsRawFd, OwnedFd};
 
     use netlink_packet_core::{
         NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     };
     use netlink_packet_sock_diag::inet::nlas::Nla;
-    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer};
     use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
     use netlink_packet_sock_diag::unix::{self as local, ShowFlags, UnixRequest, UnixResponse};
     use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
     use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
     use nix::sys::socket::{recv, sendto, socket};
 
-    use super::{Tcp, Unix};
+    use super::{HalfOpen, Tcp, Unix};
 
     /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
     const ROOM: usize = 32 * 1024;
@@ -88,24 +109,50 @@ mod linux {
     /// # Errors
     /// What `socket(2)`, `send(2)` or the kernel's answer says: `EPERM` under seccomp, `ENOENT` where `tcp_diag` is missing.
     pub fn tcp(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<Tcp>> {
+        in_state(StateFlags::LISTEN, (v6, port), most, tcp_of)
+    }
+
+    /// The half-open TCP connections of one family, at most `most`; the kernel itself leaves out other ports of ours than
+    /// `port`.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn half_open(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<HalfOpen>> {
+        in_state(StateFlags::SYN_RECV, (v6, port), most, half_open_of)
+    }
+
+    fn in_state<T>(
+        states: StateFlags,
+        (v6, port): (bool, Option<u16>),
+        most: usize,
+        of: impl Fn(&InetResponse) -> T,
+    ) -> io::Result<Vec<T>> {
         let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
         // A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
         socket_id.source_port = port.unwrap_or(0);
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
-        };
+        let request =
+            InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id };
         let mut found = Vec::new();
         dump(SockDiagMessage::InetRequest(request), |message| {
             if let SockDiagMessage::InetResponse(response) = message {
-                found.push(tcp_of(&response));
+                found.push(of(&response));
             }
             found.len() < most
         })?;
         Ok(found)
+    }
+
+    fn half_open_of(response: &InetResponse) -> HalfOpen {
+        let id = &response.header.socket_id;
+        HalfOpen {
+            local: SocketAddr::new(id.source_address, id.source_port),
+            remote: SocketAddr::new(id.destination_address, id.destination_port),
+            // `inet_req_diag_fill` in the kernel always says that the retransmission timer runs.
+            retransmits: match response.header.timer {
+                Some(Timer::Retransmit(_, times)) => times,
+                _ => 0,
+            },
+        }
     }
 
     /// The unix stream listeners that have a name, at most `most`.
