@@ -20,4 +20,5 @@ mod secrets;
 mod smoke;
 mod state;
 mod tcp;
+mod tools;
 mod world;
