@@ -13,6 +13,7 @@ mod dns;
 mod harmless;
 mod host;
 mod hostile;
+mod iptables_oracle;
 mod listen;
 mod process;
 mod resources;
