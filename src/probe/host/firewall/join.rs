@@ -91,5 +91,5 @@ fn verdict(rule: &Rule) -> Option<&Verdict> {
 
 /// What nft lists of iptables' own extensions.
 fn is_xt(test: &Match) -> bool {
-    matches!(&test.test, Test::Unknown(what) if what.contains("xt"))
+    matches!(&test.test, Test::Unknown(what) if what.starts_with("xt "))
 }

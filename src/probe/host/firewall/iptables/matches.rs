@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::rules::{AddressKind, Family, Field, Match, State, Test, Translation, Values};
+use super::target::hex;
 use super::{Word, joined};
 
 /// One option: `! --dport 6379`.
@@ -47,7 +48,7 @@ pub fn module(family: Family, name: &str, words: &[Word]) -> Vec<Match> {
             "tcp" => tcp(option)?,
             "multiport" => multiport(option)?,
             "conntrack" | "state" => state(option)?,
-            "mark" if option.name == "--mark" => Test::Is(Field::Mark, mark(option.value()?)?),
+            "mark" if option.name == "--mark" => mark(option.value()?)?,
             "iprange" => iprange(family, option)?,
             "addrtype" => addrtype(family, option)?,
             _ => return None,
@@ -167,15 +168,16 @@ fn state(option: &Asked) -> Option<Test> {
     Some(Test::Any(vec![vec![states], vec![translated]]))
 }
 
-/// `0x5/0xff`. Only the masks that leave one range of marks.
-fn mark(text: &str) -> Option<Values> {
+/// `0x5`, or `0x5/0xff`.
+fn mark(text: &str) -> Option<Test> {
     let (value, mask) = match text.split_once('/') {
-        Some((value, mask)) => (super::target::hex(value)?, super::target::hex(mask)?),
-        None => (super::target::hex(text)?, u32::MAX),
+        Some((value, mask)) => (hex(value)?, hex(mask)?),
+        None => (hex(text)?, u32::MAX),
     };
-    let below = u64::from(!mask);
-    let first = u64::from(value);
-    (value & mask == value && (below + 1).is_power_of_two()).then(|| Values::Numbers(vec![(first, first | below)]))
+    Some(match mask {
+        u32::MAX => Test::Is(Field::Mark, number(value.into())),
+        mask => Test::Marked { mask, value },
+    })
 }
 
 fn iprange(family: Family, option: &Asked) -> Option<Test> {

@@ -128,6 +128,7 @@ fn reads_what_every_rule_may_test() {
 fn reads_extensions() {
     let to = |ranges: &[(u64, u64)]| is(Field::ToPort, numbers(ranges));
     let flags = |mask, value| Part::Match(Match { negated: false, test: Test::Flags { mask, value } });
+    let marked = |mask, value| Part::Match(Match { negated: false, test: Test::Marked { mask, value } });
     let states = |states: &[State]| is(Field::State, Values::States(states.to_vec()));
     let kinds = |field, kinds: &[AddressKind]| is(field, Values::Kinds(kinds.to_vec()));
     for (options, expected) in [
@@ -149,8 +150,8 @@ fn reads_extensions() {
         ("-m conntrack --ctstate LATER", unknown("-m conntrack --ctstate LATER")),
         ("-m conntrack --ctstatus ASSURED", unknown("-m conntrack --ctstatus ASSURED")),
         ("-m mark --mark 0x5", is(Field::Mark, numbers(&[(5, 5)]))),
-        ("-m mark ! --mark 0x10/0xfffffff0", not(is(Field::Mark, numbers(&[(16, 31)])))),
-        ("-m mark --mark 0x4000/0x4000", unknown("-m mark --mark 0x4000/0x4000")),
+        ("-m mark ! --mark 0x10/0xfffffff0", not(marked(0xffff_fff0, 0x10))),
+        ("-m mark --mark 0x4000/0x4000", marked(0x4000, 0x4000)),
         ("-m connmark --mark 0x5", unknown("-m connmark --mark 0x5")),
         ("-m iprange ! --src-range 10.0.0.1-10.0.0.9", not(is(Field::From, addresses("10.0.0.1", "10.0.0.9")))),
         ("-m addrtype --dst-type LOCAL", kinds(Field::ToKind, &[AddressKind::Local])),
