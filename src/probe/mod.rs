@@ -18,7 +18,7 @@ use host::firewall::{self, Firewall};
 use path::dns::Dns;
 use path::redis::Redis;
 use path::route::Routes;
-use path::tcp::Tcp;
+use path::tcp::{Attempt, Icmp, Outcome, Tcp};
 use path::vantage::Vantage;
 use path::way::{self, Way};
 
@@ -111,9 +111,8 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
-    let firewall =
-        if may_stop_us(&ask, &tcp, here) { firewall::gather(&clock).await } else { Observed::skipped(NOTHING_STOPPED) };
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
+    let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {
         facts_version: FACTS_VERSION,
@@ -132,14 +131,28 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     }
 }
 
-const NOTHING_STOPPED: &str = "nothing looks as if it were stopped here";
-
-/// True if our own packet filter may be what an attempt failed for. Where the target is this machine, it is looked at as the
-/// server's.
-fn may_stop_us(ask: &Ask, tcp: &Observed<Tcp>, here: bool) -> bool {
-    let failed =
-        tcp.seen().is_some_and(|tcp| tcp.connected().is_none() && tcp.attempts.iter().any(|it| it.ip.is_some()));
-    ask.wants("firewall") && !here && failed
+/// The packet filter of this machine, where it may be what stopped an attempt. It is listed once, also where this machine is
+/// the server's.
+async fn own_firewall(
+    ask: &Ask,
+    (vantage, tcp, host): (&Observed<Vantage>, &Observed<Tcp>, &Observed<Host>),
+    clock: &Clock,
+) -> Observed<Firewall> {
+    let vantage = vantage.seen();
+    let is_here = vantage.and_then(|vantage| vantage.same_host) == Some(true);
+    if let Some(host) = host.seen().filter(|host| is_here && !host.origin.collected) {
+        return host.firewall.clone();
+    }
+    let own = vantage.map_or(&[][..], |vantage| &vantage.own_addresses);
+    let stopped_here = |attempt: &Attempt| {
+        let from_us = |icmp: &Icmp| icmp.from.is_loopback() || own.contains(&icmp.from);
+        // A rule may reject with a reset, too, which has no sender.
+        let silent = [Outcome::TimedOut, Outcome::Denied, Outcome::Refused].contains(&attempt.outcome);
+        silent && attempt.icmp.is_none() || attempt.icmp.as_ref().is_some_and(from_us)
+    };
+    let failed = tcp.seen().filter(|tcp| ask.wants("firewall") && tcp.connected().is_none());
+    let may_be = failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
+    if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
 }
 
 /// Of facts that were saved before this was looked at.
