@@ -19,6 +19,7 @@ use path::dns::Dns;
 use path::redis::Redis;
 use path::route::Routes;
 use path::tcp::Tcp;
+use path::trace::{self, Trace};
 use path::vantage::Vantage;
 use path::way::{self, Way};
 
@@ -49,6 +50,9 @@ pub struct Facts {
     /// The way out of this machine to each address that could not be connected to.
     #[serde(default = "not_looked_at")]
     pub ways: Observed<Vec<Way>>,
+    /// How far packets get to an address that did not answer.
+    #[serde(default = "not_looked_at")]
+    pub trace: Observed<Trace>,
     /// The packet filter of the machine we look from, looked at where it may have stopped us.
     #[serde(default = "not_looked_at")]
     pub firewall: Observed<Firewall>,
@@ -91,6 +95,7 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         tcp,
         routes: Observed::needs("tcp"),
         ways: Observed::needs("tcp"),
+        trace: Observed::needs("tcp"),
         firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
@@ -110,6 +115,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
+    let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let firewall = firewall::gather(&clock).await;
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
@@ -125,6 +131,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         tcp,
         routes,
         ways,
+        trace,
         firewall,
         redis,
         host,

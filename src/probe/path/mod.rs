@@ -9,5 +9,6 @@ pub mod route;
 mod sendqueue;
 mod talk;
 pub mod tcp;
+pub mod trace;
 pub mod vantage;
 pub mod way;

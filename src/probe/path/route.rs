@@ -90,6 +90,11 @@ pub fn gather(tcp: &Observed<Tcp>) -> Observed<Routes> {
     if !tcp.attempts.iter().any(|attempt| unreachable.contains(&attempt.outcome)) {
         return Observed::skipped("no attempt failed for want of a route");
     }
+    read()
+}
+
+/// Reads the routes.
+pub fn read() -> Observed<Routes> {
     let v4 = files::read_text("/proc/net/route");
     let v6 = files::read_text("/proc/net/ipv6_route");
     if let (Err(error), Err(_)) = (&v4, &v6) {

@@ -266,6 +266,11 @@ fn observed(tried: Vec<Tried>, untried: usize) -> (Observed<Tcp>, Vec<Connection
     (Observed::Seen(Tcp { attempts, untried }), connections.into_iter().flatten().collect())
 }
 
+/// One attempt whose connection is not used.
+pub(super) async fn once(address: SocketAddr, deadline: Instant) -> Attempt {
+    try_address(address, deadline).await.0
+}
+
 async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {
     let began = clock::now();
     let dial = socket::dial(address, deadline).await;
