@@ -18,6 +18,7 @@ use host::firewall::{self, Firewall};
 use path::dns::Dns;
 use path::redis::Redis;
 use path::route::Routes;
+use path::sizes::{self, Sizes};
 use path::tcp::Tcp;
 use path::trace::{self, Trace};
 use path::vantage::Vantage;
@@ -58,6 +59,9 @@ pub struct Facts {
     pub firewall: Observed<Firewall>,
     /// What was said over the connections.
     pub redis: Observed<Redis>,
+    /// How large a packet gets through, looked at when small answers came and a large one did not.
+    #[serde(default = "not_looked_at")]
+    pub sizes: Observed<Sizes>,
     /// The server's own machine, seen from inside.
     pub host: Observed<Host>,
 }
@@ -98,6 +102,7 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         trace: Observed::needs("tcp"),
         firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
+        sizes: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
     }
 }
@@ -112,6 +117,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let here = path::vantage::is_here(target, &dns, &own);
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
+    let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
@@ -134,6 +140,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         trace,
         firewall,
         redis,
+        sizes,
         host,
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -143,6 +143,21 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
         }
+    }
+
+    /// The largest packet that the kernel knows to fit the way of a TCP connection (`IP_MTU`, ip(7)); IPv4 only.
+    #[cfg(target_os = "linux")]
+    pub fn path_mtu(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(stream) => getsockopt(stream, sockopt::IpMtu).ok().and_then(|mtu| mtu.try_into().ok()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same: not to be had here.
+    #[cfg(not(target_os = "linux"))]
+    pub fn path_mtu(&self) -> Option<u32> {
+        None
     }
 
     /// Reads what is there, or waits for it until `deadline`.

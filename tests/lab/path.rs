@@ -166,3 +166,30 @@ fn data_that_is_reset_is_only_a_candidate() {
     no_rule(&server);
     client.diagnose(&["-h", SERVER]).healthy();
 }
+
+/// Makes the link between the two routers narrow, and both of them say nothing of it.
+fn narrow(one: &Host, two: &Host, mtu: u16) {
+    for (router, interface) in [(one, "eth1"), (two, "eth0")] {
+        router.ip(&format!("link set {interface} mtu {mtu}"));
+        rule(router, "output", "icmp type destination-unreachable drop");
+        router.nft("add rule inet t f icmpv6 type packet-too-big drop");
+    }
+}
+
+#[test]
+fn what_is_too_large_for_a_link_is_lost_and_can_be_made_smaller() {
+    let Some(lab) = Lab::enter() else { return };
+    let [client, one, two, server] = two_routers(&lab);
+    let _redis = server.redis(&OPEN);
+    narrow(&one, &two, 1_400);
+    for address in [FAR, FAR6] {
+        let diagnosis = client.diagnose(&["-h", address, "-t", "2"]);
+        diagnosis.first_cause("mtu-black-hole", Confidence::Certain).finding("ping/large-lost").exit(1);
+        assert!(said(&diagnosis, "mtu-black-hole").contains("up to 1380 bytes"), "{diagnosis}");
+        diagnosis.within(Duration::from_millis(4_500));
+        diagnosis.apply(|_| &one);
+        client.diagnose(&["-h", address]).healthy();
+        client.diagnose(&["-h", address, "--deep"]).healthy();
+        one.nft("delete table inet mss_clamp");
+    }
+}

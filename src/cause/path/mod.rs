@@ -2,6 +2,7 @@
 
 mod host_down;
 mod local_route_policy;
+mod mtu_black_hole;
 mod no_route;
 mod router_unreachable;
 
@@ -12,8 +13,13 @@ use crate::model::Evidence;
 use crate::probe::Facts;
 
 /// The causes of this family, specific before general.
-pub static CAUSES: &[&Cause] =
-    &[&local_route_policy::CAUSE, &no_route::CAUSE, &host_down::CAUSE, &router_unreachable::CAUSE];
+pub static CAUSES: &[&Cause] = &[
+    &local_route_policy::CAUSE,
+    &no_route::CAUSE,
+    &host_down::CAUSE,
+    &router_unreachable::CAUSE,
+    &mtu_black_hole::CAUSE,
+];
 
 /// Broadcast, multicast, and link-local addresses without a zone cannot be connected to, whatever the routes.
 fn is_one_host(ip: IpAddr) -> bool {

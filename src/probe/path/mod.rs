@@ -7,6 +7,7 @@ pub mod reply;
 pub mod resp;
 pub mod route;
 mod sendqueue;
+pub mod sizes;
 mod talk;
 pub mod tcp;
 pub mod trace;
