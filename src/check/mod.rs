@@ -4,6 +4,7 @@ pub mod auth;
 pub mod config;
 pub mod disk;
 pub mod dns;
+pub mod hold;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -40,6 +41,7 @@ pub static CHECKS: &[&Check] = &[
     &ping::CHECK,
     &auth::CHECK,
     &state::CHECK,
+    &hold::CHECK,
     &config::CHECK,
     &log::CHECK,
     &limits::CHECK,

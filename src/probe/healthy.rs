@@ -52,6 +52,7 @@ impl Facts {
             firewall: Observed::skipped("nothing looks as if it were stopped here"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
             sizes: Observed::skipped("small and large answers came"),
+            hold: Observed::skipped("not asked for (--hold SECONDS)"),
             host: Observed::skipped("only the client's side is looked at"),
         }
     }

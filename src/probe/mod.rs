@@ -16,6 +16,7 @@ use crate::sys::{Clock, clock, machine};
 use host::Host;
 use host::firewall::{self, Firewall};
 use path::dns::Dns;
+use path::hold::{self, Hold};
 use path::redis::Redis;
 use path::route::Routes;
 use path::sizes::{self, Sizes};
@@ -62,6 +63,9 @@ pub struct Facts {
     /// How large a packet gets through, looked at when small answers came and a large one did not.
     #[serde(default = "not_looked_at")]
     pub sizes: Observed<Sizes>,
+    /// What becomes of a connection that says nothing for a while (`--hold`).
+    #[serde(default = "not_looked_at")]
+    pub hold: Observed<Hold>,
     /// The server's own machine, seen from inside.
     pub host: Observed<Host>,
 }
@@ -103,6 +107,7 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
         sizes: Observed::needs("tcp"),
+        hold: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
     }
 }
@@ -118,6 +123,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
     let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
+    let hold = hold::gather(&ask, password, &tcp, &redis, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
@@ -141,6 +147,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         firewall,
         redis,
         sizes,
+        hold,
         host,
     }
 }

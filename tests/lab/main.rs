@@ -11,6 +11,7 @@ mod client;
 mod conf;
 mod dns;
 mod harmless;
+mod hold;
 mod host;
 mod hostile;
 mod listen;

@@ -193,3 +193,36 @@ fn what_is_too_large_for_a_link_is_lost_and_can_be_made_smaller() {
         one.nft("delete table inet mss_clamp");
     }
 }
+
+#[test]
+fn a_narrow_link_that_says_so_is_healthy() {
+    let Some(lab) = Lab::enter() else { return };
+    let [client, one, two, server] = two_routers(&lab);
+    let _redis = server.redis(&OPEN);
+    one.ip("link set eth1 mtu 1400");
+    two.ip("link set eth0 mtu 1400");
+    for address in [FAR, FAR6] {
+        client.diagnose(&["-h", address]).healthy();
+        client.diagnose(&["-h", address, "--deep"]).healthy();
+    }
+}
+
+#[test]
+fn what_is_lost_in_one_direction_only_is_told() {
+    let Some(lab) = Lab::enter() else { return };
+    let [client, one, two, server] = two_routers(&lab);
+    let _redis = server.redis(&["--requirepass", "pw"]);
+    let ask =
+        |deep: &[&str]| client.doctor(&[&["-h", FAR, "-t", "1"], deep].concat()).env("REDISCLI_AUTH", "pw").diagnose();
+    rule(&two, "forward", "ip saddr 10.77.3.2 meta length > 1400 drop");
+    let diagnosis = ask(&[]);
+    diagnosis.first_cause("mtu-black-hole", Confidence::Certain).exit(1);
+    assert!(said(&diagnosis, "mtu-black-hole").contains("packets from 10.77.3.2:6379"), "{diagnosis}");
+    no_rule(&two);
+    // Ours are small, unless the application's are not: only --deep tries.
+    rule(&one, "forward", "ip daddr 10.77.3.2 meta length > 1400 drop");
+    ask(&[]).healthy();
+    let diagnosis = ask(&["--deep"]);
+    diagnosis.first_cause("mtu-black-hole", Confidence::Certain).exit(1);
+    assert!(said(&diagnosis, "mtu-black-hole").contains("our packets to 10.77.3.2:6379"), "{diagnosis}");
+}

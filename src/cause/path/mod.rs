@@ -1,6 +1,7 @@
 //! Causes on the network path, as far as routes and ICMP errors tell them.
 
 mod host_down;
+mod idle_cut;
 mod local_route_policy;
 mod mtu_black_hole;
 mod no_route;
@@ -19,6 +20,7 @@ pub static CAUSES: &[&Cause] = &[
     &host_down::CAUSE,
     &router_unreachable::CAUSE,
     &mtu_black_hole::CAUSE,
+    &idle_cut::CAUSE,
 ];
 
 /// Broadcast, multicast, and link-local addresses without a zone cannot be connected to, whatever the routes.

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod dns;
+pub mod hold;
 pub mod redis;
 pub mod reply;
 pub mod resp;

@@ -213,7 +213,7 @@ pub async fn gather(
     here: bool,
     clock: &Clock,
 ) -> Observed<Redis> {
-    if !["ping", "auth", "state"].iter().any(|check| ask.wants(check)) {
+    if !["ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check)) {
         return Observed::skipped("not selected");
     }
     if ask.target.tls && tcp.seen().is_some_and(|tcp| tcp.connected().is_some()) {

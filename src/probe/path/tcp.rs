@@ -184,7 +184,7 @@ impl Attempt {
 /// Tries every address of the target at the same time. Returns the connections beside the observations, in the same
 /// order, for the conversation that follows on the very connection that was timed.
 pub async fn gather(ask: &Ask, dns: &Observed<Dns>, clock: &Clock) -> (Observed<Tcp>, Vec<Connection>) {
-    let past_tcp = ["tcp", "ping", "auth", "state"].iter().any(|check| ask.wants(check));
+    let past_tcp = ["tcp", "ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check));
     if !past_tcp {
         return (Observed::skipped("not selected"), Vec::new());
     }
