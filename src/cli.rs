@@ -145,6 +145,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = parse::milliseconds)]
     #[arg(allow_negative_numbers = true)]
     pub deadline: u64,
+    /// Hold a connection without a word for so long, and see whether it still works; on top of --deadline
+    #[arg(long, value_name = "SECONDS", value_parser = parse::milliseconds)]
+    #[arg(allow_negative_numbers = true)]
+    pub hold: Option<u64>,
     /// Look at everything, even if all is well
     #[arg(long)]
     pub deep: bool,

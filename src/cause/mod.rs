@@ -28,6 +28,7 @@ use crate::probe::host::Host;
 use crate::probe::host::instance::reached;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
+use crate::probe::path::trace::{Lost, Trace};
 use crate::probe::path::vantage::{Vantage, is_this_machine};
 
 /// A cause, declared as data.
@@ -160,6 +161,12 @@ fn own_address(facts: &Facts) -> Option<String> {
 /// process does or does not do explains only the silence after they were acknowledged.
 pub fn is_unheard(facts: &Facts) -> bool {
     dialogue(facts).is_some_and(Dialogue::is_unheard)
+}
+
+/// True if the packets are lost before they get to the last router: what the server's machine does or does not do explains
+/// nothing then.
+pub fn is_lost_on_the_way(facts: &Facts) -> bool {
+    facts.trace.seen().and_then(Trace::lost).is_some_and(|lost| matches!(lost, Lost::Before { .. }))
 }
 
 /// What was said with the preferred address, if anything could be.

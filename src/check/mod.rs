@@ -5,6 +5,7 @@ pub mod config;
 pub mod disk;
 pub mod dns;
 pub mod firewall;
+pub mod hold;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -41,6 +42,7 @@ pub static CHECKS: &[&Check] = &[
     &ping::CHECK,
     &auth::CHECK,
     &state::CHECK,
+    &hold::CHECK,
     &config::CHECK,
     &firewall::CHECK,
     &log::CHECK,

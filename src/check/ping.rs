@@ -7,6 +7,7 @@ use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Alien, Conversation, Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
+use crate::probe::path::sizes::Try;
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -24,6 +25,7 @@ pub static CHECK: Check = Check {
         &RENAMED,
         &ERROR,
         &CUT_SHORT,
+        &LARGE_LOST,
         &DIFFERS,
         &SLOW,
     ],
@@ -115,6 +117,14 @@ pub static CUT_SHORT: Code = Code::fail(
     "Something came back, but the connection ended, or went silent, before the answer to PING; a second connection with \
      nothing but the credentials and PING fared no better.",
 );
+/// Small packets pass, large ones do not.
+pub static LARGE_LOST: Code = Code::fail(
+    "ping/large-lost",
+    Level::Ready,
+    "small packets get through, large ones do not",
+    "The same question was asked over several connections at the same time, each with a limit of its own on the size of \
+     packets: where they were small it was answered, where they were large it was not.",
+);
 /// Addresses that behave differently.
 pub static DIFFERS: Code = Code::warn(
     "ping/differs",
@@ -141,9 +151,12 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if found.is_some() && dialogue.first.end == End::Silent {
         facts.ask.waited_out(dialogue.first.elapsed_ms)?;
     }
-    let summary = found.as_ref().map_or_else(|| healthy_summary(dialogue, took), |finding| said(finding, dialogue));
+    let large = large_lost(facts);
+    let worst = found.as_ref().or(large.as_ref());
+    let summary = worst.map_or_else(|| healthy_summary(dialogue, took), |finding| said(finding, dialogue));
     let findings = found
         .into_iter()
+        .chain(large)
         .chain(differs(&redis.dialogues))
         .chain(slow(dialogue, handshake_ms(facts, &dialogue.address)));
     Ok(Judgement::pass(summary).took(took).observing(redis).finding(findings))
@@ -182,6 +195,7 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
         "ping/not-redis" => format!("what answers at {address} is not Redis"),
         "ping/renamed" => format!("{address} does not know PING"),
         "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
+        "ping/large-lost" => format!("{address} answers what is small, and what is large is lost"),
         "ping/cut-short" => format!("the connection to {address} ended before PING was answered"),
         _ => format!("{address} answered PING with an error"),
     }
@@ -321,6 +335,27 @@ fn end_of(conversation: &Conversation) -> String {
         End::Alien => format!("{bytes} bytes that are not RESP"),
         End::NotMade => "a second connection could not be made".to_owned(),
     }
+}
+
+/// What passes and what hangs for its size.
+fn large_lost(facts: &Facts) -> Option<Finding> {
+    let sizes = facts.sizes.seen()?;
+    let hole = sizes.hole()?;
+    let told = sizes.tries.iter().filter(|one| one.limit == Some(hole.passes) || one.limit == hole.lost);
+    Some(Finding { code: &LARGE_LOST, evidence: told.map(tried).collect() })
+}
+
+fn tried(one: &Try) -> Evidence {
+    let size =
+        one.limit.map_or_else(|| "as large as the interface allows".to_owned(), |limit| format!("up to {limit} bytes"));
+    let met = match (one.large_ms, one.unacknowledged) {
+        (Some(after), _) => format!("a long ECHO was answered after {after:.1} ms"),
+        (None, Some(bytes)) if bytes > 0 => {
+            format!("PING was answered, {bytes} bytes of a long ECHO never acknowledged")
+        }
+        (None, _) => "PING was answered, a long ECHO was not".to_owned(),
+    };
+    Evidence::new("TCP_MAXSEG", format!("packets {size}: {met}"))
 }
 
 /// Whether other addresses of the name answer as the preferred one does.

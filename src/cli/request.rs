@@ -70,6 +70,7 @@ impl CheckArgs {
             fail_on: self.run.fail_on,
             timeout_ms: self.run.timeout,
             deadline_ms: self.run.deadline,
+            hold_ms: self.run.hold,
             deep: self.run.deep,
             redis_conf: self.run.redis_conf,
             only: self.run.only,

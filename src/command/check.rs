@@ -42,7 +42,7 @@ pub fn diagnose(facts: &Facts) -> Report {
 
 /// Gathers the facts, unless a signal comes first: then its exit code.
 fn look(ask: Ask, password: Option<&Secret>, given: Option<Host>) -> Result<Facts, u8> {
-    let clock = Clock::start(Duration::from_millis(ask.timeout_ms), Duration::from_millis(ask.deadline_ms));
+    let clock = Clock::start(Duration::from_millis(ask.timeout_ms), ask.whole());
     match runtime::block_on(probe::gather(ask.clone(), password, given, clock)) {
         Ok(facts) => Ok(facts),
         Err(runtime::Stop::Signal(code)) => Err(code),

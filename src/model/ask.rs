@@ -21,6 +21,9 @@ pub struct Ask {
     pub timeout_ms: u64,
     /// The longest the whole run may take, in milliseconds (`--deadline`).
     pub deadline_ms: u64,
+    /// How long a connection is held without a word, in milliseconds, on top of that (`--hold`).
+    #[serde(default)]
+    pub hold_ms: Option<u64>,
     /// Whether to look at everything even if all is well (`--deep`).
     pub deep: bool,
     /// The redis.conf to judge by (`--redis-conf`).
@@ -66,6 +69,11 @@ impl Ask {
         Err(Gap::hidden(BlockerKind::Deadline, says + " ms"))
     }
 
+    /// The longest the run may take: its deadline, and the time that a connection is held.
+    pub fn whole(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms) + Duration::from_millis(self.hold_ms.unwrap_or_default())
+    }
+
     /// True if the check is among those asked for.
     pub fn wants(&self, check: &str) -> bool {
         (self.only.is_empty() || self.only.iter().any(|id| id == check)) && !self.skip.iter().any(|id| id == check)
@@ -80,6 +88,7 @@ impl Default for Ask {
             fail_on: FailOn::Error,
             timeout_ms: 5_000,
             deadline_ms: 20_000,
+            hold_ms: None,
             deep: false,
             redis_conf: None,
             only: Vec::new(),

@@ -28,6 +28,7 @@ impl Facts {
                 hostname: Some("web-1".to_owned()),
                 os: "linux".to_owned(),
                 container: None,
+                own_namespace: None,
                 kubernetes_node: false,
                 same_host: Some(false),
                 own_addresses: vec![[127, 0, 0, 1].into(), [10, 0, 0, 2].into()],
@@ -48,8 +49,11 @@ impl Facts {
             tcp: Observed::Seen(Tcp { attempts: vec![Attempt::connected(ip)], untried: 0 }),
             routes: Observed::skipped("no attempt failed for want of a route"),
             ways: Observed::skipped("every address was connected to"),
+            trace: Observed::skipped("no attempt timed out"),
             firewall: Observed::skipped("nothing looks as if it were stopped here"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
+            sizes: Observed::skipped("small and large answers came"),
+            hold: Observed::skipped("not asked for (--hold SECONDS)"),
             host: Observed::skipped("only the client's side is looked at"),
         }
     }

@@ -16,9 +16,12 @@ use crate::sys::{Clock, clock, machine};
 use host::Host;
 use host::firewall::{self, Firewall};
 use path::dns::Dns;
+use path::hold::{self, Hold};
 use path::redis::Redis;
 use path::route::Routes;
+use path::sizes::{self, Sizes};
 use path::tcp::{Attempt, Icmp, Outcome, Tcp};
+use path::trace::{self, Trace};
 use path::vantage::Vantage;
 use path::way::{self, Way};
 
@@ -49,11 +52,20 @@ pub struct Facts {
     /// The way out of this machine to each address that could not be connected to.
     #[serde(default = "not_looked_at")]
     pub ways: Observed<Vec<Way>>,
+    /// How far packets get to an address that did not answer.
+    #[serde(default = "not_looked_at")]
+    pub trace: Observed<Trace>,
     /// The packet filter of the machine we look from, looked at where it may have stopped us.
     #[serde(default = "not_looked_at")]
     pub firewall: Observed<Firewall>,
     /// What was said over the connections.
     pub redis: Observed<Redis>,
+    /// How large a packet gets through, looked at when small answers came and a large one did not.
+    #[serde(default = "not_looked_at")]
+    pub sizes: Observed<Sizes>,
+    /// What becomes of a connection that says nothing for a while (`--hold`).
+    #[serde(default = "not_looked_at")]
+    pub hold: Observed<Hold>,
     /// The server's own machine, seen from inside.
     pub host: Observed<Host>,
 }
@@ -91,8 +103,11 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         tcp,
         routes: Observed::needs("tcp"),
         ways: Observed::needs("tcp"),
+        trace: Observed::needs("tcp"),
         firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
+        sizes: Observed::needs("tcp"),
+        hold: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
     }
 }
@@ -107,9 +122,12 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let here = path::vantage::is_here(target, &dns, &own);
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
+    let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
+    let hold = hold::gather(&ask, password, &tcp, &redis, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
+    let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
     let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
@@ -125,8 +143,11 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         tcp,
         routes,
         ways,
+        trace,
         firewall,
         redis,
+        sizes,
+        hold,
         host,
     }
 }

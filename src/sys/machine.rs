@@ -11,12 +11,18 @@ pub fn hostname() -> Option<String> {
 
 /// The addresses of this machine's interfaces, in this network namespace.
 pub fn addresses() -> Vec<IpAddr> {
+    interfaces().into_iter().map(|(_, ip)| ip).collect()
+}
+
+/// The same, each with the name of its interface.
+pub fn interfaces() -> Vec<(String, IpAddr)> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     interfaces
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+            let ip = v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
+            Some((interface.interface_name, ip))
         })
         .collect()
 }
@@ -32,8 +38,8 @@ pub struct Interface {
     pub prefix: u8,
 }
 
-/// The interfaces of this network namespace, one entry for each address.
-pub fn interfaces() -> Vec<Interface> {
+/// The interfaces of this network namespace with the networks on their links, one entry for each address.
+pub fn links() -> Vec<Interface> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let ip = |storage: &nix::sys::socket::SockaddrStorage| {
         let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));

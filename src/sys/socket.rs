@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -72,9 +72,23 @@ pub enum Read {
     Silence,
 }
 
+/// What is set on a socket before it connects, beside what every one has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// How many routers a packet may pass before it expires (`IP_TTL`, `IPV6_UNICAST_HOPS`).
+    pub hops: Option<u8>,
+    /// The most bytes that one segment may carry, in both directions: the peer is told (`TCP_MAXSEG`, tcp(7)).
+    pub segment: Option<u16>,
+}
+
 /// Connects to `address`, giving up at `deadline`.
 pub async fn dial(address: SocketAddr, deadline: Instant) -> Dial {
-    let socket = match start(address) {
+    dial_within(address, Reach::default(), deadline).await
+}
+
+/// The same, with packets that reach no further, or are no larger, than `reach` says.
+pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -> Dial {
+    let socket = match start(address, reach) {
         Ok(socket) => socket,
         Err(failure) => return Dial::Failed(failure),
     };
@@ -129,6 +143,21 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
         }
+    }
+
+    /// The largest packet that the kernel knows to fit the way of a TCP connection (`IP_MTU`, ip(7)); IPv4 only.
+    #[cfg(target_os = "linux")]
+    pub fn path_mtu(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(stream) => getsockopt(stream, sockopt::IpMtu).ok().and_then(|mtu| mtu.try_into().ok()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same: not to be had here.
+    #[cfg(not(target_os = "linux"))]
+    pub fn path_mtu(&self) -> Option<u32> {
+        None
     }
 
     /// Reads what is there, or waits for it until `deadline`.
@@ -189,11 +218,8 @@ impl Stream {
 }
 
 /// A non-blocking socket whose connect is under way, with the error queue switched on.
-fn start(address: SocketAddr) -> Result<Socket, Failure> {
-    let domain = Domain::for_address(address);
-    let socket =
-        Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|error| Failure::synchronous(&error))?;
-    socket.set_nonblocking(true).map_err(|error| Failure::synchronous(&error))?;
+fn start(address: SocketAddr, reach: Reach) -> Result<Socket, Failure> {
+    let socket = prepared(address, reach).map_err(|error| Failure::synchronous(&error))?;
     listen_to_errors(&socket, address.is_ipv6());
     match socket.connect(&address.into()) {
         Ok(()) => Ok(socket),
@@ -203,6 +229,20 @@ fn start(address: SocketAddr) -> Result<Socket, Failure> {
             Err(Failure { errno: errno_of(&error), synchronous: true, icmp })
         }
     }
+}
+
+fn prepared(address: SocketAddr, reach: Reach) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match reach.hops {
+        Some(hops) if address.is_ipv4() => socket.set_ttl_v4(hops.into())?,
+        Some(hops) => socket.set_unicast_hops_v6(hops.into())?,
+        None => {}
+    }
+    if let Some(segment) = reach.segment {
+        socket.set_tcp_mss(segment.into())?;
+    }
+    Ok(socket)
 }
 
 /// Returns when the connect under way has succeeded or failed.

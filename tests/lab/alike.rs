@@ -146,7 +146,7 @@ fn data_that_is_dropped_is_not_the_process() {
     let _redis = server.redis(&["--protected-mode", "no"]);
     chain(&server, "input", &["ct state established tcp flags & psh == psh drop"]);
     let diagnosis = client.diagnose(&["-h", SERVER, "-t", "1"]);
-    diagnosis.cause("firewall-drop", Confidence::Possible).not_cause("process-stopped").nothing_certain().exit(1);
+    diagnosis.cause("data-dropped", Confidence::Likely).not_cause("process-stopped").nothing_certain().exit(1);
 }
 
 #[test]

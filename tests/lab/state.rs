@@ -141,7 +141,7 @@ fn a_full_accept_queue_is_a_candidate_for_a_timeout() {
         (0..5).map(connect).collect::<Vec<_>>()
     });
     let diagnosis = client.diagnose(&["-h", SERVER, "-t", "1"]);
-    diagnosis.finding("tcp/timeout").nothing_certain().exit(1).within(A_STEP);
+    diagnosis.finding("tcp/timeout").nothing_certain().exit(1).within(A_STEP + Duration::from_millis(1_100));
     diagnosis.cause("accept-queue-full", Confidence::Possible).cause("process-stopped", Confidence::Possible);
     let shown = diagnosis.settle("accept-queue-full", |_| &server);
     assert!(shown.contains("LISTEN 4      3"), "{shown}");

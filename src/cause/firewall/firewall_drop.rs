@@ -1,11 +1,13 @@
 //! A packet filter swallows the packets, or the answers to them.
 
 use super::{Stopped, not_by_rules, opening, stopped_there};
-use crate::cause::{Case, Cause, dialogue, redis_host};
-use crate::check::{firewall, ping, tcp};
-use crate::model::{Confidence, Step, Support, Where};
+use crate::cause::path::ways;
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::{firewall, tcp};
+use crate::model::{Confidence, Evidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, Outcome};
+use crate::probe::path::trace::{Lost, Trace};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -21,10 +23,14 @@ where they drop it, that is certain: the rule, its handle and its counter are na
 that owns the rule. Rules that may not be read (only root may) leave it open; so does a translated address on the way, \
 where the rules ask for the client's.
 
-From the client it cannot be told from a route back that is missing, from a host that is gone behind a router that says \
-nothing, or from a server whose accept queue is full. The server's own side settles it: when connections in state \
-SYN-RECV from this client show up there, the packets arrive and the answers are lost; when nothing shows up, they are \
-dropped before.
+redisdoc then tries other ports of the same address. Where one is answered, if only with the reset of a closed port, the \
+machine is up and the way there and back is good: the port is filtered, likely. It also sends SYNs with a small TTL to both \
+ports: the routers where they expire say so, and a router that only those to the other port reach stands behind the filter.
+
+It is never certain from the client: a server whose accept queue is full drops SYNs to its port, too; where nothing answers at \
+all, the host may be gone behind a router that says nothing, or its way back is missing. The server's own side settles it: \
+when connections in state SYN-RECV from this client show up there, the packets arrive and the answers are lost; when \
+nothing shows up, they are dropped before.
 
 Repair: allow the client's address to reach the Redis port, where the packets are dropped.",
     infer,
@@ -32,7 +38,7 @@ Repair: allow the client's address to reach the Redis port, where the packets ar
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    by_rules(case).or_else(|| no_answer(case)).or_else(|| lost_data(case))
+    by_rules(case).or_else(|| no_answer(case))
 }
 
 /// The rules of the server's machine stop what nothing answered to.
@@ -61,38 +67,102 @@ fn arrives(facts: &Facts, attempt: &Attempt) -> bool {
     })
 }
 
-/// Accepted, and then our bytes were never acknowledged: a filter that looks into connections, or a path that loses them.
-fn lost_data(case: &Case) -> Option<Support> {
-    let finding = case.raised(&ping::SILENT)?;
-    let lost = dialogue(case.facts)?.first.unacknowledged.filter(|bytes| *bytes > 0)?;
-    let port = case.facts.ask.target.port()?;
-    let summary = format!("the connection was accepted, and {lost} bytes of ours were never acknowledged");
-    let tells = "bytes_received missing or 0 on our connection: our data is dropped on the way";
-    Some(
-        Support::new(Confidence::Possible, &[&ping::SILENT], summary)
-            .on(finding)
-            .not("process-stopped", "the kernel of a stopped process acknowledges what it receives")
-            .settled_by(Step::look(redis_host(case.facts), format!("ss -tni 'sport = :{port}'"), tells)),
-    )
-}
-
+/// Nothing answered, and no rule that we know of says why.
 fn no_answer(case: &Case) -> Option<Support> {
-    let attempt = case.attempts(&tcp::TIMEOUT).into_iter().find(|attempt| attempt.ip.is_some())?;
-    let ip = attempt.ip?;
+    let attempts = case.attempts(&tcp::TIMEOUT);
+    let attempt = attempts.iter().find(|attempt| attempt.ip.is_some())?;
     // See no-return-path, local-firewall.
     if arrives(case.facts, attempt) || case.raised(&firewall::STOPPED_HERE).is_some() {
         return None;
     }
+    let trace = traced(case.facts).filter(|trace| Some(trace.to) == attempt.ip);
+    let support = match trace.and_then(|trace| Some((trace, trace.alive()?))) {
+        Some((trace, other)) => filtered(attempt, trace, other),
+        None => unanswered(attempt, trace),
+    };
+    let support = support
+        .with(ways(case.facts, attempt.ip?))
+        .not("not-running", "a closed port would have answered with a reset")
+        .settled_by(look(case, attempt)?);
+    Some(not_by_rules(case, attempt, support))
+}
+
+fn traced(facts: &Facts) -> Option<&Trace> {
+    facts.trace.seen()
+}
+
+/// The machine answers on another port: this one is filtered.
+fn filtered(attempt: &Attempt, trace: &Trace, other: &Attempt) -> Support {
+    let says = answered(other);
+    let summary = format!("the port is filtered: {says}, and nothing answers for {}", attempt.address);
+    let mut support = Support::new(Confidence::Likely, &[&tcp::TIMEOUT], summary)
+        .because("connect(2)", attempt.says())
+        .because("connect(2)", other.says())
+        .with(routers(trace))
+        .not("host-down", says);
+    if let Some(lost) = trace.lost() {
+        support = support.because("TTL", place(lost, trace));
+        if matches!(lost, Lost::Before { .. }) {
+            support = support.not("accept-queue-full", "the packets do not get as far as the server");
+        }
+    }
+    support
+}
+
+fn answered(other: &Attempt) -> String {
+    let Attempt { address, elapsed_ms, .. } = other;
+    match (other.outcome, other.icmp) {
+        (Outcome::Connected, _) => format!("{address} accepts connections after {elapsed_ms:.1} ms"),
+        (_, Some(icmp)) => format!("{address} answers with {} after {elapsed_ms:.1} ms", icmp.name()),
+        (_, None) => format!("{address} answers with a reset after {elapsed_ms:.1} ms"),
+    }
+}
+
+/// The routers on both ways, where any spoke.
+fn routers(trace: &Trace) -> Vec<Evidence> {
+    let paths = [Some(&trace.asked), trace.other.as_ref()].into_iter().flatten();
+    let told = paths.clone().any(|path| !path.hops.is_empty());
+    paths.filter(|_| told).map(|path| Evidence::new("TTL", path.says())).collect()
+}
+
+/// Where the packets are lost, in words.
+fn place(lost: Lost, trace: &Trace) -> String {
+    let (asked, other) = (trace.asked.port, trace.other.as_ref().map_or(0, |other| other.port));
+    match lost {
+        Lost::Before { after: Some(after), router } => format!(
+            "packets to port {asked} get to the router {} and not to the next, {}, which those to port {other} reach: one of \
+             the two drops them",
+            after.from, router.from
+        ),
+        Lost::Before { after: None, router } => format!(
+            "packets to port {asked} do not even get to the first router, {}, which those to port {other} reach: this machine \
+             itself drops them, or that router",
+            router.from
+        ),
+        Lost::AtTheEnd(Some(after)) => format!(
+            "packets to port {asked} get to the router {}, the last one before {}: one of the two drops them",
+            after.from, trace.to
+        ),
+        Lost::AtTheEnd(None) => format!("no router is between: {} itself drops them, or this machine", trace.to),
+    }
+}
+
+/// Nothing answers, or nothing else was tried.
+fn unanswered(attempt: &Attempt, trace: Option<&Trace>) -> Support {
+    let summary = format!("nothing answers for {}: the packets, or the answers to them, are dropped", attempt.address);
+    let support = Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary).because("connect(2)", attempt.says());
+    match trace {
+        Some(trace) => support.with(trace.silence()).with(routers(trace)),
+        None => support,
+    }
+}
+
+fn look(case: &Case, attempt: &Attempt) -> Option<Step> {
     let port = case.facts.ask.target.port()?;
-    let on = if case.is_own(ip) { Where::Here } else { Where::RedisHost };
+    let on = if case.is_own(attempt.ip?) { Where::Here } else { Where::RedisHost };
     let tells =
         "a line with the client's address: the packets arrive and the answers are lost; none: they are dropped before";
-    let summary = format!("nothing answers for {}: the packets, or the answers to them, are dropped", attempt.address);
-    let support = Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary)
-        .because("connect(2)", attempt.says())
-        .not("not-running", "a closed port would have answered with a reset")
-        .settled_by(Step::look(on, format!("ss -tn state syn-recv 'sport = :{port}'"), tells));
-    Some(not_by_rules(case, attempt, support))
+    Some(Step::look(on, format!("ss -tn state syn-recv 'sport = :{port}'"), tells))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -100,35 +170,50 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         return opening(facts, stopped.steps(&redis_host(facts)));
     }
     let port = facts.ask.target.port().unwrap_or_default();
-    vec![
-        Step::look(
-            Where::RedisHost,
-            "sudo ufw status; sudo firewall-cmd --list-all; sudo nft -a list ruleset; sudo iptables-legacy-save",
-            format!("shows whether port {port} is allowed; also look at the cloud's security group"),
-        ),
-        Step::look(Where::Here, "sudo nft -a list ruleset", "shows whether this machine itself drops what it sends"),
-        Step::tell(Where::RedisHost, format!("allow this client's address (not everybody's) to reach TCP port {port}")),
-    ]
+    let here =
+        Step::look(Where::Here, "sudo nft -a list ruleset", "shows whether this machine itself drops what it sends");
+    let there = Step::look(
+        Where::RedisHost,
+        "sudo ufw status; sudo firewall-cmd --list-all; sudo nft -a list ruleset; sudo iptables-legacy-save",
+        format!("shows whether port {port} is allowed; also look at the cloud's security group"),
+    );
+    let allow = format!("allow this client's address (not everybody's) to reach TCP port {port}");
+    match traced(facts).and_then(Trace::lost) {
+        Some(Lost::Before { after: Some(after), router }) => {
+            vec![Step::tell(Where::Network, format!("on the router {} or {}: {allow}", after.from, router.from))]
+        }
+        Some(Lost::Before { after: None, router }) => {
+            let text = format!("or, if it does not, on the router {}: {allow}", router.from);
+            vec![here, Step::tell(Where::Network, text)]
+        }
+        Some(Lost::AtTheEnd(Some(after))) => {
+            let text = format!("or, if it is allowed there, on the router {}: {allow}", after.from);
+            vec![there, Step::tell(redis_host(facts), allow), Step::tell(Where::Network, text)]
+        }
+        Some(Lost::AtTheEnd(None)) | None => vec![there, here, Step::tell(redis_host(facts), allow)],
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::model::Observed;
     use crate::probe::healthy_host::seen;
     use crate::probe::host::firewall::rules::{
         Field, Hook, Match, Part, Rejection, Source, Test, Unread, Values, Verdict,
     };
     use crate::probe::host::network::HalfOpen;
-    use crate::probe::path::redis::End;
+    use crate::probe::path::trace::tests::{filtered, silent};
     use std::net::IpAddr;
 
-    #[test]
-    fn bytes_that_were_never_acknowledged_may_be_dropped() {
-        let silent = Facts::healthy().speechless(End::Silent);
-        check_cause(&CAUSE, &silent.clone().unheard(50), Some(Confidence::Possible));
-        check_cause(&CAUSE, &silent.clone().unheard(0), None);
-        check_cause(&CAUSE, &silent, None);
+    fn attempt(outcome: Outcome) -> Attempt {
+        Attempt::failed([10, 0, 0, 9].into(), outcome, "ETIMEDOUT", 5000.0)
+    }
+
+    fn timed_out(trace: Trace) -> Facts {
+        let facts = Facts::healthy().attempting(vec![attempt(Outcome::TimedOut)]);
+        facts.with(|facts| facts.trace = Observed::Seen(trace))
     }
 
     #[test]
@@ -174,10 +259,32 @@ mod tests {
 
     #[test]
     fn silence_is_only_a_candidate() {
-        let attempt = |outcome| Attempt::failed([10, 0, 0, 9].into(), outcome, "ETIMEDOUT", 5000.0);
         let facts = Facts::healthy().attempting(vec![attempt(Outcome::TimedOut)]);
         check_cause(&CAUSE, &facts, Some(Confidence::Possible));
+        check_cause(&CAUSE, &timed_out(silent(&[1, 2])), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy().attempting(vec![attempt(Outcome::Refused)]), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn another_port_that_answers_makes_it_likely() {
+        check_cause(&CAUSE, &timed_out(filtered(&[], &[], 1)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &timed_out(filtered(&[1], &[1, 2], 3)), Some(Confidence::Likely));
+        // The trace of another address says nothing of this one.
+        let other = Trace { to: [10, 0, 0, 8].into(), ..filtered(&[], &[], 1) };
+        check_cause(&CAUSE, &timed_out(other), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn names_the_router_that_drops() {
+        let diagnosis = diagnose(&timed_out(filtered(&[1], &[1, 2], 3)));
+        let cause = &diagnosis.causes[0];
+        assert_eq!(cause.id, "firewall-drop");
+        assert!(matches!(&cause.remedy[0], Step::Tell { text, .. } if text.contains("10.1.0.1 or 10.1.0.2")));
+        // What does not get to the server cannot fill its queue.
+        let ids: Vec<&str> = diagnosis.causes.iter().map(|cause| cause.id).collect();
+        assert!(!ids.contains(&"accept-queue-full") && !ids.contains(&"process-stopped"), "{ids:?}");
+        let at_the_end = diagnose(&timed_out(filtered(&[1, 2], &[1, 2], 3)));
+        assert!(at_the_end.causes.iter().any(|cause| cause.id == "accept-queue-full"));
     }
 }

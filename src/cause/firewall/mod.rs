@@ -1,6 +1,8 @@
 //! Causes that a packet filter or the kernel's policy is behind.
 
 mod conntrack_full;
+mod data_dropped;
+mod data_reset;
 mod docker_chains_flushed;
 mod firewall_drop;
 mod firewall_reject;
@@ -29,6 +31,8 @@ pub static CAUSES: &[&Cause] = &[
     &local_firewall::CAUSE,
     &firewall_reject::CAUSE,
     &firewall_drop::CAUSE,
+    &data_dropped::CAUSE,
+    &data_reset::CAUSE,
 ];
 
 /// An attempt that the rules of a packet filter stop.

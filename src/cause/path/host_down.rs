@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::ways;
 use crate::cause::{Case, Cause};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support, Where};
@@ -16,6 +17,9 @@ pub static CAUSE: Cause = Cause {
 Neighbour discovery (ARP, or NDP for IPv6) got no answer on the last link. The kernel asks three times, one second \
 apart, and reports 'No route to host' after about 3.1 s (measured: 3.07 to 3.14 s). When the target is on our own link \
 the ICMP error in the socket's queue is from our own address; when it is behind a router, from that router.
+
+Where not even that error comes, and no other port is answered either, it is one of two candidates: the machine is gone \
+behind a router that says nothing, or everything to it is filtered.
 
 A firewall that rejects answers within milliseconds instead. If the route leads through a gateway, it is the gateway \
 that does not answer.
@@ -32,6 +36,33 @@ const ASKED_IN_VAIN_MS: std::ops::RangeInclusive<f64> = 3_040.0..=3_400.0;
 const AT_ONCE_MS: f64 = 50.0;
 
 fn infer(case: &Case) -> Option<Support> {
+    reported(case).or_else(|| silent(case))
+}
+
+/// Nothing comes back on any port: the host is gone behind a router that says nothing, or everything is filtered.
+fn silent(case: &Case) -> Option<Support> {
+    let trace = case.facts.trace.seen().filter(|trace| trace.is_all_silent())?;
+    let attempt = case.attempts(&tcp::TIMEOUT).into_iter().find(|attempt| attempt.ip == Some(trace.to))?;
+    let summary = format!("nothing at all comes back from {}: the machine may be gone, or the address wrong", trace.to);
+    let support = Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary)
+        .because("connect(2)", attempt.says())
+        .with(trace.silence())
+        .with(ways(case.facts, trace.to));
+    let tells = "FAILED or INCOMPLETE: nobody answers there; REACHABLE or STALE: somebody does, and is filtered";
+    let command = format!("ip neigh show {}", trace.to);
+    Some(match trace.asked.hops.last() {
+        Some(hop) => support.because("TTL", trace.asked.says()).settled_by(Step::look(
+            Where::Network,
+            command,
+            format!("on the last router, which is {} or follows it: {tells}", hop.from),
+        )),
+        None => {
+            support.settled_by(Step::look(Where::Network, command, format!("on the router of its network: {tells}")))
+        }
+    })
+}
+
+fn reported(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::UNREACHABLE);
     // Nobody reports himself as gone: that is a filter, or a translated address.
     let by_other = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| Some(icmp.from) != attempt.ip);
@@ -47,7 +78,8 @@ fn infer(case: &Case) -> Option<Support> {
         (false, _) => Confidence::Possible,
     };
     let support = Support::new(confidence, &[&tcp::UNREACHABLE], summary(case.facts, ip, from, local))
-        .because("connect(2)", attempt.says());
+        .because("connect(2)", attempt.says())
+        .with(ways(case.facts, ip));
     Some(if late {
         support.not("firewall-reject", "it took as long as neighbour discovery takes; a firewall answers at once")
     } else {
@@ -97,6 +129,19 @@ mod tests {
     fn three_seconds_are_a_neighbour_that_does_not_answer() {
         check_cause(&CAUSE, &unreachable([10, 0, 0, 2], 3080.0), Some(Confidence::Certain));
         check_cause(&CAUSE, &unreachable([10, 9, 9, 9], 3100.0), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn silence_on_every_port_is_a_candidate() {
+        use crate::model::Observed;
+        use crate::probe::path::trace::tests::{filtered, silent};
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+        let facts = Facts::healthy().attempting(vec![attempt]);
+        let traced = |trace| facts.clone().with(|facts| facts.trace = Observed::Seen(trace));
+        check_cause(&CAUSE, &traced(silent(&[1, 2])), Some(Confidence::Possible));
+        check_cause(&CAUSE, &traced(silent(&[])), Some(Confidence::Possible));
+        check_cause(&CAUSE, &traced(filtered(&[1], &[1], 2)), None);
+        check_cause(&CAUSE, &facts, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A router on the way says that it cannot or may not pass the packets on.
 
+use super::ways;
 use crate::cause::{Case, Cause};
 use crate::check::tcp;
 use crate::model::{Code, Confidence, Step, Support, Where};
@@ -39,6 +40,7 @@ fn infer(case: &Case) -> Option<Support> {
     Some(
         Support::new(confidence, &[code], summary)
             .because("ICMP", attempt.says())
+            .with(ways(case.facts, attempt.ip?))
             .not("no-route", "the packet left this machine: the answer came from a router")
             .settled_by(step),
     )

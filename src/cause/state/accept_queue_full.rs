@@ -1,7 +1,7 @@
 //! The listener has more connections waiting than its queue holds.
 
 use super::{doing, process, queue};
-use crate::cause::{Case, Cause, is_unheard, redis_host};
+use crate::cause::{Case, Cause, is_lost_on_the_way, is_unheard, redis_host};
 use crate::check::{limits, ping, tcp};
 use crate::model::{Code, Confidence, Step, Support};
 use crate::probe::Facts;
@@ -85,6 +85,9 @@ fn from_afar(case: &Case) -> Option<Support> {
     let (code, confidence) = codes.into_iter().find(|(code, _)| case.raised(code).is_some())?;
     // A full queue drops the last packet of the handshake: we are connected, the server is not, and takes no data.
     let finding = case.raised(code).filter(|_| code.id != ping::SILENT.id || is_unheard(case.facts))?;
+    if code.id == tcp::TIMEOUT.id && is_lost_on_the_way(case.facts) {
+        return None;
+    }
     let summary = match confidence {
         Confidence::Certain => "the kernel says that the queue of the socket's listener is full",
         _ => "a listener whose queue is full drops further connection attempts",

@@ -1,7 +1,7 @@
 //! The server process is stopped or hangs.
 
 use super::{doing, process, queue, stat_of};
-use crate::cause::{Case, Cause, is_unheard, redis_host};
+use crate::cause::{Case, Cause, is_lost_on_the_way, is_unheard, redis_host};
 use crate::check::{self, limits, ping, tcp};
 use crate::model::{BlockerKind, Code, Confidence, Observed, Risk, Step, Support};
 use crate::probe::Facts;
@@ -69,7 +69,8 @@ fn hanging(facts: &Facts) -> Option<String> {
 fn from_afar(case: &Case) -> Option<Support> {
     let code = [&ping::SILENT, &tcp::TIMEOUT].into_iter().find(|code| case.raised(code).is_some())?;
     let finding = case.raised(code)?;
-    if is_unheard(case.facts) || case.is_a_strangers() {
+    let lost = is_unheard(case.facts) || code.id == tcp::TIMEOUT.id && is_lost_on_the_way(case.facts);
+    if lost || case.is_a_strangers() {
         return None;
     }
     let summary = "a stopped process leaves its kernel to accept connections, and answers none";

@@ -150,3 +150,13 @@ fn without_a_connection_there_is_nothing_to_say() {
     let facts = Facts::healthy().with(|facts| facts.redis = Observed::needs("tcp"));
     assert_eq!(judge(&facts).unwrap_err(), Gap::needs("tcp"));
 }
+
+#[test]
+fn what_passes_only_when_small_is_a_failure() {
+    use crate::probe::path::sizes::tests::up_to;
+    let holed = |most| Facts::healthy().with(|facts| facts.sizes = Observed::Seen(up_to(most)));
+    let found = judge(&holed(1_400)).unwrap();
+    assert_eq!(found.findings.iter().map(|finding| finding.code.id).collect::<Vec<_>>(), ["ping/large-lost"]);
+    assert!(found.summary.contains("what is large is lost"), "{}", found.summary);
+    assert!(judge(&holed(100)).unwrap().findings.is_empty());
+}

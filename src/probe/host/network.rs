@@ -121,7 +121,7 @@ pub fn gather(servers: &[Process]) -> Observed<Network> {
     if !process::are_seen() {
         return Observed::hidden(BlockerKind::Unsupported, "there is no /proc that shows the kernel's network");
     }
-    let interfaces = machine::interfaces();
+    let interfaces = machine::links();
     Observed::Seen(Network {
         reverse_path: reverse_path(&interfaces),
         interfaces,

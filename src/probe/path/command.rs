@@ -57,6 +57,10 @@ pub enum Command {
     /// even this waits. Valkey 9 looks at authentication first and answers NOAUTH: as good a proof.
     #[serde(rename = "ECHO")]
     EchoNothing,
+    /// ECHO of a long text of our own, to see whether large packets pass; sent only where they seem not to, and with
+    /// `--deep`.
+    #[serde(rename = "ECHO (long)")]
+    Echo,
     /// PFCOUNT of a key that is not there, when writes are asked for. It reads, but is flagged `may_replicate`, so a
     /// pause of writes holds it back (measured on Redis 6.2, 7.0, 8.0 and Valkey 8.0, 9.0, 9.1); only Valkey 9 shows that
     /// pause in INFO.
@@ -76,7 +80,7 @@ impl Command {
             Self::Select => "SELECT",
             Self::Info => "INFO",
             Self::Exists => "EXISTS",
-            Self::EchoNothing => "ECHO",
+            Self::EchoNothing | Self::Echo => "ECHO",
             Self::PfCount => "PFCOUNT",
             Self::ConfigGet => "CONFIG",
         }

@@ -2,12 +2,15 @@
 
 pub mod command;
 pub mod dns;
+pub mod hold;
 pub mod redis;
 pub mod reply;
 pub mod resp;
 pub mod route;
 mod sendqueue;
+pub mod sizes;
 mod talk;
 pub mod tcp;
+pub mod trace;
 pub mod vantage;
 pub mod way;

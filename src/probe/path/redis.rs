@@ -213,7 +213,7 @@ pub async fn gather(
     here: bool,
     clock: &Clock,
 ) -> Observed<Redis> {
-    if !["ping", "auth", "state"].iter().any(|check| ask.wants(check)) {
+    if !["ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check)) {
         return Observed::skipped("not selected");
     }
     if ask.target.tls && tcp.seen().is_some_and(|tcp| tcp.connected().is_some()) {
@@ -294,7 +294,8 @@ fn settings_script() -> impl Iterator<Item = Line> {
     SETTINGS.iter().map(|name| line(Command::ConfigGet, &["GET", name]))
 }
 
-fn auth_line(ask: &Ask, password: Option<&Secret>) -> Option<Line> {
+/// AUTH as the application sends it, where there is a password.
+pub(super) fn auth_line(ask: &Ask, password: Option<&Secret>) -> Option<Line> {
     let password = password?.expose();
     Some(match &ask.target.user {
         Some(user) => line(Command::Auth, &[user, password]),
@@ -302,7 +303,8 @@ fn auth_line(ask: &Ask, password: Option<&Secret>) -> Option<Line> {
     })
 }
 
-fn line(command: Command, arguments: &[&str]) -> Line {
+/// A command with its arguments, encoded.
+pub(super) fn line(command: Command, arguments: &[&str]) -> Line {
     let mut encoded = redis::cmd(command.name());
     for argument in arguments {
         encoded.arg(argument);

@@ -184,7 +184,7 @@ impl Attempt {
 /// Tries every address of the target at the same time. Returns the connections beside the observations, in the same
 /// order, for the conversation that follows on the very connection that was timed.
 pub async fn gather(ask: &Ask, dns: &Observed<Dns>, clock: &Clock) -> (Observed<Tcp>, Vec<Connection>) {
-    let past_tcp = ["tcp", "ping", "auth", "state"].iter().any(|check| ask.wants(check));
+    let past_tcp = ["tcp", "ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check));
     if !past_tcp {
         return (Observed::skipped("not selected"), Vec::new());
     }
@@ -264,6 +264,11 @@ fn with_scope(ip: IpAddr, scope: u32, port: u16) -> SocketAddr {
 fn observed(tried: Vec<Tried>, untried: usize) -> (Observed<Tcp>, Vec<Connection>) {
     let (attempts, connections): (Vec<_>, Vec<_>) = tried.into_iter().unzip();
     (Observed::Seen(Tcp { attempts, untried }), connections.into_iter().flatten().collect())
+}
+
+/// One attempt whose connection is not used.
+pub(super) async fn once(address: SocketAddr, deadline: Instant) -> Attempt {
+    try_address(address, deadline).await.0
 }
 
 async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {

@@ -24,6 +24,10 @@ pub struct Vantage {
     pub os: String,
     /// The kind of container we run in: `docker`, `podman`, `kubernetes`, `lxc` …
     pub container: Option<String>,
+    /// Whether our network namespace is another than the machine's own (a container, a sandbox, a VPN's); `None` where that
+    /// cannot be told.
+    #[serde(default)]
+    pub own_namespace: Option<bool>,
     /// Whether this machine looks like a Kubernetes node, whose kube-proxy rejects connections to Services without
     /// endpoints; looked at when an ICMP error came back.
     #[serde(default)]
@@ -78,6 +82,7 @@ pub fn gather(
         hostname: machine::hostname(),
         os: std::env::consts::OS.to_owned(),
         container: container(),
+        own_namespace: own_namespace(),
         kubernetes_node: kubernetes_node(tcp),
         same_host: same_host(target, dns, &own_addresses),
         own_addresses,
@@ -106,13 +111,26 @@ fn container() -> Option<String> {
 }
 
 /// True on a machine that only began as a container's image (a virtual machine, a CI runner): the mark is there, but PID
-/// and network namespace are the machine's own. The first PID namespace has a fixed number (`PROC_PID_INIT_INO`, since
-/// Linux 3.8), and so has the first network namespace of recent kernels (measured on 6.18); that of older ones is PID
-/// 1's, if we may see it.
+/// and network namespace are the machine's own.
 fn in_the_machines_own_namespaces() -> bool {
-    let is_first = files::link("/proc/self/ns/pid").is_some_and(|pid| pid == "pid:[4026531836]");
-    let (own, first) = (files::link("/proc/self/ns/net"), files::link("/proc/1/ns/net"));
-    is_first && own.is_some_and(|own| own == "net:[4026531833]" || Some(own) == first)
+    in_first_pid_namespace() && own_namespace() == Some(false)
+}
+
+/// The first PID namespace has a fixed number (`PROC_PID_INIT_INO`, since Linux 3.8).
+fn in_first_pid_namespace() -> bool {
+    files::link("/proc/self/ns/pid").is_some_and(|pid| pid == "pid:[4026531836]")
+}
+
+/// The first network namespace has a fixed number on recent kernels (measured on 6.18); that of older ones is PID 1's, if
+/// we may see it. PID 1 of a container is in the container's own, and tells nothing.
+fn own_namespace() -> Option<bool> {
+    let (own, first) = (files::link("/proc/self/ns/net")?, files::link("/proc/1/ns/net"));
+    match first {
+        _ if own == "net:[4026531833]" => Some(false),
+        Some(first) if first != own => Some(true),
+        Some(_) if in_first_pid_namespace() => Some(false),
+        _ => None,
+    }
 }
 
 fn kubernetes_node(tcp: &Observed<Tcp>) -> bool {

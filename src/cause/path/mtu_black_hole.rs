@@ -1,0 +1,116 @@
+//! Packets over a certain size are lost on the way, and nobody says so.
+
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::ping;
+use crate::model::{Confidence, Risk, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::path::sizes::{Hole, Sizes};
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "mtu-black-hole",
+    title: "large packets are lost on the way",
+    explain: "\
+The connection is made and PING is answered, but INFO, a long value, or TLS' certificates never come. A link on the way (a VPN, \
+an overlay network, PPPoE) takes smaller packets than the ends send, and the ICMP error by which its router asks for \
+smaller ones (IPv4: fragmentation needed, 3/4; IPv6: packet too big, 2/0) is dropped by a firewall or never sent. So the \
+sender sends the same packet again and again, until it gives up.
+
+redisdoc then asks the same long question over several connections at the same time, each with a limit of its own on the \
+size of packets, which the peer keeps to. Certain, when every small size passes and every large one is lost, each seen \
+twice: the server, its load and its limits are the same for all of them. A slow server, a full output buffer or a chance \
+loss does not look at the size.
+
+Repair: let those ICMP errors through; or make the ends send smaller packets: clamp the MSS on the router or tunnel \
+(nft: tcp option maxseg size set rt mtu), or lower the MTU of the interface. net.ipv4.tcp_mtu_probing=1 on the sending side \
+finds a size that passes by itself, after some seconds.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let finding = case.raised(&ping::LARGE_LOST)?;
+    let sizes = case.facts.sizes.seen()?;
+    let hole = sizes.hole()?;
+    let confidence = if hole.is_clear { Confidence::Certain } else { Confidence::Likely };
+    let support = Support::new(confidence, &[&ping::LARGE_LOST], summary(sizes, hole)).on(finding);
+    let support = match sizes.mtu {
+        Some(mtu) => support.because("IP_MTU", format!("this machine's kernel takes {mtu} bytes to fit")),
+        None => support,
+    };
+    let why = "the same question was answered at the same time where packets were small";
+    let support = support.not("event-loop-blocked", why).not("output-buffer-limit", why);
+    Some(if hole.is_clear { support } else { support.settled_by(look(case.facts, hole)) })
+}
+
+fn summary(sizes: &Sizes, hole: Hole) -> String {
+    let whose = if hole.outward { "our packets to" } else { "packets from" };
+    let lost = hole.lost.map_or_else(|| "of the full size".to_owned(), |lost| format!("of {lost}"));
+    format!("{whose} {} get through up to {} bytes, and those {lost} are lost", sizes.address, hole.passes)
+}
+
+fn look(facts: &Facts, hole: Hole) -> Step {
+    let (on, host) = if hole.outward {
+        (Where::Here, facts.ask.target.host().unwrap_or_default().to_owned())
+    } else {
+        (redis_host(facts), "CLIENT-ADDRESS".to_owned())
+    };
+    let size = hole.lost.unwrap_or(1_500).saturating_sub(28);
+    Step::look(
+        on,
+        format!("ping -M do -c 3 -s {size} {}", crate::model::text::shell_quote(&host)),
+        format!("no answer, while -s {} is answered: packets are lost for their size", hole.passes.saturating_sub(28)),
+    )
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let passes = facts.sizes.seen().and_then(Sizes::hole).map_or(1_280, |hole| hole.passes);
+    let clamp = "sudo nft 'add table inet mss_clamp; \
+                 add chain inet mss_clamp forward { type filter hook forward priority mangle; }; \
+                 add rule inet mss_clamp forward tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'";
+    vec![
+        Step::run(
+            Where::Network,
+            Risk::Safe,
+            "on the router before the narrow link: make both ends agree on segments that fit it, from the next connection on",
+            clamp,
+        ),
+        Step::tell(
+            Where::Network,
+            "keep that rule (in /etc/nftables.conf or the VPN's own setting, often called MSS clamping), and let the ICMP \
+             errors 'fragmentation needed' (3/4) and 'packet too big' (ICMPv6 2/0) through every firewall on the way",
+        ),
+        Step::tell(
+            Where::Here,
+            format!("where no router can be changed: an MTU of {passes} on the interface or tunnel that leads there"),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::sizes::tests::up_to;
+
+    fn holed(sizes: Sizes) -> Facts {
+        Facts::healthy().with(|facts| facts.sizes = Observed::Seen(sizes))
+    }
+
+    #[test]
+    fn a_clear_limit_is_certain() {
+        check_cause(&CAUSE, &holed(up_to(1_400)), Some(Confidence::Certain));
+        check_cause(&CAUSE, &holed(up_to(1_280)), Some(Confidence::Certain));
+        check_cause(&CAUSE, &holed(up_to(100)), None);
+        check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn what_chance_may_have_mixed_is_only_likely() {
+        let mut mixed = up_to(1_400);
+        mixed.tries[1].large_ms = None;
+        check_cause(&CAUSE, &holed(mixed), Some(Confidence::Likely));
+        check_cause(&CAUSE, &holed(up_to(576)), Some(Confidence::Likely));
+    }
+}

@@ -1,0 +1,245 @@
+//! How large a packet gets through: the same small and the same large question on several connections at the same time,
+//! each with a limit of its own on the size of segments, in both directions (`TCP_MAXSEG` before connecting: the peer is
+//! told, and keeps to it). Where small segments pass and larger ones do not, packets of that size are lost on the way.
+//!
+//! Looked at only when small answers came and a large one did not, or with `--deep`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use super::redis::{Conversation, Dialogue, End, Line, Redis, auth_line, line};
+use super::reply::Command;
+use super::talk::Talk;
+use super::tcp::Tcp;
+use crate::model::{Ask, BlockerKind, Observed, Secret};
+use crate::sys::clock::{self, Clock};
+use crate::sys::socket::{self, Dial, Reach, Stream};
+
+/// How long all of it may take. A lost segment is sent again after some 200 ms, and again 400 ms later.
+const WAIT: Duration = Duration::from_millis(1_400);
+/// Less time than this left for the run is too little to tell loss from distance.
+const LEAST: Duration = Duration::from_millis(500);
+/// The sizes of packets that are tried, beside what the interface allows (twice, for a packet may be lost by chance): what
+/// everybody must take (RFC 791; RFC 8200: 1,280), tunnels, `WireGuard` (1,420), `PPPoE` and friends, Ethernet.
+const SIZES: [u16; 6] = [576, 1_280, 1_380, 1_420, 1_460, 1_500];
+/// The large question: more than the largest packet of Ethernet (9,000), less than Redis takes of a stranger (16 KiB).
+const LARGE: usize = 10_000;
+
+/// How large a packet gets through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// The address with port.
+    pub address: String,
+    /// The largest packet on the way there as the kernel knows it (`IP_MTU`); IPv4 only.
+    pub mtu: Option<u32>,
+    /// The attempts, the smallest packets first.
+    pub tries: Vec<Try>,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Try {
+    /// The size that packets were limited to; `None`: what the interface allows.
+    pub limit: Option<u16>,
+    /// When the small question was answered, in milliseconds.
+    pub small_ms: Option<f64>,
+    /// When the large question was answered.
+    pub large_ms: Option<f64>,
+    /// How many bytes came back for it.
+    pub replied: usize,
+    /// Where it was not answered: how many bytes of it the peer's kernel has not acknowledged.
+    pub unacknowledged: Option<u64>,
+}
+
+/// Where packets get lost for their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// The largest size that passes.
+    pub passes: u16,
+    /// The smallest that does not; `None`: what the interface allows.
+    pub lost: Option<u16>,
+    /// True if every size up to the one passes, every larger one is lost, and both were seen twice at least.
+    pub is_clear: bool,
+    /// True if our own large packets are lost; else those of the answer are.
+    pub outward: bool,
+}
+
+impl Try {
+    /// True if the small question was answered and the large one was not.
+    fn hangs(&self) -> bool {
+        self.small_ms.is_some() && self.large_ms.is_none()
+    }
+}
+
+impl Sizes {
+    /// The hole, where the smallest packets pass and those of the interface's own size do not.
+    pub fn hole(&self) -> Option<Hole> {
+        let passing: Vec<&Try> = self.tries.iter().filter(|one| one.large_ms.is_some()).collect();
+        let hanging: Vec<&Try> = self.tries.iter().filter(|one| one.hangs()).collect();
+        let first = self.tries.iter().find(|one| one.hangs())?;
+        let unlimited = |one: &&Try| one.limit.is_none();
+        if passing.iter().any(unlimited) || !hanging.iter().any(unlimited) {
+            return None;
+        }
+        let below = self.tries.iter().take_while(|one| !one.hangs());
+        let is_clear = below.clone().all(|one| one.large_ms.is_some())
+            && below.count() == passing.len()
+            && passing.len() + hanging.len() == self.tries.len()
+            && passing.len().min(hanging.len()) >= 2;
+        let outward = first.unacknowledged.is_some_and(|bytes| bytes > 0);
+        let passes = passing.iter().filter_map(|one| one.limit).max()?;
+        Some(Hole { passes, lost: first.limit, is_clear, outward })
+    }
+}
+
+/// Looks how large a packet gets through to the preferred address, if something looks as if large ones did not.
+pub async fn gather(
+    ask: &Ask,
+    password: Option<&Secret>,
+    tcp: &Observed<Tcp>,
+    redis: &Observed<Redis>,
+    here: bool,
+    clock: &Clock,
+) -> Observed<Sizes> {
+    let Some(dialogue) = redis.seen().and_then(Redis::preferred) else { return Observed::needs("ping") };
+    let Some(to) = address(tcp, dialogue).filter(|_| !here) else {
+        return Observed::skipped("the target is this machine");
+    };
+    if !ask.deep && !looks_cut(dialogue) {
+        return Observed::skipped("small and large answers came");
+    }
+    let end = (clock::now() + WAIT).min(clock.end());
+    if end.saturating_duration_since(clock::now()) < LEAST {
+        return Observed::hidden(
+            BlockerKind::Deadline,
+            "the deadline of the whole run left no time to try other sizes",
+        );
+    }
+    let small: Vec<Line> = [auth_line(ask, password), Some(line(Command::Ping, &[]))].into_iter().flatten().collect();
+    let mut tries = JoinSet::new();
+    for (order, limit) in SIZES.into_iter().map(Some).chain([None, None]).enumerate() {
+        let (small, secret) = (small.clone(), password.cloned());
+        tries.spawn(async move { (order, one(to, limit, &small, secret.as_ref(), end).await) });
+    }
+    let mut tries = tries.join_all().await;
+    tries.sort_by_key(|(order, _)| *order);
+    let mtu = tries.iter().find_map(|(_, (mtu, _))| *mtu);
+    let tries = tries.into_iter().map(|(_, (_, one))| one).collect();
+    Observed::Seen(Sizes { address: dialogue.address.clone(), mtu, tries })
+}
+
+fn address(tcp: &Observed<Tcp>, dialogue: &Dialogue) -> Option<SocketAddr> {
+    let attempts = &tcp.seen()?.attempts;
+    attempts.iter().find(|attempt| attempt.address == dialogue.address && attempt.ip.is_some())?.address.parse().ok()
+}
+
+/// True if a peer that answers has not answered all: the answers to the first conversation are one large write of the
+/// server, those to the second small ones.
+fn looks_cut(dialogue: &Dialogue) -> bool {
+    let is_cut = |conversation: &Conversation| {
+        conversation.end == End::Silent && conversation.exchanges.iter().any(|exchange| exchange.reply.is_none())
+    };
+    let second = dialogue.second.as_ref().is_some_and(Conversation::answers_ping);
+    is_cut(&dialogue.first) && (dialogue.first.said_something() || second)
+}
+
+/// One connection with segments that make packets of at most `limit` bytes; and the path's MTU, as the kernel knows it.
+async fn one(
+    to: SocketAddr,
+    limit: Option<u16>,
+    small: &[Line],
+    secret: Option<&Secret>,
+    end: Instant,
+) -> (Option<u32>, Try) {
+    let mut seen = Try { limit, small_ms: None, large_ms: None, replied: 0, unacknowledged: None };
+    // The headers of IP and TCP (RFC 9293 section 3.7.1).
+    let headers = if to.is_ipv4() { 40 } else { 60 };
+    let reach = Reach { segment: limit.map(|limit| limit - headers), ..Reach::default() };
+    let Dial::Connected(stream) = socket::dial_within(to, reach, end).await else { return (None, seen) };
+    let first = asked(&stream, small, secret, end).await;
+    if first.answers_ping() {
+        seen.small_ms = Some(first.elapsed_ms);
+        let large = asked(&stream, &[line(Command::Echo, &[&"x".repeat(LARGE)])], secret, end).await;
+        seen.large_ms = large.reply(Command::Echo).is_some().then_some(large.elapsed_ms);
+        (seen.replied, seen.unacknowledged) = (large.bytes, large.unacknowledged);
+    }
+    (stream.path_mtu().filter(|_| limit.is_none()), seen)
+}
+
+async fn asked(stream: &Stream, lines: &[Line], secret: Option<&Secret>, end: Instant) -> Conversation {
+    let mut talk = Talk::new(stream, secret);
+    talk.say(lines, end).await;
+    talk.listen(end).await;
+    talk.conclude()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The sizes to 10.0.0.9, where packets up to this size get through.
+    pub fn up_to(most: u16) -> Sizes {
+        let passes = |limit: Option<u16>| limit.is_some_and(|limit| limit <= most);
+        let one = |limit: Option<u16>| Try {
+            limit,
+            small_ms: Some(0.3),
+            large_ms: passes(limit).then_some(1.0),
+            replied: if passes(limit) { LARGE + 10 } else { 0 },
+            unacknowledged: (!passes(limit)).then_some(0),
+        };
+        let tries = SIZES.into_iter().map(Some).chain([None, None]).map(one).collect();
+        Sizes { address: "10.0.0.9:6379".to_owned(), mtu: Some(1_500), tries }
+    }
+
+    #[test]
+    fn a_hole_has_a_size() {
+        let hole = up_to(1_400).hole().unwrap();
+        assert_eq!((hole.passes, hole.lost, hole.is_clear, hole.outward), (1_380, Some(1_420), true, false));
+        let jumbo = up_to(1_500).hole().unwrap();
+        assert_eq!((jumbo.passes, jumbo.lost, jumbo.is_clear), (1_500, None, true));
+        // Not even the smallest passes: that is not for its size.
+        assert_eq!(up_to(100).hole(), None);
+        assert!(!up_to(576).hole().unwrap().is_clear, "seen once only");
+    }
+
+    #[test]
+    fn chance_makes_no_hole() {
+        let mut all = up_to(1_500);
+        all.tries.iter_mut().for_each(|one| one.large_ms = Some(1.0));
+        assert_eq!(all.hole(), None);
+        all.tries[7].large_ms = None;
+        assert_eq!(all.hole(), None, "the other one of that size passed");
+        let mut mixed = up_to(1_400);
+        mixed.tries[1].large_ms = None;
+        assert!(!mixed.hole().unwrap().is_clear);
+        let mut unknown = up_to(1_400);
+        unknown.tries[0].small_ms = None;
+        unknown.tries[0].large_ms = None;
+        assert!(!unknown.hole().unwrap().is_clear);
+    }
+
+    #[test]
+    fn bytes_that_were_not_acknowledged_are_ours() {
+        let mut outward = up_to(1_400);
+        outward.tries.iter_mut().for_each(|one| one.unacknowledged = one.large_ms.is_none().then_some(8_000));
+        assert!(outward.hole().unwrap().outward);
+    }
+
+    #[test]
+    fn only_what_looks_cut_is_tried() {
+        let healthy = Dialogue::healthy("10.0.0.9:6379");
+        assert!(!looks_cut(&healthy));
+        let mut cut = healthy.clone();
+        cut.first.exchanges[2].reply = None;
+        cut.first.end = End::Silent;
+        assert!(looks_cut(&cut));
+        let mut late = cut.clone();
+        (late.first.bytes, late.second) = (0, Some(healthy.first));
+        assert!(looks_cut(&late));
+        late.second = None;
+        assert!(!looks_cut(&late), "nothing at all came");
+    }
+}
