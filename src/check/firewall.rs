@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(says, "drops 10.0.0.2 to port 6379: inet filter f, handle 12");
         let finding = judge(&facts).unwrap().findings.remove(0);
         assert_eq!(finding.evidence[0].source, "on db-1, nft -a list ruleset");
-        assert!(finding.evidence[0].says.ends_with("handle 12: tcp dport 6379 drop (3 packets met it)"));
+        assert!(finding.evidence[0].says.ends_with("handle 12: tcp dport 6379 drop (counter: 3)"));
         let says = check(&Facts::filtered(Hook::Output, Verdict::Drop, true), &["firewall/answer-stopped"]);
         assert_eq!(says, "drops the answers to 10.0.0.2: inet filter f, handle 12");
         let says = check(&ours(Hook::Output, Verdict::Drop, false), &["firewall/stopped-here"]);
@@ -229,6 +229,15 @@ mod tests {
         assert!(says.contains("rejects it") && says.contains("and yet"), "{says}");
         check(&Facts::filtered(Hook::Input, reset, false).refused([10, 0, 0, 9]), &["firewall/stopped"]);
         check(&Facts::filtered(Hook::Input, Verdict::Drop, false).refused([10, 0, 0, 9]), &[]);
+    }
+
+    #[test]
+    fn a_rule_that_has_counted_nothing_did_not_stop_us() {
+        let uncounted = ours(Hook::Output, Verdict::Drop, false).with(|facts| {
+            let rule = &mut seen(&mut facts.firewall).tables[0].chains[0].rules[0];
+            rule.packets = Some(0);
+        });
+        assert!(matches!(judge(&uncounted), Err(Gap::Hidden(why)) if why.says.contains("counter")));
     }
 
     #[test]

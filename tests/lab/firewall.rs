@@ -1,6 +1,8 @@
 //! Packet filters of the server's machine, and of the client's, by every tool that writes them: the rule is named, and the
 //! repair lets this client in and nobody else.
 
+use std::time::Duration;
+
 use crate::world::{Confidence, Diagnosis, Host, Lab, Server};
 
 const SERVER: &str = "10.77.1.2";
@@ -192,29 +194,30 @@ fn a_password_comes_before_a_door_is_opened() {
 fn on_the_servers_own_machine_it_is_seen_without_the_client() {
     let Some(lab) = Lab::enter() else { return };
     let (_client, server) = lab.pair();
-    let _redis = server.redis(&["--protected-mode", "no"]);
+    let _redis = server.redis(&PASSWORD);
     table(
         &server,
         "add chain inet filter input { type filter hook input priority 0; }\nadd rule inet filter input ip daddr 10.77.1.2 tcp dport 6379 drop",
     );
-    server.diagnose(&[]).healthy();
-    let diagnosis = server.diagnose(&["-h", SERVER, "-t", "1"]);
+    let ask = |args: &[&str]| server.doctor(args).env("REDISCLI_AUTH", "pw").diagnose();
+    ask(&[]).healthy();
+    let diagnosis = ask(&["-h", SERVER, "-t", "1"]);
     diagnosis.first_cause("firewall-drop", Confidence::Certain);
     table(
         &server,
         "flush chain inet filter input\nadd rule inet filter input iifname lo tcp dport 6379 reject with tcp reset",
     );
     for address in ["127.0.0.1", SERVER] {
-        server.diagnose(&["-h", address, "-t", "1"]).first_cause("firewall-reject", Confidence::Certain);
+        ask(&["-h", address, "-t", "1"]).first_cause("firewall-reject", Confidence::Certain);
     }
     server.nft("flush ruleset");
     server.iptables("-A OUTPUT -o lo -p tcp --dport 6379 -j DROP");
-    server.diagnose(&["-t", "1"]).first_cause("firewall-drop", Confidence::Certain);
+    ask(&["-t", "1"]).first_cause("firewall-drop", Confidence::Certain);
     // A port that is redirected, and the place that it leads to closed.
     server.iptables("-F").iptables("-t nat -A OUTPUT -p tcp --dport 6380 -j REDIRECT --to-ports 6379");
-    server.diagnose(&["-p", "6380", "-t", "1"]).healthy();
+    ask(&["-p", "6380", "-t", "1"]).healthy();
     server.iptables("-A INPUT -i lo -p tcp --dport 6379 -j DROP");
-    server.diagnose(&["-p", "6380", "-t", "1"]).first_cause("firewall-drop", Confidence::Certain);
+    ask(&["-p", "6380", "-t", "1"]).first_cause("firewall-drop", Confidence::Certain);
 }
 
 #[test]
@@ -346,10 +349,15 @@ fn docker_chains_that_were_flushed() {
     // As the engine leaves it: the chain is there, the rule is not; the port is closed to what comes to the machine itself.
     server.iptables("-t nat -N DOCKER").iptables("-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER");
     server.iptables("-A INPUT -i lo -j ACCEPT").iptables("-A INPUT -p tcp --dport 6379 -j REJECT");
-    server.program("/usr/local/bin/docker-proxy", "#!/bin/sh\nwhile :; do sleep 1; done\n");
+    // The engine's own process, as far as it can be seen: it listens on the port.
+    let python = "#!/usr/bin/python3\nimport socket\nl=socket.create_server(('0.0.0.0', 6379))\n\
+                  while True: l.accept()[0].close()\n";
+    server.program("/usr/local/bin/docker-proxy", python);
+    let _container = server.command(&["unshare", "--net", "redis-server", "--save", ""]).spawn();
     let proxy =
         "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 6379 -container-ip 172.17.0.2 -container-port 6379";
     let _proxy = server.command(&proxy.split(' ').collect::<Vec<_>>()).spawn();
+    std::thread::sleep(Duration::from_millis(700));
     let diagnosis = joined(&client, &server, SERVER);
     diagnosis.first_cause("docker-chains-flushed", Confidence::Likely).exit(1);
     server.iptables("-t nat -A DOCKER -p tcp --dport 6379 -j DNAT --to-destination 172.17.0.2:6379");

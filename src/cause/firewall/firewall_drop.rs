@@ -55,7 +55,7 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn dropped(facts: &Facts) -> Option<Stopped<'_>> {
-    stopped_there(facts, false).filter(|stopped| stopped.attempt.outcome == Outcome::TimedOut)
+    stopped_there(facts, false, |attempt| attempt.outcome == Outcome::TimedOut)
 }
 
 /// True if the packets of an attempt to this machine arrive: it answers them, and waits.

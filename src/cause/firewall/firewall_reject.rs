@@ -43,9 +43,8 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn rejected(facts: &Facts) -> Option<Stopped<'_>> {
-    stopped_there(facts, false)
+    stopped_there(facts, false, |attempt| attempt.outcome != Outcome::TimedOut)
         .filter(|it| it.stop().is_some_and(|stop| firewall::explains(stop.how, it.attempt)))
-        .filter(|it| it.attempt.outcome != Outcome::TimedOut)
 }
 
 /// Later than this, somebody may have been asked for in vain (see host-down).

@@ -1,6 +1,7 @@
 //! A packet filter on this very machine stops the connection.
 
 use super::stopped_here;
+use crate::cause::repair::firewall::Owner;
 use crate::cause::{Case, Cause};
 use crate::check::{firewall, tcp};
 use crate::model::{Confidence, Step, Support, Where};
@@ -49,7 +50,17 @@ fn by_rules(case: &Case) -> Option<Support> {
         format!("this machine itself {verb} what it sends to {what}")
     };
     let support = stopped.support(case.facts, &firewall::STOPPED_HERE, summary)?;
-    Some(if stopped.answer { support } else { support.not("not-running", "the packet never left this machine") })
+    let support =
+        if stopped.answer { support } else { support.not("not-running", "the packet never left this machine") };
+    let of_cluster = Owner::of(stopped.passage.firewall, &stop.at) == Owner::Kubernetes;
+    Some(if of_cluster { without_endpoints(support) } else { support })
+}
+
+/// Rules that the cluster keeps on its nodes reject what nothing serves: they are right, and something else is wrong.
+fn without_endpoints(support: Support) -> Support {
+    let tells = "no endpoints: kube-proxy rejects connections to the Service";
+    let settle = Step::look(Where::Cluster, "kubectl get endpoints", tells);
+    Support { confidence: Confidence::Likely, ..support }.settled_by(settle)
 }
 
 /// An egress rule may reject with host-unreachable too, as the kernel does when nobody answers on the link.
@@ -82,12 +93,7 @@ fn proven(case: &Case) -> Option<Support> {
         .because("ICMP", attempt.says())
         .not("not-running", "the packet never left this machine")
         .not("firewall-reject", format!("the sender of the error, {from}, is our own address"));
-    Some(if in_cluster {
-        let tells = "no endpoints: kube-proxy rejects connections to the Service";
-        support.settled_by(Step::look(Where::Cluster, "kubectl get endpoints", tells))
-    } else {
-        support
-    })
+    Some(if in_cluster { without_endpoints(support) } else { support })
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

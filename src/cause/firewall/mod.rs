@@ -109,9 +109,10 @@ fn is_before_translation(stop: &Stop) -> bool {
     matches!(stop.at.hook, Hook::Ingress | Hook::Prerouting | Hook::Output)
 }
 
-/// The failed attempt that the server's packet filter stops in this direction.
-pub fn stopped_there(facts: &Facts, answer: bool) -> Option<Stopped<'_>> {
-    stopped(facts, answer, |attempt| facts.arrival(attempt.ip?).ok())
+/// The failed attempt of those that are `wanted` that the server's packet filter stops on its way in, or whose `answer` it
+/// stops.
+pub fn stopped_there(facts: &Facts, answer: bool, wanted: fn(&Attempt) -> bool) -> Option<Stopped<'_>> {
+    stopped(facts, answer, |attempt| if wanted(attempt) { facts.arrival(attempt.ip?).ok() } else { None })
 }
 
 /// The failed attempt that our own packet filter stops.
@@ -185,7 +186,7 @@ pub fn not_by_rules(case: &Case, attempt: &Attempt, mut support: Support) -> Sup
     let passes = |passage: &Passage| passage.there.passes() && passage.back.as_ref().is_none_or(Fate::passes);
     if let Some((theirs, host)) = case.facts.arrival(ip).ok().filter(passes).zip(case.host()) {
         let who = theirs.client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
-        let says = format!("its rules let {who} reach port {}: it is not there, but between", theirs.to.port());
+        let says = format!("its rules let {who} reach port {}: they are not what stops it", theirs.to.port());
         support = support.because(host.source("the packet filter"), says);
     }
     if case.facts.departure(ip).is_ok_and(|passage| passes(&passage)) {

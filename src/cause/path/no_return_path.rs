@@ -53,7 +53,7 @@ fn answer_stopped(case: &Case) -> Option<Support> {
 
 fn stopped_answer(facts: &Facts) -> Option<Stopped<'_>> {
     let let_in = |stopped: &Stopped| stopped.passage.there.stops.is_empty();
-    stopped_there(facts, true).filter(let_in).filter(|stopped| stopped.attempt.outcome == Outcome::TimedOut)
+    stopped_there(facts, true, |attempt| attempt.outcome == Outcome::TimedOut).filter(let_in)
 }
 
 /// An attempt that nothing answered to, from another machine, with what the server's shows of its network.

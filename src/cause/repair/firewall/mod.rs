@@ -51,7 +51,7 @@ impl Owner {
             Self::Fail2ban
         } else if begins(&["DOCKER"]) {
             Self::Docker
-        } else if begins(&["KUBE-", "cali-", "CILIUM_", "WEAVE-", "FLANNEL-"]) {
+        } else if begins(&["KUBE-", "cali-", "CILIUM_", "WEAVE-", "FLANNEL-"]) || at.table == "kube-proxy" {
             Self::Kubernetes
         } else if at.table == "firewalld" || has("INPUT_ZONES") && begins(&["IN_", "INPUT"]) {
             Self::Firewalld(table.and_then(|table| zone(table, chain)))

@@ -50,6 +50,17 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// The same of rules that were listed after the attempt: one that counts, and has counted nothing, did not stop it.
+    #[must_use]
+    fn counted(mut self) -> Self {
+        if let Some(Stop { at, .. }) = self.stops.first()
+            && at.packets == Some(0)
+        {
+            self.open.push(format!("the counter of {} is 0, though the attempt was before", at.name()));
+        }
+        self
+    }
+
     /// The chain that stops it, and whether that is sure.
     pub fn stopped(&self) -> Option<(&Stop, bool)> {
         Some((self.stops.first()?, self.open.is_empty()))
@@ -75,7 +86,10 @@ impl Facts {
         let to = SocketAddr::new(ip, self.port()?);
         let own = host.origin.addresses.as_slice();
         if self.is_on_this_machine(ip) {
-            return Ok(over_loopback(firewall, host, to, own));
+            let (there, back) = over_loopback(firewall, to, own);
+            let (there, back) =
+                if host.origin.collected { (there, back) } else { (there.counted(), back.map(Fate::counted)) };
+            return Ok(Passage { firewall, host: Some(host), client: Some(ip), to, there, back });
         }
         let client = self.source_to(ip);
         let network = host.network.seen();
@@ -104,7 +118,7 @@ impl Facts {
         let way = self.ways.seen().and_then(|ways| ways.iter().find(|way| way.to == ip));
         let (client, interface) = (self.source_to(ip), way.and_then(|way| way.interface.clone()));
         let syn = Packet::syn_out(client, to, interface.clone());
-        let there = fate(firewall, &walk::outgoing(firewall, syn.clone(), own), None);
+        let there = fate(firewall, &walk::outgoing(firewall, syn.clone(), own), None).counted();
         let answer = client.map(|client| Packet {
             from: Some(ip),
             from_port: Some(to.port()),
@@ -116,7 +130,7 @@ impl Facts {
             flags: SYN_ACK,
             ..syn
         });
-        let back = answer.map(|packet| fate(firewall, &walk::incoming(firewall, packet, own), None));
+        let back = answer.map(|packet| fate(firewall, &walk::incoming(firewall, packet, own), None).counted());
         Ok(Passage { firewall, host: None, client, to, there, back })
     }
 
@@ -174,7 +188,7 @@ fn arrival_of(network: Option<&Network>, client: Option<IpAddr>, to: SocketAddr)
 }
 
 /// From a machine to itself every packet leaves and comes in again by the loopback interface, whatever its addresses.
-fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own: &[IpAddr]) -> Passage<'a> {
+fn over_loopback(firewall: &Firewall, to: SocketAddr, own: &[IpAddr]) -> (Fate, Option<Fate>) {
     let lo = || Some(LOOPBACK.to_owned());
     // The kernel connects from the address that it connects to.
     let syn = Packet::syn_out(Some(to.ip()), to, lo());
@@ -195,8 +209,7 @@ fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own
         fate(firewall, &one_after_the_other(out, walk::incoming(&again, answer, own)), None)
     });
     let walk = one_after_the_other(out, walk::incoming(&again, arrived, own));
-    let there = fate(firewall, &walk, None);
-    Passage { firewall, host: Some(host), client: Some(to.ip()), to, there, back }
+    (fate(firewall, &walk, None), back)
 }
 
 /// A connection's destination is translated once: one that left through `output` is not asked about again in `prerouting`
@@ -294,14 +307,10 @@ impl Place {
         }
     }
 
-    /// The rule itself, and how many packets met it, where that is counted.
+    /// The rule itself, and how many packets have met it, where that is counted.
     pub fn says(&self) -> String {
         let rule = self.rule.as_ref().map_or_else(String::new, |rule| format!(": {}", rule.text));
-        let met = match self.packets {
-            Some(1) => " (1 packet met it)".to_owned(),
-            Some(packets) => format!(" ({packets} packets met it)"),
-            None => String::new(),
-        };
+        let met = self.packets.map_or_else(String::new, |packets| format!(" (counter: {packets})"));
         format!("{}{rule}{met}", self.name())
     }
 }
