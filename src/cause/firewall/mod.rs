@@ -164,9 +164,13 @@ fn is_flushed(facts: &Facts) -> bool {
     flushed(facts).is_some()
 }
 
-/// A password first where the server is known to have none, then the steps that let one more client in.
+/// A password first where the server is known to have none, then the steps that let one more client in. Its own machine is
+/// no stranger to it.
 pub fn opening(facts: &Facts, steps: Vec<Step>) -> Vec<Step> {
     let on = super::redis_host(facts);
+    if on == Where::Here {
+        return steps;
+    }
     let instance = facts.instance().filter(Instance::is_alive);
     if instance.and_then(|instance| instance.has_password()) != Some(false) {
         return steps;

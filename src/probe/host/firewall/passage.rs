@@ -310,7 +310,9 @@ impl Place {
     /// The rule itself, and how many packets have met it, where that is counted.
     pub fn says(&self) -> String {
         let rule = self.rule.as_ref().map_or_else(String::new, |rule| format!(": {}", rule.text));
-        let met = self.packets.map_or_else(String::new, |packets| format!(" (counter: {packets})"));
+        // nft writes the counter into the rule.
+        let untold = self.packets.filter(|_| !rule.contains("counter packets"));
+        let met = untold.map_or_else(String::new, |packets| format!(" (counter: {packets})"));
         format!("{}{rule}{met}", self.name())
     }
 }
