@@ -37,8 +37,32 @@ pub struct Unix {
     pub backlog: u32,
 }
 
+/// A TCP socket with a peer, or on its way to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The address of the peer.
+    pub ip: IpAddr,
+    /// Whether the connection stands; else it is being made.
+    pub established: bool,
+    /// How many times what is unanswered has been sent again.
+    pub retries: u8,
+    /// Its inode.
+    pub inode: u64,
+    /// The user who made it.
+    pub uid: u32,
+}
+
 #[cfg(target_os = "linux")]
-pub use linux::{tcp, unix};
+pub use linux::{peers, tcp, unix};
+
+/// The sockets of one family whose peer has this port, at most `most`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn peers(_v6: bool, _port: u16, _most: usize) -> io::Result<Vec<Peer>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
 ///
@@ -67,14 +91,14 @@ mod linux {
         NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     };
     use netlink_packet_sock_diag::inet::nlas::Nla;
-    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer};
     use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
     use netlink_packet_sock_diag::unix::{self as local, ShowFlags, UnixRequest, UnixResponse};
-    use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
+    use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage, TCP_ESTABLISHED};
     use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
     use nix::sys::socket::{recv, sendto, socket};
 
-    use super::{Tcp, Unix};
+    use super::{Peer, Tcp, Unix};
 
     /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
     const ROOM: usize = 32 * 1024;
@@ -106,6 +130,41 @@ mod linux {
             found.len() < most
         })?;
         Ok(found)
+    }
+
+    /// The sockets of one family whose peer has this port, connected or on their way, at most `most`.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn peers(v6: bool, port: u16, most: usize) -> io::Result<Vec<Peer>> {
+        let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
+        socket_id.destination_port = port;
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::ESTABLISHED | StateFlags::SYN_SENT,
+            socket_id,
+        };
+        let mut found = Vec::new();
+        dump(SockDiagMessage::InetRequest(request), |message| {
+            if let SockDiagMessage::InetResponse(response) = message {
+                found.push(peer_of(&response));
+            }
+            found.len() < most
+        })?;
+        Ok(found)
+    }
+
+    fn peer_of(response: &InetResponse) -> Peer {
+        let header = &response.header;
+        Peer {
+            ip: header.socket_id.destination_address,
+            established: header.state == TCP_ESTABLISHED,
+            retries: if let Some(Timer::Retransmit(_, count)) = header.timer { count } else { 0 },
+            inode: u64::from(header.inode),
+            uid: header.uid,
+        }
     }
 
     /// The unix stream listeners that have a name, at most `most`.
@@ -227,6 +286,18 @@ mod linux {
             assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
             drop(listener);
             assert_eq!(tcp(false, Some(port), 8).unwrap(), []);
+        }
+
+        #[test]
+        fn sees_a_connection_by_the_port_of_its_peer() {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let _stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+                .and_then(|socket| socket.connect(&address.into()).map(|()| socket))
+                .unwrap();
+            let found = peers(false, address.port(), 8).unwrap();
+            let [found] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((found.ip, found.established, found.retries), (address.ip(), true, 0));
         }
 
         #[test]

@@ -2,10 +2,12 @@
 
 mod host_down;
 mod idle_cut;
+mod ipv6_path_broken;
 mod local_route_policy;
 mod mtu_black_hole;
 mod no_route;
 mod router_unreachable;
+mod stale_address;
 
 use std::net::IpAddr;
 
@@ -21,6 +23,8 @@ pub static CAUSES: &[&Cause] = &[
     &router_unreachable::CAUSE,
     &mtu_black_hole::CAUSE,
     &idle_cut::CAUSE,
+    &ipv6_path_broken::CAUSE,
+    &stale_address::CAUSE,
 ];
 
 /// Broadcast, multicast, and link-local addresses without a zone cannot be connected to, whatever the routes.
