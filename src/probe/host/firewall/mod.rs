@@ -1,5 +1,6 @@
 //! The packet filter of this machine: what `nft`, `iptables` and `iptables-legacy` list, in one form.
 
+pub mod nft;
 pub mod rules;
 pub mod walk;
 

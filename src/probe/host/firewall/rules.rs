@@ -179,7 +179,7 @@ pub struct Entry {
 pub struct Set {
     /// Its name.
     pub name: String,
-    /// Its elements: a value for each field that is looked up.
+    /// Its elements: a value for each field that is looked up; one without any stands for all that are not in the others.
     pub elements: Vec<Vec<Values>>,
     /// The verdict of each element, in a map.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -217,6 +217,13 @@ pub enum Test {
         mask: u8,
         /// What they must be.
         value: u8,
+    },
+    /// The mark under the mask is this.
+    Marked {
+        /// The bits that are looked at.
+        mask: u32,
+        /// What they must be.
+        value: u32,
     },
     /// Something that we cannot judge: it may hold or not.
     Unknown(String),
