@@ -10,6 +10,7 @@ mod auth;
 mod client;
 mod conf;
 mod dns;
+mod firewall_oracle;
 mod harmless;
 mod host;
 mod hostile;
