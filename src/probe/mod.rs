@@ -21,7 +21,7 @@ use path::others::{self, Other};
 use path::redis::Redis;
 use path::route::Routes;
 use path::sizes::{self, Sizes};
-use path::tcp::Tcp;
+use path::tcp::{Attempt, Icmp, Outcome, Tcp};
 use path::trace::{self, Trace};
 use path::vantage::Vantage;
 use path::way::{self, Way};
@@ -135,8 +135,8 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
-    let firewall = firewall::gather(&clock).await;
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
+    let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {
         facts_version: FACTS_VERSION,
@@ -157,6 +157,27 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         hold,
         host,
     }
+}
+
+/// The packet filter of this machine, where it may be what stopped an attempt. It is listed once, also where this machine is
+/// the server's.
+async fn own_firewall(
+    ask: &Ask,
+    (vantage, tcp, host): (&Observed<Vantage>, &Observed<Tcp>, &Observed<Host>),
+    clock: &Clock,
+) -> Observed<Firewall> {
+    let vantage = vantage.seen();
+    let is_here = vantage.and_then(|vantage| vantage.same_host) == Some(true);
+    if let Some(host) = host.seen().filter(|host| is_here && !host.origin.collected) {
+        return host.firewall.clone();
+    }
+    let own = vantage.map_or(&[][..], |vantage| &vantage.own_addresses);
+    let stopped_here = |attempt: &Attempt| {
+        let from_us = |icmp: &Icmp| icmp.from.is_loopback() || own.contains(&icmp.from);
+        matches!(attempt.outcome, Outcome::TimedOut | Outcome::Denied) || attempt.icmp.as_ref().is_some_and(from_us)
+    };
+    let may_be = tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
+    if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
 }
 
 /// Of facts that were saved before this was looked at.

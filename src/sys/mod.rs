@@ -1,4 +1,5 @@
-//! The only code that touches the machine: files, the environment, the clock, sockets, the system's resolver.
+//! The only code that touches the machine: files, the environment, the clock, sockets, other programs, the system's
+//! resolver.
 //!
 //! Everything else asks here; clippy's `disallowed-methods` (see `.clippy.toml`) keeps it so.
 
@@ -10,6 +11,7 @@ pub mod files;
 pub mod machine;
 pub mod netlink;
 pub mod process;
+pub mod program;
 pub mod resolver;
 pub mod socket;
 pub mod terminal;

@@ -1,0 +1,269 @@
+//! Running the tools that list rules. They only list: none is asked for a table that the kernel does not have already, for
+//! `iptables-legacy` would make it.
+
+use std::io;
+use std::time::Instant;
+
+use super::rules::{Family, Source, Table};
+use super::{iptables, nft as nft_rules};
+use crate::model::text::head;
+use crate::sys::files;
+use crate::sys::program::{self, Outcome};
+
+/// The right that it takes to see rules (`CAP_NET_ADMIN`), as a bit of `CapEff` in /proc/self/status.
+const NET_ADMIN: u64 = 1 << 12;
+/// How much of a complaint is repeated.
+const MOST_COMPLAINT: usize = 200;
+
+/// Why a tool's listing is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It is not installed.
+    Missing,
+    /// Another reason, in words that name the tool.
+    Says(String),
+}
+
+impl Failure {
+    /// In words.
+    pub fn says(self, tool: &str) -> String {
+        match self {
+            Self::Missing => format!("{tool} is not installed, so that its rules cannot be listed"),
+            Self::Says(says) => says,
+        }
+    }
+}
+
+/// What iptables over nftables lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverNft {
+    /// Its family.
+    pub family: Family,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// Names of tables that others have made, so that it cannot list them well.
+    pub foreign: Vec<String>,
+}
+
+/// What the tools of one family list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The tables that iptables keeps over nftables.
+    pub over_nft: Result<OverNft, Failure>,
+    /// Those of iptables-legacy, or why they could not be read; `None` where the kernel has none.
+    pub legacy: Option<Result<Vec<Table>, String>>,
+}
+
+impl Listed {
+    /// True if there is no tool to list with.
+    pub fn is_missing(&self) -> bool {
+        self.over_nft == Err(Failure::Missing)
+    }
+}
+
+/// True unless we certainly lack the right to list rules.
+pub fn may_list() -> bool {
+    let Ok(status) = files::read_text("/proc/self/status") else { return true };
+    let rights = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    rights.is_none_or(|rights| rights & NET_ADMIN != 0)
+}
+
+/// What `nft` lists.
+pub async fn nft(deadline: Instant) -> Result<Vec<Table>, Failure> {
+    if kernel_lacks("nf_tables") {
+        return Ok(Vec::new());
+    }
+    let text = listing("nft", &["-j", "list", "ruleset"], deadline).await?;
+    nft_rules::parse(&text).map_err(|says| Failure::Says(format!("what nft lists cannot be read: {says}")))
+}
+
+/// What the iptables of one family lists, over nftables and legacy.
+pub async fn iptables(family: Family, deadline: Instant) -> Listed {
+    let names = if family == Family::Ip { Names::V4 } else { Names::V6 };
+    let (current, legacy) = tokio::join!(first(names.current(), deadline), async {
+        match names.legacy_tables() {
+            Ok(tables) if tables.is_empty() => None,
+            Ok(tables) => Some(Ok((first(names.legacy(), deadline).await, tables))),
+            Err(says) => Some(Err(says)),
+        }
+    });
+    // A plain `iptables-save` may be of either kind, and says which.
+    let (over_nft, other_legacy) = match current {
+        Ok((tool, text)) if is_legacy(tool, &text) => (Err(Failure::Missing), Some((tool, text))),
+        Ok((tool, text)) => (over_nft(tool, &text, family), None),
+        Err(failure) => (Err(failure), None),
+    };
+    let legacy = legacy.map(|legacy| {
+        let (listing, tables) = legacy?;
+        let listing = match (listing, other_legacy) {
+            (Err(Failure::Missing), Some(other)) => Ok(other),
+            (listing, _) => listing,
+        };
+        let (tool, text) = listing.map_err(|failure| failure.says(names.legacy()[0]))?;
+        legacy_tables(tool, &text, family, &tables)
+    });
+    Listed { over_nft, legacy }
+}
+
+fn over_nft(tool: &str, text: &str, family: Family) -> Result<OverNft, Failure> {
+    let strange = |says| Failure::Says(format!("what {tool} lists cannot be read: {says}"));
+    let tables = iptables::parse(text, Source::Iptables, family).map_err(strange)?;
+    // "# Table `filter' is incompatible, use 'nft' tool."
+    let foreign = |line: &str| {
+        let (name, rest) = line.strip_prefix("# Table `")?.split_once('\'')?;
+        rest.contains("incompatible").then(|| name.to_owned())
+    };
+    Ok(OverNft { family, tables, foreign: text.lines().filter_map(foreign).collect() })
+}
+
+/// The tables must be those that the kernel names: a tool that shows fewer has not told all.
+fn legacy_tables(tool: &str, text: &str, family: Family, named: &[String]) -> Result<Vec<Table>, String> {
+    let tables = iptables::parse(text, Source::IptablesLegacy, family)
+        .map_err(|says| format!("what {tool} lists cannot be read: {says}"))?;
+    match named.iter().find(|name| !tables.iter().any(|table| table.name == **name)) {
+        Some(name) => Err(format!("{tool} does not list the table {name}, which the kernel has")),
+        None => Ok(tables),
+    }
+}
+
+/// `# Generated by iptables-save v1.8.9 (nf_tables) on …`; 1.8.2 says `xtables-save`. An empty listing may be of either.
+fn is_legacy(tool: &str, text: &str) -> bool {
+    let header = text.lines().find(|line| line.starts_with("# Generated by "));
+    !tool.contains("-nft-")
+        && header.is_some_and(|line| !line.contains("(nf_tables)") && !line.contains("xtables-save"))
+}
+
+/// What differs between the families.
+#[derive(Clone, Copy)]
+enum Names {
+    V4,
+    V6,
+}
+
+impl Names {
+    fn current(self) -> [&'static str; 2] {
+        match self {
+            Self::V4 => ["iptables-nft-save", "iptables-save"],
+            Self::V6 => ["ip6tables-nft-save", "ip6tables-save"],
+        }
+    }
+
+    fn legacy(self) -> [&'static str; 1] {
+        match self {
+            Self::V4 => ["iptables-legacy-save"],
+            Self::V6 => ["ip6tables-legacy-save"],
+        }
+    }
+
+    /// The legacy tables of this network namespace. The kernel has the file as soon as it has such tables at all.
+    fn legacy_tables(self) -> Result<Vec<String>, String> {
+        let path = match self {
+            Self::V4 => "/proc/net/ip_tables_names",
+            Self::V6 => "/proc/net/ip6_tables_names",
+        };
+        match files::read_text(path) {
+            Ok(names) => Ok(names.lines().map(|name| crate::model::escape(name.as_bytes())).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(format!("{path}: {error}")),
+        }
+    }
+}
+
+/// The listing of the first of these tools that is installed.
+async fn first<const N: usize>(tools: [&'static str; N], deadline: Instant) -> Result<(&'static str, String), Failure> {
+    for tool in tools {
+        match listing(tool, &["-c"], deadline).await {
+            Err(Failure::Missing) => {}
+            listing => return listing.map(|text| (tool, text)),
+        }
+    }
+    Err(Failure::Missing)
+}
+
+/// What a tool prints, if it does so in time and says that all is well.
+async fn listing(tool: &str, args: &[&str], deadline: Instant) -> Result<String, Failure> {
+    let says = match program::run(tool, args, deadline).await {
+        Outcome::NotFound => return Err(Failure::Missing),
+        Outcome::Ended(ended) if ended.code == Some(0) => {
+            return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+        }
+        Outcome::Ended(ended) => {
+            let complaint = ended.stderr.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
+            let complaint = complaint.map_or_else(String::new, |line| format!(": {}", head(line, MOST_COMPLAINT)));
+            match (ended.code, ended.signal) {
+                (Some(code), _) => format!("{tool} ended with exit code {code}{complaint}"),
+                (None, signal) => format!("{tool} was ended by signal {}{complaint}", signal.unwrap_or_default()),
+            }
+        }
+        Outcome::Denied(error) => format!("{tool} cannot be run: {error}"),
+        Outcome::TimedOut => format!("{tool} had not answered when its time was up"),
+        Outcome::TooMuch => format!("{tool} prints more than can be read"),
+    };
+    Err(Failure::Says(says))
+}
+
+/// True if the kernel certainly has no such module: then there is nothing to list, and asking might load it.
+fn kernel_lacks(module: &str) -> bool {
+    let (Ok(loaded), Ok(release)) = (files::read_text("/proc/modules"), files::read_text("/proc/sys/kernel/osrelease"))
+    else {
+        return false;
+    };
+    let Ok(built_in) = files::read_text(&format!("/lib/modules/{}/modules.builtin", release.trim())) else {
+        return false;
+    };
+    lacks(&loaded, &built_in, module)
+}
+
+fn lacks(loaded: &str, built_in: &str, module: &str) -> bool {
+    let is_loaded = loaded.lines().any(|line| line.split(' ').next() == Some(module));
+    let is_built_in = built_in.lines().any(|line| line.rsplit('/').next() == Some(&format!("{module}.ko")));
+    !loaded.is_empty() && !built_in.is_empty() && !is_loaded && !is_built_in
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_kind_of_a_listing() {
+        let header = |by: &str| format!("# Generated by {by} on Sat Nov 21 07:13:33 2026\n*filter\n");
+        for (tool, by, legacy) in [
+            ("iptables-save", "iptables-save v1.8.9 (nf_tables)", false),
+            ("iptables-save", "xtables-save v1.8.2", false),
+            ("iptables-save", "iptables-save v1.8.9", true),
+            ("iptables-save", "iptables-save v1.4.21", true),
+            ("iptables-nft-save", "iptables-save v1.8.3", false),
+        ] {
+            assert_eq!(is_legacy(tool, &header(by)), legacy, "{by}");
+        }
+        assert!(!is_legacy("iptables-save", ""));
+    }
+
+    #[test]
+    fn knows_tables_that_others_made() {
+        let text = "# Table `nat' contains incompatible base-chains, use 'nft' tool to list them.\n\
+                    # Table `filter' is incompatible, use 'nft' tool.\n# Generated\n";
+        let listed = over_nft("iptables-nft-save", text, Family::Ip).unwrap();
+        assert_eq!((listed.foreign, listed.tables.len()), (vec!["nat".to_owned(), "filter".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_legacy_listing_tells_of_all_tables_of_the_kernel() {
+        let text = "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n";
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            legacy_tables("iptables-legacy-save", text, Family::Ip, &names)
+        };
+        assert!(of(&["filter"]).is_ok());
+        assert_eq!(of(&["nat"]).unwrap_err(), "iptables-legacy-save does not list the table nat, which the kernel has");
+    }
+
+    #[test]
+    fn a_kernel_without_nftables_is_told_from_one_that_does_not_say() {
+        let (loaded, built_in) = ("veth 1 0 - Live 0x0\nnf_tables_set 1 0\n", "kernel/net/ipv6/ipv6.ko\n");
+        assert!(lacks(loaded, built_in, "nf_tables"));
+        assert!(!lacks("nf_tables 1 0 - Live 0x0\n", built_in, "nf_tables"));
+        assert!(!lacks(loaded, "kernel/net/netfilter/nf_tables.ko\n", "nf_tables"));
+        assert!(!lacks("", built_in, "nf_tables") && !lacks(loaded, "", "nf_tables"));
+    }
+}
