@@ -4,6 +4,7 @@ pub mod auth;
 pub mod config;
 pub mod disk;
 pub mod dns;
+pub mod firewall;
 pub mod hold;
 pub mod limits;
 pub mod log;
@@ -43,6 +44,7 @@ pub static CHECKS: &[&Check] = &[
     &state::CHECK,
     &hold::CHECK,
     &config::CHECK,
+    &firewall::CHECK,
     &log::CHECK,
     &limits::CHECK,
     &memory::CHECK,

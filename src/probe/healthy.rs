@@ -35,6 +35,7 @@ impl Facts {
                 uid: 1000,
                 unused_settings: Vec::new(),
                 limits: Observed::skipped("no attempt failed for want of local resources"),
+                selinux: None,
                 socket_path: Observed::skipped("the target is no unix socket"),
             }),
             dns: Observed::Seen(Dns {

@@ -6,10 +6,14 @@ use super::Facts;
 use super::host::conf::{Conf, FoundBy, Parsed, Setting};
 use super::host::disk::{Disk, Room};
 use super::host::firewall::Firewall;
+use super::host::firewall::rules::{
+    Base, Chain, Family, Field, Hook, Kind, Match, Part, Rule, Source, Table, Test, Values, Verdict,
+};
+use super::host::firewall::walk::Place;
 use super::host::limits::Limits;
 use super::host::log::Log;
 use super::host::memory::Memory;
-use super::host::network::Network;
+use super::host::network::{Conntrack, Interface, Network, ReversePath};
 use super::host::process::{Process, Processes, State};
 use super::host::socket::{Listener, Sockets};
 use super::host::system::{Init, System, Unit};
@@ -17,6 +21,7 @@ use super::host::{Host, Origin};
 use super::path::dns::{self, Dns};
 use super::path::redis::{Dialogue, Exchange, Redis};
 use super::path::reply::{Command, Reply};
+use super::path::route::{Route, Routes};
 use super::path::tcp::{Attempt, Tcp};
 use crate::model::{Endpoint, Observed};
 use crate::sys::files::Meta;
@@ -228,11 +233,77 @@ impl Host {
                 groups: Vec::new(),
             }),
             firewall: Observed::Seen(Firewall::default()),
-            network: Observed::Seen(Network::default()),
+            network: Observed::Seen(Network::healthy()),
             disks: Observed::Seen(vec![
                 Disk::healthy("data", "/var/lib/redis"),
                 Disk::healthy("log", "/var/log/redis"),
             ]),
+        }
+    }
+}
+
+impl Firewall {
+    /// A table with these chains, all empty, as a place in it has it.
+    pub fn of(at: &Place, chains: &[&str]) -> Self {
+        let chain = |name: &&str| Chain { name: (*name).to_owned(), base: None, rules: Vec::new() };
+        let chains = chains.iter().map(chain).collect();
+        let table = Table { source: at.source, family: at.family, name: at.table.clone(), chains, sets: Vec::new() };
+        Self { tables: vec![table], unread: Vec::new() }
+    }
+
+    /// One that has one rule, for TCP port 6379 to come in, go out or be answered (from the port), in a table of nft's.
+    pub fn with_rule(hook: Hook, verdict: Verdict, answers: bool) -> Self {
+        let field = if answers { Field::FromPort } else { Field::ToPort };
+        let test = Test::Is(field, Values::Numbers(vec![(6379, 6379)]));
+        let parts = vec![Part::Match(Match { negated: false, test }), Part::Verdict(verdict)];
+        let rule =
+            Rule { handle: Some(12), number: 1, packets: Some(3), text: "tcp dport 6379 drop".to_owned(), parts };
+        let base = Base { hook, priority: 0, kind: Kind::Filter, drops: false, devices: Vec::new(), packets: None };
+        let chain = Chain { name: "f".to_owned(), base: Some(base), rules: vec![rule] };
+        let (source, family, name) = (Source::Nft, Family::Inet, "filter".to_owned());
+        Self { tables: vec![Table { source, family, name, chains: vec![chain], sets: Vec::new() }], unread: Vec::new() }
+    }
+}
+
+impl Facts {
+    /// The same, from 10.7.7.7, which the server's machine has not on its link.
+    #[must_use]
+    pub fn behind_a_router(self) -> Self {
+        self.with(|facts| seen(&mut facts.vantage).own_addresses = vec![[127, 0, 0, 1].into(), [10, 7, 7, 7].into()])
+    }
+
+    /// Seen from another machine: nothing answers, and the server's packet filter has this one rule.
+    pub fn filtered(hook: Hook, verdict: Verdict, answers: bool) -> Self {
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), super::path::tcp::Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+        let firewall = Observed::Seen(Firewall::with_rule(hook, verdict, answers));
+        Self::joined().attempting(vec![attempt]).host(|host| host.firewall = firewall)
+    }
+}
+
+impl Network {
+    /// The network of 10.0.0.9/24 with a default route and nothing unusual.
+    pub fn healthy() -> Self {
+        let at = |name: &str, ip: [u8; 4], prefix| Interface { name: name.to_owned(), ip: ip.into(), prefix };
+        let route = |network: [u8; 4], prefix, gateway| Route {
+            network: network.into(),
+            prefix,
+            gateway,
+            interface: "eth0".to_owned(),
+            metric: 0,
+            rejects: None,
+        };
+        let gateway: IpAddr = [10, 0, 0, 254].into();
+        let routes = vec![route([0, 0, 0, 0], 0, Some(gateway)), route([10, 0, 0, 0], 24, None)];
+        Self {
+            interfaces: vec![at("lo", [127, 0, 0, 1], 8), at("eth0", [10, 0, 0, 9], 24)],
+            routes: Observed::Seen(Routes { routes, other_tables: false }),
+            half_open: Observed::Seen(Vec::new()),
+            conntrack: Some(Conntrack { count: 40, max: 262_144, full_s_ago: None }),
+            reverse_path: vec![ReversePath { interface: "eth0".to_owned(), mode: 2 }],
+            reverse_path_drops: Some(0),
+            selinux: None,
+            confined: Vec::new(),
+            published: Vec::new(),
         }
     }
 }

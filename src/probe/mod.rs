@@ -174,9 +174,12 @@ async fn own_firewall(
     let own = vantage.map_or(&[][..], |vantage| &vantage.own_addresses);
     let stopped_here = |attempt: &Attempt| {
         let from_us = |icmp: &Icmp| icmp.from.is_loopback() || own.contains(&icmp.from);
-        matches!(attempt.outcome, Outcome::TimedOut | Outcome::Denied) || attempt.icmp.as_ref().is_some_and(from_us)
+        // A rule may reject with a reset, too, which has no sender.
+        let silent = [Outcome::TimedOut, Outcome::Denied, Outcome::Refused].contains(&attempt.outcome);
+        silent && attempt.icmp.is_none() || attempt.icmp.as_ref().is_some_and(from_us)
     };
-    let may_be = tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
+    let failed = tcp.seen().filter(|tcp| ask.wants("firewall") && tcp.connected().is_none());
+    let may_be = failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
     if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The most that is read of any file. Settings and tables of the kernel are far smaller.
 pub const LIMIT: u64 = 1 << 20;
 
+/// The most records of the kernel's log that are read: more than its buffer holds on any machine we know.
+const MOST_RECORDS: usize = 100_000;
+
 /// How long a pipe that was named may take to be written to.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,6 +101,29 @@ pub fn tail(path: &str, limit: u64) -> io::Result<(Vec<u8>, Duration)> {
     }
     let age = std::time::SystemTime::now().duration_since(meta.modified()?).unwrap_or_default();
     Ok((bytes, age))
+}
+
+/// The records of the kernel's log (`/dev/kmsg`), the last `most` of them; each read(2) gives one.
+///
+/// # Errors
+/// What `open(2)` or `read(2)` says: EPERM or EACCES for those who are not root.
+pub fn kernel_log(most: usize) -> io::Result<Vec<String>> {
+    let mut log = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/kmsg")?;
+    let (mut records, mut buffer) = (std::collections::VecDeque::new(), [0; 8192]);
+    for _ in 0..MOST_RECORDS {
+        match log.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => records.push_back(String::from_utf8_lossy(&buffer[..count]).into_owned()),
+            // The record was overwritten while we read: the next one is still there (dev-kmsg in the kernel's ABI).
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+        if records.len() > most {
+            records.pop_front();
+        }
+    }
+    Ok(records.into())
 }
 
 /// Standard input, as text, to its end; its writer has `patience` to write.

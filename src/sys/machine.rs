@@ -27,6 +27,36 @@ pub fn interfaces() -> Vec<(String, IpAddr)> {
         .collect()
 }
 
+/// An interface of this network namespace, with one of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of the prefix of the network that it says is on its link.
+    pub prefix: u8,
+}
+
+/// The interfaces of this network namespace with the networks on their links, one entry for each address.
+pub fn links() -> Vec<Interface> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let ip = |storage: &nix::sys::socket::SockaddrStorage| {
+        let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    interfaces
+        .filter_map(|interface| {
+            let (address, mask) = (ip(&interface.address?)?, ip(&interface.netmask?)?);
+            let prefix = match mask {
+                IpAddr::V4(mask) => mask.to_bits().leading_ones(),
+                IpAddr::V6(mask) => mask.to_bits().leading_ones(),
+            };
+            Some(Interface { name: interface.interface_name, ip: address, prefix: u8::try_from(prefix).ok()? })
+        })
+        .collect()
+}
+
 /// The soft and hard limit of open files of this process.
 pub fn open_files_limit() -> Option<(u64, u64)> {
     nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok()

@@ -3,7 +3,7 @@
 
 #[cfg(not(target_os = "linux"))]
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A TCP socket that listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,6 @@ pub struct Peer {
     pub uid: u32,
 }
 
-#[cfg(target_os = "linux")]
-pub use linux::{peers, tcp, unix};
-
 /// The sockets of one family whose peer has this port, at most `most`.
 ///
 /// # Errors
@@ -63,6 +60,20 @@ pub use linux::{peers, tcp, unix};
 pub fn peers(_v6: bool, _port: u16, _most: usize) -> io::Result<Vec<Peer>> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// A connection of which the kernel has answered the SYN and waits for the ACK (`SYN-RECV`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// Our end.
+    pub local: SocketAddr,
+    /// Who sent the SYN.
+    pub remote: SocketAddr,
+    /// How many times the answer was sent again.
+    pub retransmits: u8,
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::{half_open, peers, tcp, unix};
 
 /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
 ///
@@ -82,9 +93,19 @@ pub fn unix(_most: usize) -> io::Result<Vec<Unix>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The half-open TCP connections of one family, at most `most`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn half_open(_v6: bool, _port: Option<u16>, _most: usize) -> io::Result<Vec<HalfOpen>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
+    use std::net::SocketAddr;
     use std::os::fd::{AsRawFd, OwnedFd};
 
     use netlink_packet_core::{
@@ -98,7 +119,7 @@ mod linux {
     use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
     use nix::sys::socket::{recv, sendto, socket};
 
-    use super::{Peer, Tcp, Unix};
+    use super::{HalfOpen, Peer, Tcp, Unix};
 
     /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
     const ROOM: usize = 32 * 1024;
@@ -112,20 +133,40 @@ mod linux {
     /// # Errors
     /// What `socket(2)`, `send(2)` or the kernel's answer says: `EPERM` under seccomp, `ENOENT` where `tcp_diag` is missing.
     pub fn tcp(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<Tcp>> {
-        let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
-        // A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
-        socket_id.source_port = port.unwrap_or(0);
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
-        };
+        in_state(StateFlags::LISTEN, of_port(v6, port), most, tcp_of)
+    }
+
+    /// The half-open TCP connections of one family, at most `most`; the kernel itself leaves out other ports of ours than
+    /// `port`.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn half_open(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<HalfOpen>> {
+        in_state(StateFlags::SYN_RECV, of_port(v6, port), most, half_open_of)
+    }
+
+    fn any(v6: bool) -> SocketId {
+        if v6 { SocketId::new_v6() } else { SocketId::new_v4() }
+    }
+
+    /// A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
+    fn of_port(v6: bool, port: Option<u16>) -> SocketId {
+        SocketId { source_port: port.unwrap_or(0), ..any(v6) }
+    }
+
+    fn in_state<T>(
+        states: StateFlags,
+        socket_id: SocketId,
+        most: usize,
+        of: impl Fn(&InetResponse) -> T,
+    ) -> io::Result<Vec<T>> {
+        let family = if socket_id.source_address.is_ipv6() { AF_INET6 } else { AF_INET };
+        let request =
+            InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id };
         let mut found = Vec::new();
         dump(SockDiagMessage::InetRequest(request), |message| {
             if let SockDiagMessage::InetResponse(response) = message {
-                found.push(tcp_of(&response));
+                found.push(of(&response));
             }
             found.len() < most
         })?;
@@ -137,23 +178,8 @@ mod linux {
     /// # Errors
     /// As [`tcp`].
     pub fn peers(v6: bool, port: u16, most: usize) -> io::Result<Vec<Peer>> {
-        let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
-        socket_id.destination_port = port;
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::ESTABLISHED | StateFlags::SYN_SENT,
-            socket_id,
-        };
-        let mut found = Vec::new();
-        dump(SockDiagMessage::InetRequest(request), |message| {
-            if let SockDiagMessage::InetResponse(response) = message {
-                found.push(peer_of(&response));
-            }
-            found.len() < most
-        })?;
-        Ok(found)
+        let states = StateFlags::ESTABLISHED | StateFlags::SYN_SENT;
+        in_state(states, SocketId { destination_port: port, ..any(v6) }, most, peer_of)
     }
 
     fn peer_of(response: &InetResponse) -> Peer {
@@ -164,6 +190,19 @@ mod linux {
             retries: if let Some(Timer::Retransmit(_, count)) = header.timer { count } else { 0 },
             inode: u64::from(header.inode),
             uid: header.uid,
+        }
+    }
+
+    fn half_open_of(response: &InetResponse) -> HalfOpen {
+        let id = &response.header.socket_id;
+        HalfOpen {
+            local: SocketAddr::new(id.source_address, id.source_port),
+            remote: SocketAddr::new(id.destination_address, id.destination_port),
+            // `inet_req_diag_fill` in the kernel always says that the retransmission timer runs.
+            retransmits: match response.header.timer {
+                Some(Timer::Retransmit(_, times)) => times,
+                _ => 0,
+            },
         }
     }
 

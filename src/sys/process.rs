@@ -171,15 +171,16 @@ pub fn started_at(ticks: u64) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(started).to_string())
 }
 
-/// The clock that /proc counts by: with the time that the machine slept, and shifted where a time namespace shifts it.
+/// How long ago the machine was started, by the clock that /proc counts by: with the time that the machine slept, and shifted where a time namespace shifts it.
 /// `btime` of /proc/stat would do, but that file takes a while on a machine with many processors.
 #[cfg(target_os = "linux")]
-fn since_boot() -> Option<Duration> {
+pub fn since_boot() -> Option<Duration> {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok().map(Duration::from)
 }
 
+/// How long ago the machine was started.
 #[cfg(not(target_os = "linux"))]
-fn since_boot() -> Option<Duration> {
+pub fn since_boot() -> Option<Duration> {
     None
 }
 

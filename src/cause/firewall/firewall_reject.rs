@@ -1,10 +1,11 @@
 //! A packet filter on the way, or on the server, rejects the connection.
 
-use crate::cause::{Case, Cause};
-use crate::check::tcp;
+use super::{Stopped, not_by_rules, opening, stopped_there};
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::{firewall, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
-use crate::probe::path::tcp::{Attempt, Icmp, IcmpMeaning};
+use crate::probe::path::tcp::{Attempt, Icmp, IcmpMeaning, Outcome};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -17,7 +18,8 @@ A kernel never sends port-unreachable for TCP of its own accord, so the ICMP err
 filter, and its sender names the machine: the server itself, or a router on the way.
 
 A filter that rejects with a TCP reset cannot be told from a closed port by the client: then this is one candidate among \
-others, and only the server's side settles it. Code 13 may also come from a 'prohibit' route of a router, and where addresses are translated (NAT) the router speaks in \
+others, and only the server's side settles it: there redisdoc follows the packet through the rules of nftables and \
+iptables, and names the one that rejects it. Code 13 may also come from a 'prohibit' route of a router, and where addresses are translated (NAT) the router speaks in \
 the target's name.
 
 Repair: allow the client's address to reach the Redis port, in the tool that owns the rule (ufw, firewalld, nft, \
@@ -27,7 +29,23 @@ iptables); not everybody's address.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    proven(case).or_else(|| by_unreachable(case)).or_else(|| by_reset(case))
+    by_rules(case).or_else(|| proven(case)).or_else(|| by_unreachable(case)).or_else(|| by_reset(case))
+}
+
+/// The rules of the server's machine reject in the way that the attempt met.
+fn by_rules(case: &Case) -> Option<Support> {
+    let stopped = rejected(case.facts)?;
+    let client = stopped.passage.client.map_or_else(|| "this client".to_owned(), |ip| ip.to_string());
+    let port = stopped.passage.to.port();
+    let summary = format!("the packet filter of the server's machine rejects what comes from {client} to port {port}");
+    let support = stopped.support(case.facts, &firewall::STOPPED, summary)?;
+    Some(support.not("not-running", "the packets do not come as far as a listener"))
+}
+
+fn rejected(facts: &Facts) -> Option<Stopped<'_>> {
+    stopped_there(facts, false)
+        .filter(|it| it.stop().is_some_and(|stop| firewall::explains(stop.how, it.attempt)))
+        .filter(|it| it.attempt.outcome != Outcome::TimedOut)
 }
 
 /// Later than this, somebody may have been asked for in vain (see host-down).
@@ -102,19 +120,21 @@ fn by_reset(case: &Case) -> Option<Support> {
     let summary = "a firewall may answer with a TCP reset, which looks like a closed port";
     let support = Support::new(Confidence::Possible, &[&tcp::REFUSED], summary).because("connect(2)", attempt.says());
     let settle = Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells);
-    Some(
-        match listening.zip(case.host()) {
-            None => support,
-            Some((listener, host)) => Support { confidence: Confidence::Likely, ..support }
-                .because(host.source("sock_diag(7)"), format!("{} is listened on", listener.address()))
-                .not("not-running", "it listens there")
-                .not("loopback-only", "it listens on that address"),
-        }
-        .settled_by(settle),
-    )
+    let support = match listening.zip(case.host()) {
+        None => support,
+        Some((listener, host)) => Support { confidence: Confidence::Likely, ..support }
+            .because(host.source("sock_diag(7)"), format!("{} is listened on", listener.address()))
+            .not("not-running", "it listens there")
+            .not("loopback-only", "it listens on that address"),
+    };
+    let support = support.settled_by(settle);
+    Some(not_by_rules(case, attempt, support))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
+    if let Some(stopped) = rejected(facts) {
+        return opening(facts, stopped.steps(&redis_host(facts)));
+    }
     let port = facts.ask.target.port().unwrap_or_default();
     let client = client(facts);
     vec![
@@ -148,7 +168,8 @@ fn client(facts: &Facts) -> String {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::probe::path::tcp::Outcome;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::host::firewall::rules::{Hook, Rejection, Verdict};
 
     fn attempt() -> Attempt {
         Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.3)
@@ -179,6 +200,21 @@ mod tests {
     #[test]
     fn our_own_address_is_another_cause() {
         check_cause(&CAUSE, &rejected(3, [10, 0, 0, 2]), None);
+    }
+
+    #[test]
+    fn a_rule_on_the_server_tells_its_reset_from_a_closed_port() {
+        let reset = |hook| Facts::filtered(hook, Verdict::Reject(Rejection::Reset), false).refused([10, 0, 0, 9]);
+        check_cause(&CAUSE, &reset(Hook::Input), Some(Confidence::Certain));
+        // A rule of another hook does not come to it; a listener is there.
+        check_cause(&CAUSE, &reset(Hook::Forward), Some(Confidence::Likely));
+        let closed = reset(Hook::Forward).host(|host| seen(&mut host.sockets).tcp.clear());
+        check_cause(&CAUSE, &closed, None);
+        let admin = |code| {
+            let facts = Facts::filtered(Hook::Input, Verdict::Reject(Rejection::Icmp(13)), false);
+            facts.with(|facts| facts.tcp = rejected(code, [10, 0, 0, 9]).tcp)
+        };
+        check_cause(&CAUSE, &admin(13), Some(Confidence::Certain));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! A packet filter on this very machine rejects the connection.
+//! A packet filter on this very machine stops the connection.
 
+use super::stopped_here;
 use crate::cause::{Case, Cause};
-use crate::check::tcp;
+use crate::check::{firewall, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::Attempt;
@@ -9,13 +10,15 @@ use crate::probe::path::tcp::Attempt;
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "local-firewall",
-    title: "a firewall on this machine rejects the connection",
+    title: "a firewall on this machine stops the connection",
     explain: "\
 The ICMP error behind the failed connect came from one of our own addresses: the packet was rejected before it left this \
 machine, by an egress rule (nftables or iptables, chain OUTPUT) or, on a Kubernetes node or in a pod, by kube-proxy for \
 a Service without endpoints. Applications say 'Connection refused' or 'No route to host', as if the server had said so.
 
-Sure when the target is another machine and this is no Kubernetes node.
+Sure when the target is another machine and this is no Kubernetes node; and, as root, whenever the rules of this machine \
+(nftables, iptables) drop or reject the packets in the very way that the connection failed: a DROP in the chain OUTPUT is \
+silent, and looks like a firewall anywhere else.
 
 Repair: find the rule (nft -a list ruleset; iptables-save and iptables-legacy-save, which do not show each other's \
 rules) and let the target's address and port through.",
@@ -29,7 +32,24 @@ const AT_ONCE_MS: f64 = 50.0;
 const IN_VAIN_MS: f64 = 3_040.0;
 
 fn infer(case: &Case) -> Option<Support> {
-    proven(case).or_else(|| by_unreachable(case))
+    by_rules(case).or_else(|| proven(case)).or_else(|| by_unreachable(case))
+}
+
+/// The rules of this machine stop what it sends, or the answers, in the way that the attempt met.
+fn by_rules(case: &Case) -> Option<Support> {
+    let stopped = stopped_here(case.facts)?;
+    let stop = stopped.stop()?;
+    if !firewall::explains(stop.how, stopped.attempt) {
+        return None;
+    }
+    let (what, verb) = (&stopped.attempt.address, firewall::verb(stop.how));
+    let summary = if stopped.answer {
+        format!("this machine itself {verb} the answers of {what}")
+    } else {
+        format!("this machine itself {verb} what it sends to {what}")
+    };
+    let support = stopped.support(case.facts, &firewall::STOPPED_HERE, summary)?;
+    Some(if stopped.answer { support } else { support.not("not-running", "the packet never left this machine") })
 }
 
 /// An egress rule may reject with host-unreachable too, as the kernel does when nobody answers on the link.
@@ -71,6 +91,11 @@ fn proven(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
+    let by_rules =
+        stopped_here(facts).filter(|it| it.stop().is_some_and(|stop| firewall::explains(stop.how, it.attempt)));
+    if let Some(stopped) = by_rules {
+        return stopped.steps(&Where::Here);
+    }
     let Some(attempt) = rejected(facts) else { return Vec::new() };
     let says = format!("shows the rule that rejects {} (chain with hook output)", attempt.address);
     vec![
@@ -88,6 +113,8 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
+    use crate::probe::host::firewall::Firewall;
+    use crate::probe::host::firewall::rules::{Hook, Verdict};
     use crate::probe::path::tcp::{Icmp, Outcome};
 
     fn rejected_by(from: [u8; 4]) -> Facts {
@@ -101,6 +128,23 @@ mod tests {
         check_cause(&CAUSE, &rejected_by([10, 0, 0, 2]), Some(Confidence::Certain));
         check_cause(&CAUSE, &rejected_by([10, 0, 0, 9]), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn our_own_rules_make_it_certain() {
+        let ours = |hook, verdict, answers| {
+            let firewall = Observed::Seen(Firewall::with_rule(hook, verdict, answers));
+            let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+            Facts::healthy().attempting(vec![attempt]).with(|facts| facts.firewall = firewall)
+        };
+        let dropped = ours(Hook::Output, Verdict::Drop, false);
+        check_cause(&CAUSE, &dropped, Some(Confidence::Certain));
+        let out = "position 12 ip daddr 10.0.0.9 tcp dport 6379 accept";
+        assert!(matches!(&remedy(&dropped)[0], Step::Run { command, on: Where::Here, .. } if command.ends_with(out)));
+        check_cause(&CAUSE, &ours(Hook::Input, Verdict::Drop, true), Some(Confidence::Certain));
+        check_cause(&CAUSE, &ours(Hook::Input, Verdict::Drop, false), None);
+        check_cause(&CAUSE, &ours(Hook::Output, Verdict::Accept, false), None);
+        check_cause(&CAUSE, &dropped.refused([10, 0, 0, 9]), None);
     }
 
     #[test]

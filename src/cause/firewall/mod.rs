@@ -1,13 +1,196 @@
-//! Causes that a packet filter is behind, as far as the client can tell.
+//! Causes that a packet filter or the kernel's policy is behind.
 
+mod conntrack_full;
 mod data_dropped;
 mod data_reset;
+mod docker_chains_flushed;
 mod firewall_drop;
 mod firewall_reject;
 mod local_firewall;
+mod selinux_denied;
 
-use super::Cause;
+pub use selinux_denied::kept_from_listening;
+
+use super::{Case, Cause, repair};
+use crate::cause::repair::firewall::Flow;
+use crate::check;
+use crate::model::{Code, Confidence, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::host::firewall::passage::{Fate, Passage};
+use crate::probe::host::firewall::rules::Hook;
+use crate::probe::host::firewall::walk::Stop;
+use crate::probe::host::instance::Instance;
+use crate::probe::host::network::Published;
+use crate::probe::path::tcp::Attempt;
 
 /// The causes of this family, specific before general.
-pub static CAUSES: &[&Cause] =
-    &[&local_firewall::CAUSE, &firewall_reject::CAUSE, &firewall_drop::CAUSE, &data_dropped::CAUSE, &data_reset::CAUSE];
+pub static CAUSES: &[&Cause] = &[
+    &selinux_denied::CAUSE,
+    &conntrack_full::CAUSE,
+    &docker_chains_flushed::CAUSE,
+    &local_firewall::CAUSE,
+    &firewall_reject::CAUSE,
+    &firewall_drop::CAUSE,
+    &data_dropped::CAUSE,
+    &data_reset::CAUSE,
+];
+
+/// An attempt that the rules of a packet filter stop.
+pub struct Stopped<'a> {
+    /// The attempt.
+    pub attempt: &'a Attempt,
+    /// Its way through that filter.
+    pub passage: Passage<'a>,
+    /// What becomes of the packet that is stopped.
+    pub fate: Fate,
+    /// True if it is the answer that is stopped.
+    pub answer: bool,
+}
+
+impl Stopped<'_> {
+    /// What stops it first.
+    pub fn stop(&self) -> Option<&Stop> {
+        self.fate.stops.first()
+    }
+
+    /// How sure it is that this is why the attempt failed.
+    pub fn confidence(&self, facts: &Facts) -> Confidence {
+        let sure = self.fate.open.is_empty() && !is_flushed(facts);
+        let fits = self.stop().is_some_and(|stop| check::firewall::explains(stop.how, self.attempt));
+        if sure && fits { Confidence::Certain } else { Confidence::Likely }
+    }
+
+    /// The cause with the rule as evidence, and what leaves it open.
+    pub fn support(&self, facts: &Facts, code: &'static Code, summary: String) -> Option<Support> {
+        let codes = [check::tcp::code_of(self.attempt), code];
+        let confidence = self.confidence(facts);
+        let rule = check::firewall::evidence(self.passage.host, self.stop()?);
+        let support = Support::new(confidence, &codes, summary)
+            .because("connect(2)", self.attempt.says())
+            .because(rule.source, rule.says);
+        Some(match self.fate.open.first() {
+            Some(open) if confidence < Confidence::Certain => {
+                let on = if self.passage.host.is_some() { super::redis_host(facts) } else { Where::Here };
+                let tells = format!("the rule's counter grows with each attempt: this is it; left open: {open}");
+                support.settled_by(Step::look(on, self.stop()?.at.source.shown(), tells))
+            }
+            _ => support,
+        })
+    }
+
+    /// The steps that let it through.
+    pub fn steps(&self, on: &Where) -> Vec<Step> {
+        let port = self.passage.to.port();
+        let theirs = self.passage.host.is_some();
+        let Some(peer) = (if theirs { self.passage.client } else { Some(self.passage.to.ip()) }) else {
+            return vec![Step::tell(
+                on.clone(),
+                format!("let CLIENT-ADDRESS (not everybody) reach TCP port {port}, in the tool that owns the rule"),
+            )];
+        };
+        let (before, after): (Vec<Stop>, Vec<Stop>) = self.fate.stops.iter().cloned().partition(is_before_translation);
+        let leaves = |stop: &Stop| matches!(stop.at.hook, Hook::Output | Hook::Postrouting | Hook::Egress);
+        let flow = |port| Flow { peer, port, leaves: false, answers: self.answer };
+        let mut steps = Vec::new();
+        for (stops, port) in [(before, port), (after, self.fate.to.1.unwrap_or(port))] {
+            for stop in stops {
+                let flow =
+                    Flow { leaves: leaves(&stop), ..flow(if self.answer { self.passage.to.port() } else { port }) };
+                steps.extend(repair::firewall::open(self.passage.firewall, &[stop], flow, on));
+            }
+        }
+        steps.dedup();
+        steps
+    }
+}
+
+/// True if the packet still has the port there that the client asked for.
+fn is_before_translation(stop: &Stop) -> bool {
+    matches!(stop.at.hook, Hook::Ingress | Hook::Prerouting | Hook::Output)
+}
+
+/// The failed attempt that the server's packet filter stops in this direction.
+pub fn stopped_there(facts: &Facts, answer: bool) -> Option<Stopped<'_>> {
+    stopped(facts, answer, |attempt| facts.arrival(attempt.ip?).ok())
+}
+
+/// The failed attempt that our own packet filter stops.
+pub fn stopped_here(facts: &Facts) -> Option<Stopped<'_>> {
+    let departure = |attempt: &Attempt| facts.departure(attempt.ip?).ok();
+    stopped(facts, false, departure).or_else(|| stopped(facts, true, departure))
+}
+
+fn stopped<'a>(
+    facts: &'a Facts,
+    answer: bool,
+    passage: impl Fn(&Attempt) -> Option<Passage<'a>>,
+) -> Option<Stopped<'a>> {
+    // A connection that is accepted beats any reading of rules.
+    let tcp = facts.tcp.seen().filter(|tcp| tcp.connected().is_none())?;
+    let found = |attempt: &'a Attempt| {
+        let passage = passage(attempt)?;
+        let fate = if answer { passage.back.clone()? } else { passage.there.clone() };
+        fate.stops.first()?;
+        Some(Stopped { attempt, passage, fate, answer })
+    };
+    // One whose rules fit how it ended tells more than one whose rules do not.
+    let mut all: Vec<Stopped> = tcp.attempts.iter().filter_map(found).collect();
+    all.sort_by_key(|stopped| std::cmp::Reverse(stopped.confidence(facts)));
+    all.into_iter().next()
+}
+
+/// A port that is published for a container, and that no rule sends there any more.
+pub fn flushed(facts: &Facts) -> Option<&Published> {
+    let host = facts.server_host().ok()?;
+    let port = facts.ask.target.port()?;
+    let asked = facts.asked_addresses();
+    let published = host
+        .network
+        .seen()?
+        .published
+        .iter()
+        .find(|it| it.port == port && (it.ip.is_unspecified() || asked.contains(&it.ip)))?;
+    let sent = |passage: Passage| {
+        let elsewhere = passage.there.translated_by.is_some() || passage.there.may_go_elsewhere;
+        elsewhere || !passage.firewall.unread.is_empty()
+    };
+    let mut ways = asked.into_iter().filter(|ip| !ip.is_loopback()).filter_map(|ip| facts.arrival(ip).ok()).peekable();
+    ways.peek()?;
+    (!ways.any(sent)).then_some(published)
+}
+
+fn is_flushed(facts: &Facts) -> bool {
+    flushed(facts).is_some()
+}
+
+/// A password first where the server is known to have none, then the steps that let one more client in.
+pub fn opening(facts: &Facts, steps: Vec<Step>) -> Vec<Step> {
+    let on = super::redis_host(facts);
+    let instance = facts.instance().filter(Instance::is_alive);
+    if instance.and_then(|instance| instance.has_password()) != Some(false) {
+        return steps;
+    }
+    let mut all: Vec<Step> = repair::password_now(facts).into();
+    all.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
+    all.extend(steps);
+    let mut target = facts.ask.target.clone();
+    target.password = true;
+    all.push(super::check_again(&target));
+    all
+}
+
+/// Says of a candidate that the server's own rules, or ours, let the packets through, where that is sure.
+pub fn not_by_rules(case: &Case, attempt: &Attempt, mut support: Support) -> Support {
+    let Some(ip) = attempt.ip else { return support };
+    let passes = |passage: &Passage| passage.there.passes() && passage.back.as_ref().is_none_or(Fate::passes);
+    if let Some((theirs, host)) = case.facts.arrival(ip).ok().filter(passes).zip(case.host()) {
+        let who = theirs.client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
+        let says = format!("its rules let {who} reach port {}: it is not there, but between", theirs.to.port());
+        support = support.because(host.source("the packet filter"), says);
+    }
+    if case.facts.departure(ip).is_ok_and(|passage| passes(&passage)) {
+        support =
+            support.not("local-firewall", format!("this machine's own rules let packets to {} out", attempt.address));
+    }
+    support
+}

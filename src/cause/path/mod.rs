@@ -5,6 +5,7 @@ mod idle_cut;
 mod ipv6_path_broken;
 mod local_route_policy;
 mod mtu_black_hole;
+mod no_return_path;
 mod no_route;
 mod router_unreachable;
 mod stale_address;
@@ -21,6 +22,7 @@ pub static CAUSES: &[&Cause] = &[
     &no_route::CAUSE,
     &host_down::CAUSE,
     &router_unreachable::CAUSE,
+    &no_return_path::CAUSE,
     &mtu_black_hole::CAUSE,
     &idle_cut::CAUSE,
     &ipv6_path_broken::CAUSE,

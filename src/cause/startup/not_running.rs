@@ -1,5 +1,6 @@
 //! No Redis is running there.
 
+use crate::cause::firewall::kept_from_listening;
 use crate::cause::repair;
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{config, process, target, tcp};
@@ -48,7 +49,9 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         return beside_others(case, host);
     };
     // What keeps it from starting is the cause, if it is what it seems.
-    let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
+    let kept = case.raised(&config::ERROR).is_some()
+        || case.raised(&config::BIND_MISSING).is_some()
+        || kept_from_listening(case.facts).is_some();
     let is_dead = finding.code.id == process::DEAD.id;
     let system = host.system.seen();
     let installed = system.is_some_and(|system| !system.programs.is_empty() || !system.units.is_empty());

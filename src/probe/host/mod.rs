@@ -99,7 +99,7 @@ pub struct Origin {
 }
 
 /// The checks that need it.
-const CHECKS: [&str; 6] = ["process", "config", "log", "limits", "memory", "disk"];
+const CHECKS: [&str; 7] = ["process", "config", "firewall", "log", "limits", "memory", "disk"];
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What the path to the target showed.
@@ -224,7 +224,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let limits = limits::gather();
     let log = log::gather(log_file.as_deref());
     let firewall = if all { firewall::gather(clock).await } else { Observed::skipped("all is well") };
-    let network = if all { network::gather() } else { Observed::skipped("all is well") };
+    let network = if all { network::gather(servers) } else { Observed::skipped("all is well") };
     let origin = origin(wanted.addresses.map_or_else(machine::addresses, <[IpAddr]>::to_vec));
     Host { origin, system, sockets, processes, running, confs, log, limits, memory, disks, firewall, network }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::dns::Dns;
 use super::tcp::{Outcome, Tcp};
 use crate::model::{Endpoint, Observed, Target};
+use crate::probe::host::network::selinux::{self, Selinux};
 use crate::sys::{environment, files, machine};
 
 pub use crate::sys::files::Meta;
@@ -41,6 +42,9 @@ pub struct Vantage {
     pub unused_settings: Vec<String>,
     /// What limits our own connections, looked at when one could not even be begun.
     pub limits: Observed<Limits>,
+    /// `SELinux`, looked at when a connection was denied.
+    #[serde(default)]
+    pub selinux: Option<Selinux>,
     /// The ends of a unix socket's path, looked at when it could not be used.
     pub socket_path: Observed<Vec<PathPart>>,
 }
@@ -85,6 +89,7 @@ pub fn gather(
         uid: machine::effective_user(),
         unused_settings: unused_settings(target),
         limits: limits(tcp),
+        selinux: if is_denied(tcp) { selinux::gather() } else { None },
         socket_path: socket_path(target, tcp),
     })
 }
@@ -133,6 +138,10 @@ fn kubernetes_node(tcp: &Observed<Tcp>) -> bool {
         ["/var/lib/kubelet", "/etc/kubernetes", "/sys/class/net/kube-ipvs0", "/sys/class/net/cni0"];
     let by_icmp = tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(|attempt| attempt.icmp.is_some()));
     by_icmp && MARKS.iter().any(|mark| files::exists(mark))
+}
+
+fn is_denied(tcp: &Observed<Tcp>) -> bool {
+    tcp.seen().is_some_and(|tcp| tcp.attempts.iter().any(|attempt| attempt.outcome == Outcome::Denied))
 }
 
 /// True if the target is this machine, by its own addresses.

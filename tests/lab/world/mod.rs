@@ -8,6 +8,7 @@
 pub mod diagnose;
 pub mod dns;
 pub mod enter;
+pub mod firewalls;
 pub mod host;
 pub mod net;
 pub mod redis;
@@ -16,7 +17,7 @@ pub mod run;
 pub mod service;
 pub mod stub;
 
-pub use diagnose::Confidence;
+pub use diagnose::{Confidence, Diagnosis};
 pub use dns::{DnsStub, Kind};
 pub use enter::Lab;
 pub use host::Host;

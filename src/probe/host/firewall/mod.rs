@@ -7,6 +7,7 @@ pub mod iptables;
 mod join;
 mod list;
 pub mod nft;
+pub mod passage;
 pub mod rules;
 pub mod walk;
 

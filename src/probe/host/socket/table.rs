@@ -1,13 +1,15 @@
 //! The kernel's tables of sockets as text (proc(5)): what is left where `sock_diag` is blocked, and the only way to see
 //! another network namespace without entering it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Listener, UnixListener};
 use crate::model::escape;
 
 /// `TCP_LISTEN` in /proc/net/tcp.
 const LISTEN: &str = "0A";
+/// `TCP_SYN_RECV` in /proc/net/tcp.
+const SYN_RECV: &str = "03";
 /// `__SO_ACCEPTCON` in /proc/net/unix: it listens.
 const ACCEPTS: u32 = 0x0001_0000;
 /// `SOCK_STREAM` in /proc/net/unix.
@@ -35,6 +37,24 @@ fn tcp_row(row: &str) -> Option<Listener> {
         v6only: None,
         owner: None,
     })
+}
+
+/// The half-open connections in /proc/net/tcp or /proc/net/tcp6: our end, theirs, and how many times the answer was sent
+/// again.
+pub fn half_open(table: &str) -> Vec<(SocketAddr, SocketAddr, u8)> {
+    table.lines().skip(1).filter_map(half_open_row).collect()
+}
+
+fn half_open_row(row: &str) -> Option<(SocketAddr, SocketAddr, u8)> {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    if *words.get(3)? != SYN_RECV {
+        return None;
+    }
+    let end = |word: &str| {
+        let (ip, port) = word.split_once(':')?;
+        Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
+    };
+    Some((end(words[1])?, end(words[2])?, u8::from_str_radix(words.get(6)?, 16).unwrap_or(u8::MAX)))
 }
 
 /// An address as the kernel prints it: words of 32 bits as they lie in memory.
@@ -96,6 +116,19 @@ mod tests {
         assert_eq!(addresses, ["[::1]:6379", "[::ffff:127.0.0.1]:6380"]);
     }
 
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn reads_half_open_connections() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 02014D0A:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1
+   1: 02014D0A:18EB 01014D0A:C350 03 00000000:00000000 01:00000064 00000002     0        0 0 1
+   2: broken 03
+";
+        let expected = ("10.77.1.2:6379".parse().unwrap(), "10.77.1.1:50000".parse().unwrap(), 2);
+        assert_eq!(half_open(table), [expected]);
+    }
+
     #[test]
     fn reads_unix_listeners() {
         let table = "\
@@ -117,7 +150,7 @@ Num       RefCount Protocol Flags    Type St Inode Path
         #[test]
         fn no_text_panics(text in any::<String>(), row in "[0-9A-F: é/@]{0,120}") {
             let table = format!("header\n{text}\n{row}\n0: {row} 0:0 0A 0:0 0 0 0 0 7\n0: 2 0 00010000 0001 01 {row}");
-            let _ = (tcp(&table), unix(&table));
+            let _ = (tcp(&table), half_open(&table), unix(&table));
         }
     }
 }

@@ -1,0 +1,307 @@
+//! What the packet filters at both ends do to one attempt to connect: to the SYN, and to the answer.
+//!
+//! The filter of the server's machine sees the client's address as it arrives, and where addresses are translated on the
+//! way that is another. So the packet is followed twice, with the address and without: what both come to is sure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::rules::{Firewall, Hook, Kind, Source, State, Table};
+use super::walk::{self, Doubt, Packet, Place, Stop, Walk};
+use crate::model::{Gap, Observed};
+use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::network::{Network, shares_prefix};
+
+/// The loopback interface.
+const LOOPBACK: &str = "lo";
+/// SYN and ACK.
+const SYN_ACK: u8 = 2 | 16;
+
+/// An attempt's way through the packet filter of one machine.
+#[derive(Debug, Clone)]
+pub struct Passage<'a> {
+    /// The packet filter.
+    pub firewall: &'a Firewall,
+    /// The server's machine; `None` where it is the filter of the machine we look from.
+    pub host: Option<&'a Host>,
+    /// Where the client comes from, as far as that is known.
+    pub client: Option<IpAddr>,
+    /// Where it wants to go.
+    pub to: SocketAddr,
+    /// What becomes of the SYN.
+    pub there: Fate,
+    /// What becomes of the answer, where the client's address is known.
+    pub back: Option<Fate>,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone)]
+pub struct Fate {
+    /// The chains that stop it, in order; none where it passes.
+    pub stops: Vec<Stop>,
+    /// What leaves open whether it is so; nothing where it is sure.
+    pub open: Vec<String>,
+    /// Where it goes in the end.
+    pub to: (IpAddr, Option<u16>),
+    /// Whose rule sent it there.
+    pub translated_by: Option<Place>,
+    /// True if a rule may send it elsewhere, or not.
+    pub may_go_elsewhere: bool,
+}
+
+impl Fate {
+    /// The chain that stops it, and whether that is sure.
+    pub fn stopped(&self) -> Option<(&Stop, bool)> {
+        Some((self.stops.first()?, self.open.is_empty()))
+    }
+
+    /// True if it passes for sure.
+    pub fn passes(&self) -> bool {
+        self.stops.is_empty() && self.open.is_empty()
+    }
+}
+
+impl Facts {
+    /// The way of an attempt to `ip` through the packet filter of the server's machine.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn arrival(&self, ip: IpAddr) -> Result<Passage<'_>, Gap> {
+        let host = self.server_host()?;
+        let firewall = match (&host.firewall, self.is_on_this_machine(ip)) {
+            (Observed::Skipped(_), true) => self.firewall.known()?,
+            (firewall, _) => firewall.known()?,
+        };
+        let to = SocketAddr::new(ip, self.port()?);
+        let own = host.origin.addresses.as_slice();
+        if self.is_on_this_machine(ip) {
+            return Ok(over_loopback(firewall, host, to, own));
+        }
+        let client = self.source_to(ip);
+        let network = host.network.seen();
+        let arrives = arrival_of(network, client, to);
+        let believed = Packet::syn_in(client, to, arrives.interface.clone());
+        let walk = walk::incoming(firewall, believed.clone(), own);
+        let blind = (!arrives.as_it_is).then(|| Packet { from: None, ..believed.clone() });
+        let blind = blind.map(|packet| walk::incoming(firewall, packet, own));
+        let answer = Packet { to: walk.to.0, to_port: walk.to.1, ..believed }.answered();
+        let answer = answer.filter(|_| own.contains(&walk.to.0));
+        let back = answer.map(|packet| fate(firewall, &walk::outgoing(firewall, packet, own), None));
+        Ok(Passage { firewall, host: Some(host), client, to, there: fate(firewall, &walk, blind.as_ref()), back })
+    }
+
+    /// The way of an attempt to `ip`, on another machine, through the packet filter of the machine we look from.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn departure(&self, ip: IpAddr) -> Result<Passage<'_>, Gap> {
+        if self.is_on_this_machine(ip) {
+            return Err(Gap::skipped("the target is this machine"));
+        }
+        let firewall = self.firewall.known()?;
+        let own = self.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
+        let to = SocketAddr::new(ip, self.port()?);
+        let way = self.ways.seen().and_then(|ways| ways.iter().find(|way| way.to == ip));
+        let (client, interface) = (self.source_to(ip), way.and_then(|way| way.interface.clone()));
+        let syn = Packet::syn_out(client, to, interface.clone());
+        let there = fate(firewall, &walk::outgoing(firewall, syn.clone(), own), None);
+        let answer = client.map(|client| Packet {
+            from: Some(ip),
+            from_port: Some(to.port()),
+            to: client,
+            to_port: None,
+            in_interface: interface,
+            out_interface: Some(String::new()),
+            state: Some(State::Established),
+            flags: SYN_ACK,
+            ..syn
+        });
+        let back = answer.map(|packet| fate(firewall, &walk::incoming(firewall, packet, own), None));
+        Ok(Passage { firewall, host: None, client, to, there, back })
+    }
+
+    /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
+    pub fn source_to(&self, ip: IpAddr) -> Option<IpAddr> {
+        let way = || self.ways.seen()?.iter().find(|way| way.to == ip)?.source;
+        let local = || Some(self.tcp.seen()?.attempts.iter().find(|attempt| attempt.ip == Some(ip))?.local?.ip());
+        let only = || {
+            let own = self.vantage.seen()?.own_addresses.iter().copied();
+            let mut of_family = own.filter(|own| own.is_ipv4() == ip.is_ipv4() && is_routable(*own));
+            of_family.next().filter(|_| of_family.next().is_none())
+        };
+        way().or_else(local).or_else(only)
+    }
+
+    /// True if `ip` is an address of the machine we look from.
+    fn is_on_this_machine(&self, ip: IpAddr) -> bool {
+        let own = |ip: IpAddr| self.vantage.seen().is_some_and(|vantage| vantage.own_addresses.contains(&ip));
+        crate::probe::path::vantage::is_this_machine(ip) || own(ip.to_canonical())
+    }
+
+    fn port(&self) -> Result<u16, Gap> {
+        self.ask.target.port().ok_or_else(|| Gap::skipped("the target is a unix socket"))
+    }
+}
+
+fn is_routable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    }
+}
+
+/// How a client's packets arrive.
+struct Arrival {
+    /// By which interface, where there is only one that it can be.
+    interface: Option<String>,
+    /// True if they come from the very address that the client has.
+    as_it_is: bool,
+}
+
+/// Between machines on one link nobody translates. That the server has the client's network on a link of its own is not
+/// enough: container networks have the same addresses on every machine.
+fn arrival_of(network: Option<&Network>, client: Option<IpAddr>, to: SocketAddr) -> Arrival {
+    let Some(network) = network else { return Arrival { interface: None, as_it_is: false } };
+    let asked = network.interfaces.iter().find(|at| at.ip == to.ip());
+    let link = asked.filter(|at| client.is_some_and(|client| shares_prefix(at.ip, client, at.prefix)));
+    let seen = client.is_some_and(|client| network.waiting(to.port(), Some(client)).next().is_some());
+    let mut names: Vec<&str> = network.interfaces.iter().map(|at| at.name.as_str()).collect();
+    names.retain(|name| *name != LOOPBACK);
+    names.sort_unstable();
+    names.dedup();
+    let only = (names.len() == 1).then(|| names[0].to_owned());
+    Arrival { interface: link.map(|at| at.name.clone()).or(only), as_it_is: link.is_some() || seen }
+}
+
+/// From a machine to itself every packet leaves and comes in again by the loopback interface, whatever its addresses.
+fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own: &[IpAddr]) -> Passage<'a> {
+    let lo = || Some(LOOPBACK.to_owned());
+    // The kernel connects from the address that it connects to.
+    let syn = Packet::syn_out(Some(to.ip()), to, lo());
+    let out = walk::outgoing(firewall, syn.clone(), own);
+    let again = without_second_translation(firewall);
+    let (ip, port) = out.to;
+    let arrived = Packet {
+        to: ip,
+        to_port: port,
+        in_interface: lo(),
+        out_interface: Some(String::new()),
+        translated: Vec::new(),
+        ..syn
+    };
+    let back = arrived.answered().map(|answer| {
+        let out = walk::outgoing(firewall, answer.clone(), own);
+        let answer = Packet { in_interface: lo(), out_interface: Some(String::new()), ..answer };
+        fate(firewall, &one_after_the_other(out, walk::incoming(&again, answer, own)), None)
+    });
+    let walk = one_after_the_other(out, walk::incoming(&again, arrived, own));
+    let there = fate(firewall, &walk, None);
+    Passage { firewall, host: Some(host), client: Some(to.ip()), to, there, back }
+}
+
+/// A connection's destination is translated once: one that left through `output` is not asked about again in `prerouting`
+/// (`nf_nat_initialized` in the kernel).
+fn without_second_translation(firewall: &Firewall) -> Firewall {
+    let mut firewall = firewall.clone();
+    for table in &mut firewall.tables {
+        table.chains.retain(|chain| {
+            chain.base.as_ref().is_none_or(|base| base.kind != Kind::Nat || base.hook != Hook::Prerouting)
+        });
+    }
+    firewall
+}
+
+fn one_after_the_other(first: Walk, second: Walk) -> Walk {
+    Walk {
+        stops: first.stops.into_iter().chain(second.stops).collect(),
+        doubts: first.doubts.into_iter().chain(second.doubts).collect(),
+        to: second.to,
+        translated_by: first.translated_by.or(second.translated_by),
+    }
+}
+
+/// What becomes of a packet: by the walk with all that is believed of it, and by the one with only what is sure.
+fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
+    let stops = believed.stops.clone();
+    // Another chain may let through what this one stops: it is stopped all the same, unless it is sent elsewhere before.
+    let matters = |doubt: &&Doubt| stops.is_empty() || translates(firewall, &doubt.at);
+    let mut open: Vec<String> = believed.doubts.iter().filter(matters).map(doubt).collect();
+    let same = sure.is_none_or(|sure| {
+        if stops.is_empty() { sure.stops.is_empty() && sure.doubts.is_empty() } else { !sure.stops.is_empty() }
+    });
+    if !same {
+        open.push("the rules ask for the client's address, which may be translated on the way".to_owned());
+    }
+    let unread = firewall.unread.iter();
+    open.extend(unread.map(|unread| format!("what {} shows could not be read: {}", unread.source.list(), unread.says)));
+    let may_go_elsewhere = believed.doubts.iter().any(|doubt| translates(firewall, &doubt.at));
+    Fate { stops, open, to: believed.to, translated_by: believed.translated_by.clone(), may_go_elsewhere }
+}
+
+/// True if the rule is asked where connections are sent elsewhere.
+fn translates(firewall: &Firewall, at: &Place) -> bool {
+    let its = |table: &&Table| table.source == at.source && table.family == at.family && table.name == at.table;
+    let base = firewall.tables.iter().filter(its).flat_map(|table| &table.chains).find(|chain| chain.name == at.base);
+    base.and_then(|chain| chain.base.as_ref()).is_none_or(|base| base.kind == Kind::Nat)
+}
+
+fn doubt(doubt: &Doubt) -> String {
+    format!("{} may {}", doubt.at.name(), doubt.may)
+}
+
+impl Source {
+    /// The command that lists its rules.
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Nft => "nft -a list ruleset",
+            Self::Iptables => "iptables-save",
+            Self::IptablesLegacy => "iptables-legacy-save",
+        }
+    }
+
+    /// The same with counters, to be typed.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Nft => "sudo nft -a list ruleset",
+            Self::Iptables => "sudo iptables-save -c",
+            Self::IptablesLegacy => "sudo iptables-legacy-save -c",
+        }
+    }
+}
+
+impl Place {
+    /// Where it is, in the words of its tool: `inet filter input, handle 12`; `filter INPUT, rule 3`; `the policy of …`.
+    pub fn name(&self) -> String {
+        use super::rules::Family as F;
+        let family = match (self.source, self.family) {
+            (Source::Iptables | Source::IptablesLegacy, F::Ip6) => "IPv6 ",
+            (Source::Iptables | Source::IptablesLegacy, _) => "",
+            (Source::Nft, F::Ip) => "ip ",
+            (Source::Nft, F::Ip6) => "ip6 ",
+            (Source::Nft, F::Inet) => "inet ",
+            (Source::Nft, F::Netdev) => "netdev ",
+            (Source::Nft, F::Bridge) => "bridge ",
+            (Source::Nft, F::Arp) => "arp ",
+        };
+        let chain = format!("{family}{} {}", self.table, self.chain);
+        match (&self.rule, self.source) {
+            (None, _) => format!("the policy of {family}{} {}", self.table, self.base),
+            (Some(rule), Source::Nft) => match rule.handle {
+                Some(handle) => format!("{chain}, handle {handle}"),
+                None => format!("{chain}, rule {}", rule.number),
+            },
+            (Some(rule), _) => format!("{chain}, rule {}", rule.number),
+        }
+    }
+
+    /// The rule itself, and how many packets met it, where that is counted.
+    pub fn says(&self) -> String {
+        let rule = self.rule.as_ref().map_or_else(String::new, |rule| format!(": {}", rule.text));
+        let met = match self.packets {
+            Some(1) => " (1 packet met it)".to_owned(),
+            Some(packets) => format!(" ({packets} packets met it)"),
+            None => String::new(),
+        };
+        format!("{}{rule}{met}", self.name())
+    }
+}
