@@ -112,16 +112,17 @@ pub(crate) mod tests {
     use crate::probe::path::hold::Fresh;
 
     /// Facts of a connection to the same run of a server, held for 60 s.
-    pub fn held(wait: Wait, after: Option<After>) -> Facts {
+    pub fn held(wait: Wait, after: impl Into<Option<After>>) -> Facts {
+        let after = after.into();
         let fresh = Some(Fresh { answered: true, same_run: Some(true) });
         let hold = Hold { address: "10.0.0.9:6379".to_owned(), asked_ms: 60_000, wait, after, fresh };
         Facts::healthy().with(|facts| facts.hold = Observed::Seen(hold))
     }
 
     /// What PING met after the wait.
-    pub fn met(end: End) -> Option<After> {
+    pub fn met(end: End) -> After {
         let answered = end == End::Answered;
-        Some(After { answered, end, elapsed_ms: 0.4, unacknowledged: (!answered).then_some(14) })
+        After { answered, end, elapsed_ms: 0.4, unacknowledged: (!answered).then_some(14) }
     }
 
     /// The same, where the fresh connection met this.

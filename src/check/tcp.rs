@@ -6,6 +6,7 @@
 use super::Check;
 use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
+use crate::probe::path::others::Other;
 use crate::probe::path::tcp::{Attempt, IcmpMeaning, Outcome, Tcp};
 
 /// The check.
@@ -29,6 +30,7 @@ pub static CHECK: Check = Check {
         &FAILED,
         &SOME_FAILED,
         &SLOW,
+        &STALE,
     ],
     judge,
 };
@@ -153,6 +155,15 @@ pub static SLOW: Code = Code::warn(
     "The handshake took so long that the first SYN must have been lost or ignored: it is sent again after 1 s.",
 );
 
+/// Another program waits at another address.
+pub static STALE: Code = Code::warn(
+    "tcp/others-wait",
+    Level::Reachable,
+    "another program waits in vain at an address that the name does not have",
+    "A program of this machine sends again and again to the same port of an address that the target's name does not have \
+     now, and gets no answer. If it means the same target, it keeps an address that is out of date.",
+);
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let tcp = facts.tcp.known()?;
     let silent = |attempt: &Attempt| attempt.outcome == Outcome::TimedOut && attempt.errno.is_none();
@@ -163,7 +174,19 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         facts.ask.waited_out(first.elapsed_ms)?;
     }
     let took = tcp.connected().or(tcp.attempts.first()).map_or(0.0, |attempt| attempt.elapsed_ms);
-    Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(findings(tcp)))
+    Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(findings(tcp)).finding(stale(facts)))
+}
+
+/// Who waits at an address that the name does not have.
+fn stale(facts: &Facts) -> Option<Finding> {
+    let others = facts.others.seen().filter(|others| !others.is_empty())?;
+    let does = |other: &Other| if other.established { "has a connection" } else { "tries to connect" };
+    let says = |other: &Other| {
+        let says =
+            format!("{} {} to {}, and has sent again {} times", other.owner(), does(other), other.to, other.retries);
+        Evidence::new("sock_diag(7)", says)
+    };
+    Some(Finding { code: &STALE, evidence: others.iter().map(says).collect() })
 }
 
 fn summary(tcp: &Tcp) -> String {
@@ -359,6 +382,23 @@ mod tests {
         let facts = |elapsed_ms| Facts::healthy().attempting(vec![silent(elapsed_ms)]);
         assert!(matches!(judge(&facts(400.0)), Err(Gap::Hidden(_))));
         assert!(judge(&facts(5_000.0)).is_ok());
+    }
+
+    #[test]
+    fn another_program_that_waits_elsewhere_is_a_warning() {
+        let other = Other {
+            to: ip(7),
+            established: false,
+            retries: 2,
+            uid: 33,
+            pid: Some(99),
+            program: Some("php".to_owned()),
+        };
+        let facts = Facts::healthy().with(|facts| facts.others = Observed::Seen(vec![other]));
+        let found = judge(&facts).unwrap().findings;
+        assert_eq!(found.iter().map(|finding| finding.code.id).collect::<Vec<_>>(), ["tcp/others-wait"]);
+        let says = "php (pid 99) tries to connect to 10.0.0.7, and has sent again 2 times";
+        assert_eq!(found[0].evidence[0].says, says);
     }
 
     #[test]

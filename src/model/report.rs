@@ -83,6 +83,27 @@ pub struct VantageReport {
     pub container: Option<String>,
     /// Whether the target is this machine, as seen from its addresses; null when that cannot be told.
     pub same_host: Option<bool>,
+    /// Whether our network namespace is another than the machine's own; absent where that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_namespace: Option<bool>,
+    /// How packets leave to each address that could not be connected to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<WayReport>,
+}
+
+/// How packets leave to one address.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WayReport {
+    /// The address of the target.
+    pub to: String,
+    /// The address that packets to it come from; null where there is no route.
+    pub source: Option<String>,
+    /// The interface that has that address.
+    pub interface: Option<String>,
+    /// The kind of tunnel that it is, if it is one.
+    pub tunnel: Option<String>,
+    /// The next hop, where that can be told.
+    pub gateway: Option<String>,
 }
 
 /// The verdict on the whole.

@@ -50,6 +50,7 @@ impl Facts {
             routes: Observed::skipped("no attempt failed for want of a route"),
             ways: Observed::skipped("every address was connected to"),
             trace: Observed::skipped("no attempt timed out"),
+            others: Observed::skipped("every address was connected to"),
             firewall: Observed::skipped("nothing looks as if it were stopped here"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
             sizes: Observed::skipped("small and large answers came"),

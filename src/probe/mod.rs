@@ -17,6 +17,7 @@ use host::Host;
 use host::firewall::{self, Firewall};
 use path::dns::Dns;
 use path::hold::{self, Hold};
+use path::others::{self, Other};
 use path::redis::Redis;
 use path::route::Routes;
 use path::sizes::{self, Sizes};
@@ -55,6 +56,9 @@ pub struct Facts {
     /// How far packets get to an address that did not answer.
     #[serde(default = "not_looked_at")]
     pub trace: Observed<Trace>,
+    /// Other programs of this machine that wait in vain at addresses that the name does not have.
+    #[serde(default = "not_looked_at")]
+    pub others: Observed<Vec<Other>>,
     /// The packet filter of the machine we look from, looked at where it may have stopped us.
     #[serde(default = "not_looked_at")]
     pub firewall: Observed<Firewall>,
@@ -104,6 +108,7 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         routes: Observed::needs("tcp"),
         ways: Observed::needs("tcp"),
         trace: Observed::needs("tcp"),
+        others: Observed::needs("tcp"),
         firewall: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
         sizes: Observed::needs("tcp"),
@@ -127,6 +132,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
+    let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
@@ -144,6 +150,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
         routes,
         ways,
         trace,
+        others,
         firewall,
         redis,
         sizes,

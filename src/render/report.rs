@@ -6,13 +6,14 @@ use crate::exit;
 use crate::model::ask::FailOn;
 use crate::model::report::{
     CauseReport, CheckReport, FindingReport, Overall, Reached, Report, SCHEMA_VERSION, StepKind, StepReport,
-    TargetReport, VantageReport,
+    TargetReport, VantageReport, WayReport,
 };
 use crate::model::{Diagnosis, Endpoint, Finding, Level, Severity, Status, Step, Supported, Target, Verdict};
 use crate::probe::Facts;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::reply::{Command, Reply};
 use crate::probe::path::vantage::Vantage;
+use crate::probe::path::way::Way;
 
 /// Puts the report together.
 pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Report {
@@ -24,7 +25,7 @@ pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Repo
         started_at: facts.taken_at.clone(),
         duration_ms: facts.took_ms,
         target: Some(target(&facts.ask.target)),
-        vantage: facts.vantage.seen().map(vantage),
+        vantage: facts.vantage.seen().map(|seen| vantage(seen, facts.ways.seen())),
         status,
         reached: reached(facts),
         exit_code: exit_code(facts, status),
@@ -138,12 +139,24 @@ fn target(target: &Target) -> TargetReport {
     }
 }
 
-fn vantage(vantage: &Vantage) -> VantageReport {
+fn vantage(vantage: &Vantage, ways: Option<&Vec<Way>>) -> VantageReport {
     VantageReport {
         hostname: vantage.hostname.clone(),
         os: vantage.os.clone(),
         container: vantage.container.clone(),
         same_host: vantage.same_host,
+        own_namespace: vantage.own_namespace,
+        ways: ways.into_iter().flatten().map(way).collect(),
+    }
+}
+
+fn way(way: &Way) -> WayReport {
+    WayReport {
+        to: way.to.to_string(),
+        source: way.source.map(|ip| ip.to_string()),
+        interface: way.interface.clone(),
+        tunnel: way.tunnel.clone(),
+        gateway: way.gateway.map(|ip| ip.to_string()),
     }
 }
 

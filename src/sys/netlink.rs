@@ -37,6 +37,30 @@ pub struct Unix {
     pub backlog: u32,
 }
 
+/// A TCP socket with a peer, or on its way to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The address of the peer.
+    pub ip: IpAddr,
+    /// Whether the connection stands; else it is being made.
+    pub established: bool,
+    /// How many times what is unanswered has been sent again.
+    pub retries: u8,
+    /// Its inode.
+    pub inode: u64,
+    /// The user who made it.
+    pub uid: u32,
+}
+
+/// The sockets of one family whose peer has this port, at most `most`.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn peers(_v6: bool, _port: u16, _most: usize) -> io::Result<Vec<Peer>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A connection of which the kernel has answered the SYN and waits for the ACK (`SYN-RECV`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HalfOpen {
@@ -49,7 +73,7 @@ pub struct HalfOpen {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{half_open, tcp, unix};
+pub use linux::{half_open, peers, tcp, unix};
 
 /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
 ///
@@ -91,11 +115,11 @@ mod linux {
     use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer};
     use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
     use netlink_packet_sock_diag::unix::{self as local, ShowFlags, UnixRequest, UnixResponse};
-    use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
+    use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage, TCP_ESTABLISHED};
     use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
     use nix::sys::socket::{recv, sendto, socket};
 
-    use super::{HalfOpen, Tcp, Unix};
+    use super::{HalfOpen, Peer, Tcp, Unix};
 
     /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
     const ROOM: usize = 32 * 1024;
@@ -109,7 +133,7 @@ mod linux {
     /// # Errors
     /// What `socket(2)`, `send(2)` or the kernel's answer says: `EPERM` under seccomp, `ENOENT` where `tcp_diag` is missing.
     pub fn tcp(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<Tcp>> {
-        in_state(StateFlags::LISTEN, (v6, port), most, tcp_of)
+        in_state(StateFlags::LISTEN, of_port(v6, port), most, tcp_of)
     }
 
     /// The half-open TCP connections of one family, at most `most`; the kernel itself leaves out other ports of ours than
@@ -118,18 +142,25 @@ mod linux {
     /// # Errors
     /// As [`tcp`].
     pub fn half_open(v6: bool, port: Option<u16>, most: usize) -> io::Result<Vec<HalfOpen>> {
-        in_state(StateFlags::SYN_RECV, (v6, port), most, half_open_of)
+        in_state(StateFlags::SYN_RECV, of_port(v6, port), most, half_open_of)
+    }
+
+    fn any(v6: bool) -> SocketId {
+        if v6 { SocketId::new_v6() } else { SocketId::new_v4() }
+    }
+
+    /// A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
+    fn of_port(v6: bool, port: Option<u16>) -> SocketId {
+        SocketId { source_port: port.unwrap_or(0), ..any(v6) }
     }
 
     fn in_state<T>(
         states: StateFlags,
-        (v6, port): (bool, Option<u16>),
+        socket_id: SocketId,
         most: usize,
         of: impl Fn(&InetResponse) -> T,
     ) -> io::Result<Vec<T>> {
-        let (family, mut socket_id) = if v6 { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
-        // A dump leaves out sockets of other source ports (`inet_diag_dump_icsk` in the kernel); 0 is any.
-        socket_id.source_port = port.unwrap_or(0);
+        let family = if socket_id.source_address.is_ipv6() { AF_INET6 } else { AF_INET };
         let request =
             InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id };
         let mut found = Vec::new();
@@ -140,6 +171,26 @@ mod linux {
             found.len() < most
         })?;
         Ok(found)
+    }
+
+    /// The sockets of one family whose peer has this port, connected or on their way, at most `most`.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn peers(v6: bool, port: u16, most: usize) -> io::Result<Vec<Peer>> {
+        let states = StateFlags::ESTABLISHED | StateFlags::SYN_SENT;
+        in_state(states, SocketId { destination_port: port, ..any(v6) }, most, peer_of)
+    }
+
+    fn peer_of(response: &InetResponse) -> Peer {
+        let header = &response.header;
+        Peer {
+            ip: header.socket_id.destination_address,
+            established: header.state == TCP_ESTABLISHED,
+            retries: if let Some(Timer::Retransmit(_, count)) = header.timer { count } else { 0 },
+            inode: u64::from(header.inode),
+            uid: header.uid,
+        }
     }
 
     fn half_open_of(response: &InetResponse) -> HalfOpen {
@@ -274,6 +325,18 @@ mod linux {
             assert_eq!(found.uid, nix::unistd::geteuid().as_raw());
             drop(listener);
             assert_eq!(tcp(false, Some(port), 8).unwrap(), []);
+        }
+
+        #[test]
+        fn sees_a_connection_by_the_port_of_its_peer() {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let _stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+                .and_then(|socket| socket.connect(&address.into()).map(|()| socket))
+                .unwrap();
+            let found = peers(false, address.port(), 8).unwrap();
+            let [found] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((found.ip, found.established, found.retries), (address.ip(), true, 0));
         }
 
         #[test]

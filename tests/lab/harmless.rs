@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::world::{Confidence, Lab, Server};
 
-/// The commands redisdoc may send; all of them only read, and ECHO is sent without its argument.
+/// The commands redisdoc may send; all of them only read; what ECHO is to repeat is our own.
 const ALLOWED: &[&str] = &["auth", "config|get", "echo", "exists", "hello", "info", "pfcount", "ping", "select"];
 
 /// The commands the server has seen, by its own count, beside those that the harness sends to ask.
@@ -42,6 +42,19 @@ fn only_reading_commands_are_sent() {
     assert_eq!(cli("get kept").stdout.trim(), "value");
     let log = redis.log();
     assert!(!log.contains("SECURITY"), "{log}");
+}
+
+#[test]
+fn a_deep_look_from_afar_and_a_hold_only_read() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--requirepass", "pw", "--bind", "10.77.1.2", "127.0.0.1"]);
+    server.sh("REDISCLI_AUTH=pw redis-cli config resetstat");
+    client.diagnose(&["-h", "10.77.1.2", "-a", "pw", "--deep", "--hold", "0.2"]).healthy();
+    client.diagnose(&["-h", "10.77.1.2", "--deep", "--hold", "0.2"]).finding("auth/required");
+    let seen = seen(&server.sh("REDISCLI_AUTH=pw redis-cli info commandstats").stdout);
+    assert!(seen.contains("echo") && seen.iter().all(|name| ALLOWED.contains(&name.as_str())), "{seen:?}");
+    assert_eq!(server.sh("REDISCLI_AUTH=pw redis-cli dbsize").stdout.trim(), "0");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_server_that_was_restarted_forgot_nothing() {
     let (client, _router, server) = lab.routed();
     let mut redis = server.redis(&OPEN);
     let check = client.doctor(&HELD).spawn();
-    std::thread::sleep(Duration::from_millis(1_000));
+    std::thread::sleep(Duration::from_secs(1));
     redis.kill();
     let _again = server.redis(&OPEN);
     let ran = check.wait(Duration::from_secs(20));

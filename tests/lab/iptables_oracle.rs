@@ -82,7 +82,7 @@ fn compare(kind: Kind) {
     let _listeners: Vec<_> = PORTS.into_iter().map(|port| server.tcp_stub(port, crate::world::Stub::Silent)).collect();
     let seed = std::env::var("REDISDOC_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x9E37_79B9_u64);
     let mut dice = Dice(seed);
-    let (mut next_port, mut told, mut open) = (20_000, 0, 0);
+    let (mut next_port, mut told, mut passed, mut open) = (20_000, 0, 0, 0);
     for round in 0..kind.rounds {
         let rules = rules(&mut dice, kind);
         let loaded = server.command(&[kind.restore]).stdin(rules.clone()).run();
@@ -96,6 +96,7 @@ fn compare(kind: Kind) {
                 continue;
             };
             told += 1;
+            passed += usize::from(end == End::Connected);
             if expected == end {
                 continue;
             }
@@ -106,8 +107,8 @@ fn compare(kind: Kind) {
             assert_eq!(now.unwrap_or(later), later, "round {round} {syn:?} ended {end:?}\n{rules}\n{firewall:#?}");
         }
     }
-    eprintln!("{}: {told} SYNs as told, {open} open", kind.restore);
-    assert!(told > open, "{told} told, {open} open");
+    eprintln!("{}: {told} SYNs as told, {passed} of them let through; {open} open", kind.restore);
+    assert!(told > open && passed > told / 5, "{told} told, {passed} let through, {open} open");
 }
 
 fn listed(server: &Host) -> Firewall {
@@ -195,10 +196,11 @@ fn ask(client: &Host, syns: &[Syn], patience: Duration) -> Vec<End> {
         let begun = Instant::now();
         while begun.elapsed() < patience && ends.contains(&End::Silence) {
             for (socket, end) in sockets.iter().zip(&mut ends).filter(|(_, end)| **end == End::Silence) {
-                if let Ok(Some(error)) = socket.take_error() {
-                    *end = End::Errno(error.raw_os_error().unwrap_or_default());
-                } else if socket.peer_addr().is_ok() {
+                // Connected comes first: what befalls later packets shows as an error of the socket too.
+                if socket.peer_addr().is_ok() {
                     *end = End::Connected;
+                } else if let Ok(Some(error)) = socket.take_error() {
+                    *end = End::Errno(error.raw_os_error().unwrap_or_default());
                 }
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -272,7 +274,15 @@ fn rule(dice: &mut Dice, v6: bool, table: &str, base: &str, jumps_from: usize) -
             _ => modules += &module(dice, v6, not),
         }
     }
-    format!("{protocol}{basic}{modules}{}", target(dice, v6, table, base, jumps_from))
+    let mut target = target(dice, v6, table, base, jumps_from);
+    if target.contains(" --to-") {
+        match protocol.as_str() {
+            "" => "-p tcp ".clone_into(&mut protocol),
+            "-p tcp " => {}
+            _ => target.clear(),
+        }
+    }
+    format!("{protocol}{basic}{modules}{target}")
 }
 
 fn network<'a>(dice: &mut Dice, v6: bool) -> &'a str {
@@ -282,7 +292,6 @@ fn network<'a>(dice: &mut Dice, v6: bool) -> &'a str {
             "fd77:1::/112",
             "fd77:1::1:0/112",
             "fd77::/16",
-            "::/0",
             "fd77:1::2",
             "fd77:1::4/127",
             "fe80::/10",
@@ -352,9 +361,9 @@ fn target(dice: &mut Dice, v6: bool, table: &str, base: &str, jumps_from: usize)
     match (dice.below(8), table) {
         (0, "nat") if base == "PREROUTING" => {
             let to = if v6 { "[fd77:1::4]" } else { "10.77.1.4" };
-            format!("-p tcp -j DNAT --to-destination {to}:{}", dice.of(&["6379", "7000", "9"]))
+            format!("-j DNAT --to-destination {to}:{}", dice.of(&["6379", "7000", "9"]))
         }
-        (1, "nat") if base == "PREROUTING" => format!("-p tcp -j REDIRECT --to-ports {}", dice.of(&["6379", "9"])),
+        (1, "nat") if base == "PREROUTING" => format!("-j REDIRECT --to-ports {}", dice.of(&["6379", "9"])),
         (0..=3, "nat") => dice.of(&["-j ACCEPT", "-j RETURN"]).to_owned(),
         (0, "filter") if v6 => {
             let with =

@@ -11,6 +11,7 @@ mod client;
 mod conf;
 mod dns;
 mod firewall;
+mod firewall_oracle;
 mod harmless;
 mod hold;
 mod host;

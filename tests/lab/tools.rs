@@ -99,13 +99,12 @@ fn a_healthy_check_runs_no_program() {
 fn listing_changes_nothing_and_shows_all_three_kinds() {
     let Some(lab) = Lab::enter() else { return };
     let (client, _server) = swallowed(&lab);
-    let state =
-        "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names; nft list ruleset; cat /proc/modules 2>/dev/null; :";
+    let state = "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names; nft -s list ruleset; cat /proc/modules 2>/dev/null; :";
     let before = client.sh(state).stdout;
     assert_eq!(firewall(&client), serde_json::json!({"seen": {"tables": [], "unread": []}}));
     assert_eq!(client.sh(state).stdout, before);
     let _ = client.sh(
-        "nft add table inet mine; iptables -A OUTPUT -p tcp -m comment --comment one -j ACCEPT; \
+        "nft add table inet mine; nft add chain inet mine one; iptables -A OUTPUT -p tcp -m comment --comment one -j ACCEPT; \
          ip6tables -A OUTPUT -p tcp -m owner --uid-owner 0 -j ACCEPT; iptables-legacy -A OUTPUT -p tcp --dport 1 -j DROP",
     );
     let before = client.sh(state).stdout;

@@ -4,7 +4,7 @@ use super::{Stopped, not_by_rules, opening, stopped_there};
 use crate::cause::path::ways;
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, tcp};
-use crate::model::{Confidence, Evidence, Step, Support, Where};
+use crate::model::{Code, Confidence, Evidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::trace::{Lost, Trace};
@@ -69,7 +69,7 @@ fn arrives(facts: &Facts, attempt: &Attempt) -> bool {
 
 /// Nothing answered, and no rule that we know of says why.
 fn no_answer(case: &Case) -> Option<Support> {
-    let attempts = case.attempts(&tcp::TIMEOUT);
+    let (code, attempts) = silent(case)?;
     let attempt = attempts.iter().find(|attempt| attempt.ip.is_some())?;
     // See no-return-path, local-firewall.
     if arrives(case.facts, attempt) || case.raised(&firewall::STOPPED_HERE).is_some() {
@@ -77,8 +77,8 @@ fn no_answer(case: &Case) -> Option<Support> {
     }
     let trace = traced(case.facts).filter(|trace| Some(trace.to) == attempt.ip);
     let support = match trace.and_then(|trace| Some((trace, trace.alive()?))) {
-        Some((trace, other)) => filtered(attempt, trace, other),
-        None => unanswered(attempt, trace),
+        Some((trace, other)) => filtered(code, attempt, trace, other),
+        None => unanswered(code, attempt, trace),
     };
     let support = support
         .with(ways(case.facts, attempt.ip?))
@@ -87,15 +87,27 @@ fn no_answer(case: &Case) -> Option<Support> {
     Some(not_by_rules(case, attempt, support))
 }
 
+/// The attempts that nothing answered, of all addresses or of some.
+fn silent<'a>(case: &Case<'a>) -> Option<(&'static Code, Vec<&'a Attempt>)> {
+    if case.raised(&tcp::TIMEOUT).is_some() {
+        return Some((&tcp::TIMEOUT, case.attempts(&tcp::TIMEOUT)));
+    }
+    // A way to one address that is broken, or its machine that is gone, is another story; a port that is filtered is not.
+    case.raised(&tcp::SOME_FAILED)?;
+    let trace = traced(case.facts).filter(|trace| trace.alive().is_some())?;
+    let attempts = case.facts.tcp.seen()?.attempts.iter();
+    Some((&tcp::SOME_FAILED, attempts.filter(|attempt| attempt.ip == Some(trace.to)).collect()))
+}
+
 fn traced(facts: &Facts) -> Option<&Trace> {
     facts.trace.seen()
 }
 
 /// The machine answers on another port: this one is filtered.
-fn filtered(attempt: &Attempt, trace: &Trace, other: &Attempt) -> Support {
+fn filtered(code: &'static Code, attempt: &Attempt, trace: &Trace, other: &Attempt) -> Support {
     let says = answered(other);
     let summary = format!("the port is filtered: {says}, and nothing answers for {}", attempt.address);
-    let mut support = Support::new(Confidence::Likely, &[&tcp::TIMEOUT], summary)
+    let mut support = Support::new(Confidence::Likely, &[code], summary)
         .because("connect(2)", attempt.says())
         .because("connect(2)", other.says())
         .with(routers(trace))
@@ -148,9 +160,9 @@ fn place(lost: Lost, trace: &Trace) -> String {
 }
 
 /// Nothing answers, or nothing else was tried.
-fn unanswered(attempt: &Attempt, trace: Option<&Trace>) -> Support {
+fn unanswered(code: &'static Code, attempt: &Attempt, trace: Option<&Trace>) -> Support {
     let summary = format!("nothing answers for {}: the packets, or the answers to them, are dropped", attempt.address);
-    let support = Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary).because("connect(2)", attempt.says());
+    let support = Support::new(Confidence::Possible, &[code], summary).because("connect(2)", attempt.says());
     match trace {
         Some(trace) => support.with(trace.silence()).with(routers(trace)),
         None => support,
@@ -273,6 +285,16 @@ mod tests {
         // The trace of another address says nothing of this one.
         let other = Trace { to: [10, 0, 0, 8].into(), ..filtered(&[], &[], 1) };
         check_cause(&CAUSE, &timed_out(other), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn one_address_of_several_may_be_filtered() {
+        let attempts = vec![attempt(Outcome::TimedOut), Attempt::connected([10, 0, 0, 8].into())];
+        let facts = Facts::healthy().attempting(attempts);
+        let traced = |trace| facts.clone().with(|facts| facts.trace = Observed::Seen(trace));
+        check_cause(&CAUSE, &traced(filtered(&[], &[], 1)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &traced(silent(&[])), None);
+        check_cause(&CAUSE, &facts, None);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 mod host_down;
 mod idle_cut;
+mod ipv6_path_broken;
 mod local_route_policy;
 mod mtu_black_hole;
 mod no_return_path;
 mod no_route;
 mod router_unreachable;
+mod stale_address;
 
 use std::net::IpAddr;
 
@@ -23,6 +25,8 @@ pub static CAUSES: &[&Cause] = &[
     &no_return_path::CAUSE,
     &mtu_black_hole::CAUSE,
     &idle_cut::CAUSE,
+    &ipv6_path_broken::CAUSE,
+    &stale_address::CAUSE,
 ];
 
 /// Broadcast, multicast, and link-local addresses without a zone cannot be connected to, whatever the routes.

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod dns;
 pub mod hold;
+pub mod others;
 pub mod redis;
 pub mod reply;
 pub mod resp;

@@ -161,14 +161,21 @@ pub async fn gather(tcp: &Observed<Tcp>, own: &[IpAddr], clock: &Clock) -> Obser
         return Observed::hidden(BlockerKind::Deadline, "the deadline of the whole run left no time to trace the way");
     }
     let (asked, (others, other), echo) = tokio::join!(path(to, end), other_ports(to, end), echo(to.ip(), end));
-    if others.iter().any(|other| other.outcome == Outcome::NoDescriptors) {
-        return Observed::hidden(BlockerKind::Failed, "no file descriptor was left to trace the way with");
+    let starved = others.iter().any(|other| other.outcome == Outcome::NoDescriptors);
+    match (asked, other) {
+        (Ok(asked), Ok(other)) if !starved => {
+            Observed::Seen(Trace { to: to.ip(), asked, others, other, echo, waited_ms: clock::ms_since(began) })
+        }
+        _ => Observed::hidden(BlockerKind::Failed, "no file descriptor was left to trace the way with"),
     }
-    Observed::Seen(Trace { to: to.ip(), asked, others, other, echo, waited_ms: clock::ms_since(began) })
 }
 
+/// No descriptor was left for all the sockets: hops that were not tried must not look silent.
+#[derive(Debug)]
+struct Starved;
+
 /// Sends a SYN with every TTL at the same time.
-async fn path(to: SocketAddr, end: Instant) -> Path {
+async fn path(to: SocketAddr, end: Instant) -> Result<Path, Starved> {
     let mut tries = JoinSet::new();
     for hops in 1..=MOST_HOPS {
         let reach = Reach { hops: Some(hops), ..Reach::default() };
@@ -176,6 +183,9 @@ async fn path(to: SocketAddr, end: Instant) -> Path {
     }
     let mut tried = tries.join_all().await;
     tried.sort_by_key(|(distance, _)| *distance);
+    if tried.iter().any(|(_, met)| *met == Met::Starved) {
+        return Err(Starved);
+    }
     let reached = tried.iter().find(|(_, met)| *met == Met::Target).map(|(distance, _)| *distance);
     let hop = |(distance, met): &(u8, Met)| match met {
         Met::Router(from) if reached.is_none_or(|reached| *distance < reached) => {
@@ -183,7 +193,7 @@ async fn path(to: SocketAddr, end: Instant) -> Path {
         }
         _ => None,
     };
-    Path { port: to.port(), hops: tried.iter().filter_map(hop).collect(), reached }
+    Ok(Path { port: to.port(), hops: tried.iter().filter_map(hop).collect(), reached })
 }
 
 /// What a SYN with a small TTL met.
@@ -192,6 +202,7 @@ enum Met {
     Target,
     Router(IpAddr),
     Nobody,
+    Starved,
 }
 
 fn met(dial: &Dial, to: IpAddr) -> Met {
@@ -205,13 +216,14 @@ fn met(dial: &Dial, to: IpAddr) -> Met {
             }
             Some(icmp) if icmp.from == to => Met::Target,
             None if failure.errno == Errno::ECONNREFUSED => Met::Target,
+            None if [Errno::EMFILE, Errno::ENFILE].contains(&failure.errno) => Met::Starved,
             _ => Met::Nobody,
         },
     }
 }
 
 /// Tries other ports at the same time, and follows the way to the first that answers.
-async fn other_ports(to: SocketAddr, end: Instant) -> (Vec<Attempt>, Option<Path>) {
+async fn other_ports(to: SocketAddr, end: Instant) -> (Vec<Attempt>, Result<Option<Path>, Starved>) {
     let ports = PORTS.into_iter().chain([high_port()]).filter(|port| *port != to.port());
     let mut tries = JoinSet::new();
     for port in ports {
@@ -227,7 +239,7 @@ async fn other_ports(to: SocketAddr, end: Instant) -> (Vec<Attempt>, Option<Path
         others.push((port, attempt));
     }
     others.sort_by_key(|(port, _)| *port);
-    let way = way.join_next().await.and_then(Result::ok);
+    let way = way.join_next().await.and_then(Result::ok).transpose();
     (others.into_iter().map(|(_, attempt)| attempt).collect(), way)
 }
 

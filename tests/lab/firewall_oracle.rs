@@ -1,0 +1,51 @@
+//! The kernel as oracle: random rules are loaded, real SYNs are sent, and what became of them is compared with what
+//! `walk.rs` says of the rules as the tools list them.
+//!
+//! `field` is where it happens and compares, `random` chooses, `nft` makes rules. Another generator is plugged in as
+//! another `Maker`.
+
+mod field;
+mod nft;
+mod random;
+
+use std::time::Duration;
+
+use redisdoc::probe::host::firewall::Firewall;
+
+use crate::world::{Host, Lab};
+use field::{Field, Maker, Side};
+
+/// How long one test sends SYNs.
+const AS_LONG_AS: Duration = Duration::from_secs(20);
+/// How many of a hundred cases may be undecided: limits and other doubts are in a few rules on purpose.
+const MOST_UNDECIDED: usize = 25;
+
+const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
+
+fn list_nft(host: &Host) -> Firewall {
+    let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok();
+    let tables = redisdoc::probe::host::firewall::nft::parse(&listed.stdout);
+    Firewall { tables: tables.unwrap_or_else(|why| panic!("{why}: {}", listed.stdout)), unread: Vec::new() }
+}
+
+/// `REDISDOC_ORACLE=seed` begins with another rule set, `REDISDOC_ORACLE_SECONDS=n` sends for longer.
+fn compare(maker: &Maker, side: Side) {
+    let Some(lab) = Lab::enter() else { return };
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let long = number("REDISDOC_ORACLE_SECONDS").map_or(AS_LONG_AS, Duration::from_secs);
+    let tally = Field::new(&lab).compare(maker, side, number("REDISDOC_ORACLE").unwrap_or(1), long);
+    eprintln!("lab: {} on the {side:?}: {tally:?}", maker.name);
+    assert!(tally.cases > 2_000, "only {tally:?}");
+    assert!(tally.undecided * 100 <= tally.cases * MOST_UNDECIDED, "too many are undecided: {tally:?}");
+    assert!(tally.not_loaded * 3 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
+}
+
+#[test]
+fn nft_rules_on_the_server_do_what_the_walk_says() {
+    compare(&NFT, Side::Server);
+}
+
+#[test]
+fn nft_rules_on_the_client_do_what_the_walk_says() {
+    compare(&NFT, Side::Client);
+}
