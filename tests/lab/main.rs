@@ -14,6 +14,7 @@ mod harmless;
 mod host;
 mod hostile;
 mod listen;
+mod names;
 mod process;
 mod resources;
 mod secrets;

@@ -5,6 +5,7 @@ pub mod name_not_found;
 pub mod name_server_failure;
 pub mod no_address_of_family;
 pub mod resolver_unreachable;
+pub mod search_list_multiplies;
 
 use super::{Case, Cause};
 use crate::model::text::shell_quote;
@@ -19,6 +20,7 @@ pub static CAUSES: &[&Cause] = &[
     &no_address_of_family::CAUSE,
     &name_server_failure::CAUSE,
     &aaaa_lookup_slow::CAUSE,
+    &search_list_multiplies::CAUSE,
     &resolver_unreachable::CAUSE,
 ];
 

@@ -1,0 +1,124 @@
+//! Names that lead astray: search lists that multiply, /etc/hosts that says something else than DNS, and the names of
+//! services that stand behind a cloud's perimeter.
+
+use std::time::Duration;
+
+use crate::world::dns::Dns;
+use crate::world::redis::Redis;
+use crate::world::{Confidence, DnsStub, Host, Lab};
+
+const SERVER: &str = "10.77.1.2";
+
+/// As in a pod: five dots, and the suffixes of the cluster and of its node.
+const POD: &str = "search default.svc.cluster.local svc.cluster.local cluster.local corp.test\noptions ndots:5\n\
+                   nameserver 10.77.1.2\n";
+
+/// A client whose nameserver is the machine that Redis runs on.
+struct Site {
+    client: Host,
+    server: Host,
+    dns: Dns,
+    _redis: Redis,
+}
+
+fn site(lab: &Lab, resolv_conf: &str, stub: impl FnOnce(DnsStub) -> DnsStub) -> Site {
+    let (client, server) = lab.pair();
+    let dns = server.dns(stub(DnsStub::new("[::]:53")));
+    let redis = server.redis(&["--protected-mode", "no"]);
+    client.file("/etc/nsswitch.conf", "hosts: files dns\n").resolv_conf(resolv_conf);
+    Site { client, server, dns, _redis: redis }
+}
+
+impl Site {
+    fn apply(&self, diagnosis: &crate::world::diagnose::Diagnosis) {
+        diagnosis.apply(|on| if on == "redis-host" { &self.server } else { &self.client });
+    }
+}
+
+/// The last step of the first cause's remedy.
+fn verified_by(diagnosis: &crate::world::diagnose::Diagnosis) -> String {
+    let remedy = diagnosis.report["causes"][0]["remedy"].as_array().expect("a remedy");
+    remedy.last().and_then(|step| step["command"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_search_list_makes_eight_slow_queries_before_the_two_that_count() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, POD, |stub| stub.a("redis.corp.example", SERVER).delay(Duration::from_millis(300)));
+    let slow = site.client.diagnose(&["-h", "redis.corp.example"]);
+    slow.first_cause("search-list-multiplies", Confidence::Certain).finding("dns/slow").exit(0);
+    slow.not_cause("aaaa-lookup-slow").not_cause("resolver-unreachable");
+    assert!(slow.report["causes"][0]["summary"].to_string().contains("8 queries and 1.2 s"), "{slow}");
+    assert_eq!(verified_by(&slow), "redisdoc check -h redis.corp.example. -p 6379");
+    let before = site.dns.queries().len();
+    site.client.diagnose(&["-h", "redis.corp.example."]).healthy().within(Duration::from_secs(1));
+    assert_eq!(site.dns.queries().len() - before, 2);
+    site.apply(&slow);
+    assert!(site.client.read("/etc/resolv.conf").contains("options ndots:1"));
+    site.client.diagnose(&["-h", "redis.corp.example"]).healthy().within(Duration::from_secs(1));
+}
+
+#[test]
+fn a_search_list_whose_names_are_slow_and_the_name_is_prompt() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, POD, |stub| {
+        stub.a("redis.default.svc.cluster.local", SERVER)
+            .delay(Duration::from_millis(700))
+            .prompt_for("redis.default.svc.cluster.local")
+    });
+    // The name is complete and has four dots only: two suffixes and more are tried before it.
+    let slow = site.client.diagnose(&["-h", "redis.default.svc.cluster.local"]);
+    slow.first_cause("search-list-multiplies", Confidence::Certain).finding("dns/slow").exit(0);
+    site.client.diagnose(&["-h", "redis.default.svc.cluster.local."]).healthy().within(Duration::from_secs(1));
+}
+
+#[test]
+fn a_search_list_whose_first_name_gets_no_answer() {
+    let Some(lab) = Lab::enter() else { return };
+    let list = "search corp.test\noptions ndots:5 timeout:1 attempts:1\nnameserver 10.77.1.2\n";
+    let site = site(&lab, list, |stub| {
+        let stub = stub.silent("redis.example.corp.test").refused("cache.example.corp.test");
+        let stub = stub.servfail("db.example.corp.test").a("redis.example", SERVER);
+        stub.a("cache.example", SERVER).a("db.example", SERVER)
+    });
+    let slow = site.client.diagnose(&["-h", "redis.example"]);
+    slow.first_cause("search-list-multiplies", Confidence::Certain).finding("dns/slow").exit(0);
+    slow.not_cause("resolver-unreachable").not_cause("aaaa-lookup-slow");
+    site.client.diagnose(&["-h", "redis.example."]).healthy();
+    // glibc goes on after SERVFAIL and REFUSED, too, and loses no time.
+    for name in ["cache.example", "db.example"] {
+        site.client.diagnose(&["-h", name]).healthy();
+    }
+    site.apply(&slow);
+    site.client.diagnose(&["-h", "redis.example"]).healthy();
+}
+
+#[test]
+fn a_search_list_whose_lost_name_outlasts_the_step() {
+    let Some(lab) = Lab::enter() else { return };
+    let list = "search corp.test\noptions ndots:5\nnameserver 10.77.1.2\n";
+    let site = site(&lab, list, |stub| stub.silent("redis.example.corp.test").a("redis.example", SERVER));
+    let late = site.client.diagnose(&["-h", "redis.example"]);
+    late.first_cause("search-list-multiplies", Confidence::Certain).finding("dns/timeout").exit(1);
+    site.client.diagnose(&["-h", "redis.example."]).healthy();
+}
+
+#[test]
+fn a_search_list_with_a_dead_first_nameserver_is_the_nameservers_fault() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, POD, |stub| stub.a("redis.corp.example", SERVER));
+    site.client.ip("route add blackhole 192.0.2.53/32");
+    site.server.interface("eth0", &["10.77.1.3/24"]);
+    site.server.nft("add table inet t; add chain inet t f { type filter hook input priority 0; }; add rule inet t f ip daddr 10.77.1.3 udp dport 53 drop; add rule inet t f ip daddr 10.77.1.3 tcp dport 53 drop");
+    let list = POD.replace("nameserver", "options timeout:1\nnameserver 10.77.1.3\nnameserver");
+    site.client.resolv_conf(&list);
+    let slow = site.client.diagnose(&["-h", "redis.corp.example"]);
+    slow.cause("resolver-unreachable", Confidence::Certain).not_cause("search-list-multiplies");
+}
+
+#[test]
+fn a_search_list_that_costs_little_is_healthy() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, POD, |stub| stub.a("redis.corp.example", SERVER).delay(Duration::from_millis(20)));
+    site.client.diagnose(&["-h", "redis.corp.example"]).healthy();
+}
