@@ -122,3 +122,49 @@ fn a_search_list_that_costs_little_is_healthy() {
     let site = site(&lab, POD, |stub| stub.a("redis.corp.example", SERVER).delay(Duration::from_millis(20)));
     site.client.diagnose(&["-h", "redis.corp.example"]).healthy();
 }
+
+#[test]
+fn a_clouds_perimeter_drops_who_asks_from_outside() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, server) = lab.routed();
+    let name = "shop.x1y2z3.ng.0001.use1.cache.amazonaws.com";
+    let _dns = router.dns(DnsStub::new("[::]:53").a(name, "172.31.5.5").a("db.example.com", "172.31.5.5"));
+    let redis = server.redis(&["--protected-mode", "no"]);
+    server.interface("eth0", &["172.31.5.5/32"]);
+    router.ip("route add 172.31.5.5/32 via 10.77.2.2");
+    router.nft("add table inet t; add chain inet t f { type filter hook forward priority 0; }");
+    router.nft("add rule inet t f ip daddr 172.31.5.5 drop");
+    client.file("/etc/nsswitch.conf", "hosts: files dns\n").resolv_conf("nameserver 10.77.1.254\n");
+    let outside = client.diagnose(&["-h", name, "-t", "2"]);
+    outside.first_cause("cloud-perimeter", Confidence::Likely).finding("tcp/timeout").nothing_certain().exit(1);
+    let remedy = outside.report["causes"][0]["remedy"].to_string();
+    assert!(remedy.contains("VPC security group") && remedy.contains("10.77.1.1"), "{outside}");
+    assert!(!outside.report.to_string().contains("redis-host"), "{outside}");
+    // Another name at that address is nobody's.
+    client.diagnose(&["-h", "db.example.com", "-t", "2"]).not_cause("cloud-perimeter").nothing_certain().exit(1);
+    // The security group lets it in.
+    router.nft("flush chain inet t f");
+    client.diagnose(&["-h", name]).healthy();
+    // What is refused is not for us to start.
+    drop(redis);
+    let refused = client.diagnose(&["-h", name]);
+    refused.cause("cloud-perimeter", Confidence::Possible).not_cause("not-running").not_cause("loopback-only").exit(1);
+    // The route to the private network is not there.
+    client.ip("route del default");
+    client.diagnose(&["-h", "127.0.0.1"]).not_cause("cloud-perimeter");
+    let lost = client.diagnose(&["-h", name, "-t", "2"]);
+    lost.cause("no-route", Confidence::Certain).exit(1);
+    assert!(!lost.report.to_string().contains("redis-host"), "{lost}");
+}
+
+#[test]
+fn a_tunnel_to_a_clouds_service_is_this_machine() {
+    let Some(lab) = Lab::enter() else { return };
+    let client = lab.host("client");
+    let name = "shop.x1y2z3.ng.0001.use1.cache.amazonaws.com";
+    client.hosts_file(&format!("127.0.0.1 {name}\n"));
+    let closed = client.diagnose(&["-h", name]);
+    closed.not_cause("cloud-perimeter").exit(1);
+    let _redis = client.redis(&[]);
+    client.diagnose(&["-h", name]).healthy();
+}
