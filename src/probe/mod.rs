@@ -107,7 +107,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let here = path::vantage::is_here(target, &dns, &own);
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
-    path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
+    path::dns::deepen(&mut dns, &ask, &tcp, &redis, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
     let vantage = path::vantage::gather(target, &dns, &tcp, own);

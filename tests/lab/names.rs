@@ -168,3 +168,74 @@ fn a_tunnel_to_a_clouds_service_is_this_machine() {
     let _redis = client.redis(&[]);
     client.diagnose(&["-h", name]).healthy();
 }
+
+#[test]
+fn a_line_of_the_hosts_file_from_before_the_move() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, "nameserver 10.77.1.2\n", |stub| stub.a("db.test", "10.77.1.3"));
+    site.server.interface("eth0", &["10.77.1.3/24", "10.77.1.4/24"]);
+    // Nothing is wrong with a line that leads to a Redis, whatever DNS says; nor is DNS asked.
+    site.client.hosts_file("10.77.1.4\tcache db.test # old\n");
+    site.client.diagnose(&["-h", "db.test"]).healthy();
+    assert!(site.dns.queries().is_empty());
+    site.server.nft("add table inet t; add chain inet t f { type filter hook input priority 0; }");
+    let rule = |rule: &str| {
+        site.server.nft(&format!("flush chain inet t f; add rule inet t f {rule}"));
+    };
+    rule("ip daddr 10.77.1.4 tcp dport 6379 reject with tcp reset");
+    let moved = site.client.diagnose(&["-h", "db.test"]);
+    moved.first_cause("hosts-file-override", Confidence::Certain).finding("tcp/refused").exit(1);
+    moved.not_cause("not-running").within(Duration::from_secs(2));
+    // What is silent may be down and be meant.
+    rule("ip daddr 10.77.1.4 drop");
+    let silent = site.client.diagnose(&["-h", "db.test", "-t", "2"]);
+    silent.first_cause("hosts-file-override", Confidence::Likely).finding("tcp/timeout").nothing_certain().exit(1);
+    // Both are dead: the line is not to blame.
+    rule("tcp dport 6379 reject with tcp reset");
+    site.client.diagnose(&["-h", "db.test"]).not_cause("hosts-file-override").nothing_certain().exit(1);
+    rule("ip daddr 10.77.1.4 tcp dport 6379 reject with tcp reset");
+    site.apply(&moved);
+    assert!(site.client.read("/etc/hosts").contains("10.77.1.4 cache # old"));
+    site.client.diagnose(&["-h", "db.test"]).healthy();
+}
+
+#[test]
+fn a_line_of_the_hosts_file_that_leads_to_another_program() {
+    let Some(lab) = Lab::enter() else { return };
+    let site = site(&lab, "nameserver 10.77.1.2\n", |stub| stub.a("db.test", SERVER));
+    site.client.hosts_file("10.77.1.1 db.test\n");
+    // It is our own address, and nothing listens here: a Redis may be meant to.
+    let nothing = site.client.diagnose(&["-h", "db.test"]);
+    nothing.first_cause("hosts-file-override", Confidence::Likely).nothing_certain().exit(1);
+    let _web =
+        site.client.tcp_stub(6379, crate::world::Stub::ReplyThenClose(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+    let web = site.client.diagnose(&["-h", "db.test"]);
+    web.first_cause("hosts-file-override", Confidence::Certain).finding("ping/not-redis").exit(1);
+    site.apply(&web);
+    site.client.diagnose(&["-h", "db.test"]).healthy();
+}
+
+#[test]
+fn the_machines_own_name_is_a_loopback_address() {
+    let Some(lab) = Lab::enter() else { return };
+    // As Debian's installer writes it.
+    for (bind, to) in [("10.77.1.2", "10.77.1.2"), ("127.0.0.1", "127.0.0.1")] {
+        let (_, server) = lab.pair();
+        server.hosts_file("127.0.1.1\tserver.test\tserver\n");
+        let redis = server.redis(&["--protected-mode", "no", "--bind", bind]);
+        let astray = server.diagnose(&["-h", "server"]);
+        astray.first_cause("hosts-file-override", Confidence::Certain).not_cause("wrong-port").exit(1);
+        astray.apply(|_| &server);
+        assert!(server.read("/etc/hosts").contains(&format!("{to}\tserver.test\tserver")), "{astray}");
+        server.diagnose(&["-h", "server"]).healthy();
+        drop(redis);
+        // Nobody listens at all: the line has nothing to do with it.
+        server.diagnose(&["-h", "server"]).first_cause("not-running", Confidence::Certain);
+    }
+    let (_, server) = lab.pair();
+    server.hosts_file("127.0.1.1 server\n");
+    let _redis = server.redis(&["--protected-mode", "no"]);
+    server.diagnose(&["-h", "server"]).exit(0).not_cause("hosts-file-override");
+    // Another port is another matter.
+    server.diagnose(&["-h", "server", "-p", "6380"]).first_cause("wrong-port", Confidence::Certain);
+}
