@@ -227,7 +227,7 @@ fn the_machines_own_name_is_a_loopback_address() {
         astray.first_cause("hosts-file-override", Confidence::Certain).not_cause("wrong-port").exit(1);
         astray.apply(|_| &server);
         assert!(server.read("/etc/hosts").contains(&format!("{to}\tserver.test\tserver")), "{astray}");
-        server.diagnose(&["-h", "server"]).healthy();
+        server.diagnose(&["-h", "server"]).exit(0).check("tcp", "pass").not_cause("hosts-file-override");
         drop(redis);
         // Nobody listens at all: the line has nothing to do with it.
         server.diagnose(&["-h", "server"]).first_cause("not-running", Confidence::Certain);
@@ -238,4 +238,8 @@ fn the_machines_own_name_is_a_loopback_address() {
     server.diagnose(&["-h", "server"]).exit(0).not_cause("hosts-file-override");
     // Another port is another matter.
     server.diagnose(&["-h", "server", "-p", "6380"]).first_cause("wrong-port", Confidence::Certain);
+    let (_, server) = lab.pair();
+    server.hosts_file("::1 server\n");
+    let _redis = server.redis(&["--bind", "127.0.0.1"]);
+    server.diagnose(&["-h", "server"]).cause("localhost-is-ipv6", Confidence::Certain).exit(1);
 }

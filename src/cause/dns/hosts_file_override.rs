@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{lookup, name, own};
+use crate::cause::listen::wrong_port::only_other_family;
 use crate::cause::{Case, Cause};
 use crate::check::{ping, process, tcp};
 use crate::model::{Code, Confidence, Risk, Step, Support, Where};
@@ -39,8 +40,12 @@ fn beside_listener(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::ELSEWHERE)?;
     case.raised(&tcp::REFUSED)?;
     let (entry, listens) = (to_loopback(case.facts)?, listener(case.facts)?);
-    let name = name(case.facts);
-    let rivals = case.host()?.rivals(case.facts);
+    let (name, host) = (name(case.facts), case.host()?);
+    if only_other_family(case, host, case.facts.ask.target.port()?) {
+        // See localhost-is-ipv6.
+        return None;
+    }
+    let rivals = host.rivals(case.facts);
     let confidence = if rivals.is_empty() { Confidence::Certain } else { Confidence::Likely };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary =
@@ -72,15 +77,13 @@ pub fn hides_listener(case: &Case) -> bool {
 
 /// True if DNS gives an address at which a Redis answers: what is not here may not have been meant to be.
 pub fn hides_another(facts: &Facts) -> bool {
-    own(facts).is_some_and(|own| alive(own).is_some())
+    own(facts).is_some_and(|own| astray(own, facts).is_some() && alive(own).is_some())
 }
 
 fn beside_dns(case: &Case) -> Option<Support> {
     let (_, own) = lookup(case)?;
     let own = own?;
-    let alive = alive(own)?;
-    let asked = case.facts.asked_addresses();
-    let entry = own.hosts().iter().find(|entry| asked.contains(&entry.address))?;
+    let (alive, entry) = (alive(own)?, astray(own, case.facts)?);
     let codes = case.all_raised(&CODES);
     let first = case.raised(codes.first()?)?;
     let name = name(case.facts);
@@ -98,6 +101,12 @@ fn beside_dns(case: &Case) -> Option<Support> {
     support.evidence.extend(gives.map(Query::evidence));
     let support = support.because(format!("answer of {} to PING", alive.ip), says(alive));
     Some(if pongs { support } else { support.settled_by(settle(entry.address, case.facts)) })
+}
+
+/// The line that was followed, to an address that DNS does not give.
+fn astray<'a>(own: &'a Own, facts: &Facts) -> Option<&'a HostsEntry> {
+    let (asked, given) = (facts.asked_addresses(), own.addresses());
+    own.hosts().iter().find(|entry| asked.contains(&entry.address) && !given.contains(&entry.address))
 }
 
 /// An address that DNS gives and /etc/hosts hides, at which a Redis answers.
@@ -222,6 +231,14 @@ mod tests {
         check_none(&CAUSE, &Facts::healthy());
         check_none(&CAUSE, &overridden(Outcome::Refused, None));
         check_none(&CAUSE, &overridden(Outcome::Refused, Some(&Reply::Status("OK POP3".to_owned()))));
+        // DNS gives the same address, and another.
+        let agrees = overridden(Outcome::Refused, Some(&pong())).with(|facts| {
+            let Observed::Seen(dns) = &mut facts.dns else { return };
+            let Observed::Seen(own) = &mut dns.own else { return };
+            let addresses = vec![[10, 0, 0, 7].into(), [10, 0, 0, 9].into()];
+            own.queries[0].answer = Answer::Addresses { addresses, aliases: Vec::new() };
+        });
+        check_none(&CAUSE, &agrees);
         // A line that leads to a Redis is meant.
         let healthy =
             overridden(Outcome::Refused, Some(&pong())).attempting(vec![Attempt::connected([10, 0, 0, 7].into())]);
