@@ -73,6 +73,15 @@ fn a_search_list_whose_names_are_slow_and_the_name_is_prompt() {
 }
 
 #[test]
+fn a_search_list_makes_a_slow_nameserver_worse() {
+    let Some(lab) = Lab::enter() else { return };
+    let list = "search a.test b.test\noptions ndots:5\nnameserver 10.77.1.2\n";
+    let site = site(&lab, list, |stub| stub.a("redis.example", SERVER).delay(Duration::from_millis(700)));
+    let slow = site.client.diagnose(&["-h", "redis.example"]);
+    slow.first_cause("search-list-multiplies", Confidence::Likely).finding("dns/slow").nothing_certain().exit(0);
+}
+
+#[test]
 fn a_search_list_whose_first_name_gets_no_answer() {
     let Some(lab) = Lab::enter() else { return };
     let list = "search corp.test\noptions ndots:5 timeout:1 attempts:1\nnameserver 10.77.1.2\n";

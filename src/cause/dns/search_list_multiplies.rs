@@ -21,7 +21,7 @@ pub static CAUSE: Cause = Cause {
     remedy,
 };
 
-/// A name that takes longer than this is slow by itself: its final dot would not mend it.
+/// A name that takes longer than this is slow by itself: its final dot would not mend that.
 const PROMPT_MS: f64 = 500.0;
 /// How far what we measured of each name may be from what the system took, for all of it to be explained: a fifth, and
 /// some milliseconds for each name.
@@ -42,12 +42,19 @@ struct Toll<'a> {
     silent: Option<&'a Query>,
 }
 
+impl Toll<'_> {
+    fn is_prompt(&self) -> bool {
+        self.found_ms < PROMPT_MS
+    }
+}
+
 fn infer(case: &Case) -> Option<Support> {
     let code: &'static Code = [&SLOW_LOOKUP, &TIMEOUT].into_iter().find(|code| case.raised(code).is_some())?;
     let (dns, own) = lookup(case)?;
     let own = own?;
-    let toll = toll(own, case.facts.ask.target.family).filter(|toll| toll.found_ms < PROMPT_MS)?;
+    let toll = toll(own, case.facts.ask.target.family)?;
     let (confidence, summary) = match toll.silent {
+        Some(_) if !toll.is_prompt() => return None,
         Some(query) => waited(dns, own, &toll, query),
         None => delayed(dns, own, &toll)?,
     };
@@ -55,9 +62,11 @@ fn infer(case: &Case) -> Option<Support> {
     let mut support = with_evidence(Support::new(confidence, &[code], summary), dns, queries);
     support.evidence.insert(1, how(own));
     let absolute = escape(toll.found.as_bytes());
-    let support = support.not("resolver-unreachable", format!("nameservers answer for {absolute} at once"));
-    let support = support.not("aaaa-lookup-slow", format!("{absolute} is answered at once in both families"));
-    let tells = "an address at once: the other names that the search list makes are what takes the time";
+    support = support.not("resolver-unreachable", format!("nameservers answer for {absolute}"));
+    if toll.is_prompt() {
+        support = support.not("aaaa-lookup-slow", format!("{absolute} is answered at once, whatever is asked for"));
+    }
+    let tells = "an address sooner: the other names that the search list makes are what takes the time";
     let settle = Step::look(Where::Here, look_command(toll.found), tells);
     Some(if confidence == Confidence::Certain { support } else { support.settled_by(settle) })
 }
@@ -75,7 +84,11 @@ fn delayed(dns: &Dns, own: &Own, toll: &Toll) -> Option<(Confidence, String)> {
         toll.found_ms / 1000.0
     );
     if near && toll.wasted_ms > dns.elapsed_ms / 2.0 && own.untried == 0 {
-        return Some((Confidence::Certain, summary));
+        // A nameserver that is slow about everything stays so: the list only makes it worse.
+        return Some((if toll.is_prompt() { Confidence::Certain } else { Confidence::Likely }, summary));
+    }
+    if !toll.is_prompt() {
+        return None;
     }
     // What was slow for the system, a cache may answer us at once: then only the number of queries speaks.
     let summary = format!(
@@ -111,10 +124,12 @@ fn toll(own: &Own, family: Family) -> Option<Toll<'_>> {
     let at = names.iter().position(|name| has(name))?;
     let (wasted, found) = (names[..at].to_vec(), names[at]);
     let first = wasted.first()?;
+    // One family of that very name that gets no answer is another cause, too: see aaaa-lookup-slow.
+    let questions = || own.settled().into_iter().filter(|query| family_asks(family, query.record));
+    questions().filter(|query| query.name == found).all(|query| query.answer.is_answer()).then_some(())?;
     // A nameserver that is silent about everything is another cause: see resolver-unreachable.
     let server = own.asked().find(|query| query.name == *first)?.server;
     own.asked().any(|query| query.server == server && query.answer.is_answer()).then_some(())?;
-    let questions = || own.settled().into_iter().filter(|query| family_asks(family, query.record));
     let cost =
         |name: &str| questions().filter(|query| query.name == name).map(|query| query.elapsed_ms).fold(0.0, f64::max);
     let before = |query: &&Query| wasted.contains(&query.name.as_str());
@@ -221,6 +236,10 @@ mod tests {
         assert_eq!(support.evidence[1].says, "search a.test b.test; ndots:5");
         // What a cache answers us at once proves nothing.
         check(&CAUSE, &slow(1200.0, own(&Answer::nx(), 0.4)), Some(Confidence::Possible));
+        // The name itself is slow, too: its final dot mends a part.
+        let mut slow_itself = own(&Answer::nx(), 600.0);
+        slow_itself.queries[4].elapsed_ms = 600.0;
+        check(&CAUSE, &slow(1800.0, slow_itself), Some(Confidence::Likely));
         let untried = own(&Answer::nx(), 600.0);
         check(&CAUSE, &slow(1200.0, Own { untried: 3, ..untried }), Some(Confidence::Possible));
     }
@@ -243,10 +262,10 @@ mod tests {
         let mut dead = own(&Answer::Silent, 3000.0);
         dead.queries.iter_mut().for_each(|query| query.answer = Answer::Silent);
         check_none(&CAUSE, &slow(5004.0, dead));
-        // The name itself is slow: its final dot mends nothing.
-        let mut slow_itself = own(&Answer::nx(), 600.0);
-        slow_itself.queries[4].elapsed_ms = 600.0;
-        check_none(&CAUSE, &slow(1800.0, slow_itself));
+        // One family of the name itself is dropped.
+        let mut six = own(&Answer::nx(), 0.4);
+        six.queries[5].answer = Answer::Silent;
+        check_none(&CAUSE, &slow(5004.0, six));
     }
 
     #[test]
