@@ -20,7 +20,7 @@ pub struct Own {
     /// How many names of the search list were left out.
     pub untried: usize,
     /// What the addresses say that nameservers give and /etc/hosts hides; asked where the latter leads nowhere.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside_hosts: Vec<Beside>,
 }
 

@@ -59,7 +59,7 @@ pub struct HostsEntry {
     /// The address on it.
     pub address: IpAddr,
     /// The line as it is written; empty where it is too long to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
 
