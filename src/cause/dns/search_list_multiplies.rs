@@ -58,7 +58,9 @@ fn infer(case: &Case) -> Option<Support> {
         Some(query) => waited(dns, own, &toll, query),
         None => delayed(dns, own, &toll)?,
     };
-    let queries = own.asked().filter(|query| toll.wasted.contains(&query.name.as_str()) || query.name == toll.found);
+    // The name that exists stands first, beside what is asked before it.
+    let found = own.asked().filter(|query| query.name == toll.found);
+    let queries = found.chain(own.asked().filter(|query| toll.wasted.contains(&query.name.as_str())));
     let mut support = with_evidence(Support::new(confidence, &[code], summary), dns, queries);
     support.evidence.insert(1, how(own));
     let absolute = escape(toll.found.as_bytes());

@@ -54,7 +54,7 @@ fn summary(case: &Case, provider: &Provider, attempt: &Attempt, ip: IpAddr, sile
     if !silent {
         return format!("{at} of {name} turns the connection away: another port or name may be the right one");
     }
-    match (is_private(ip), is_near(case, ip)) {
+    match (is_private(ip), is_near(case.facts, ip)) {
         (true, false) => format!(
             "{at} is an address inside the private network of {name}, and no address of this machine is near it: asked from outside"
         ),
@@ -67,8 +67,8 @@ fn summary(case: &Case, provider: &Provider, attempt: &Attempt, ip: IpAddr, sile
 
 /// True if this machine has an address in the same /16, the largest network that AWS and most others give a customer; in
 /// IPv6, the same /56.
-fn is_near(case: &Case, ip: IpAddr) -> bool {
-    let own = case.vantage().map(|vantage| vantage.own_addresses.as_slice()).unwrap_or_default();
+fn is_near(facts: &Facts, ip: IpAddr) -> bool {
+    let own = facts.vantage.seen().map(|vantage| vantage.own_addresses.as_slice()).unwrap_or_default();
     own.iter().any(|own| match (own, ip) {
         (IpAddr::V4(own), IpAddr::V4(ip)) => own.octets()[..2] == ip.octets()[..2],
         (IpAddr::V6(own), IpAddr::V6(ip)) => own.octets()[..7] == ip.octets()[..7],
@@ -78,7 +78,9 @@ fn is_near(case: &Case, ip: IpAddr) -> bool {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some(provider) = cloud::provider(facts) else { return Vec::new() };
-    let private = facts.asked_addresses().iter().any(|ip| is_private(*ip));
+    let asked = facts.asked_addresses();
+    let private = asked.iter().any(|ip| is_private(*ip));
+    let outside = private && !asked.iter().any(|ip| is_near(facts, *ip));
     let inside = (private || provider.inside_only).then(|| {
         Step::tell(
             Where::Here,
@@ -87,7 +89,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         )
     });
     let port = provider.port.map(|port| Step::tell(Where::Here, format!("use the port of {}: {port}", provider.name)));
-    cloud::lets_in(facts).into_iter().chain(inside).chain(port).collect()
+    let mut steps: Vec<Step> = cloud::lets_in(facts).into_iter().chain(inside).collect();
+    if outside {
+        // Nobody is let in who has no way there.
+        steps.reverse();
+    }
+    steps.extend(port);
+    steps
 }
 
 #[cfg(test)]
@@ -138,6 +146,8 @@ mod tests {
     fn our_address_is_the_one_that_the_provider_sees() {
         let near = format!("{:?}", remedy(&asking(ELASTICACHE, [10, 0, 7, 5], Outcome::TimedOut)));
         assert!(near.contains("source 10.0.0.2"), "{near}");
+        let outside = remedy(&asking(ELASTICACHE, [172, 31, 5, 5], Outcome::TimedOut));
+        assert!(matches!(&outside[0], Step::Tell { on: Where::Here, text } if text.contains("VPN")), "{outside:?}");
         let far = format!("{:?}", remedy(&asking(AZURE, [20, 50, 1, 1], Outcome::TimedOut)));
         assert!(far.contains("what 10.0.0.2 is translated to"), "{far}");
     }

@@ -53,9 +53,14 @@ pub fn lets_in(facts: &Facts) -> Option<Step> {
 /// What tells whether it is the provider's perimeter.
 pub fn settle(facts: &Facts) -> Option<Step> {
     let provider = provider(facts)?;
-    let tells = "the same from a machine that is let in for sure: an answer there means that this machine is kept out, \
-                 silence there that the service or its name is the matter";
-    Some(Step::tell(Where::Network, format!("{} ({})", tells, provider.name)))
+    Some(Step::tell(
+        Where::Network,
+        format!(
+            "run the same check from a machine that {} lets in for sure: an answer there means that this machine is \
+             kept out; silence there, that the service is off or its name is old",
+            provider.name
+        ),
+    ))
 }
 
 /// This machine's address as the provider sees it.
