@@ -193,7 +193,7 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     support.explains.retain(|code| case.raised(code).is_some());
     let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
     support.explains.iter().any(counts).then_some(())?;
-    let mut remedy = (cause.remedy)(case.facts);
+    let mut remedy = repair::cloud::instead(case, &mut support, (cause.remedy)(case.facts))?;
     if !remedy.last().is_some_and(checks_again) {
         remedy.push(check_again(&case.facts.ask.target));
     }

@@ -3,6 +3,7 @@
 //! Everything here is pure data with the few functions that keep its rules. Nothing here touches the machine.
 
 pub mod ask;
+pub mod cloud;
 pub mod diagnosis;
 pub mod finding;
 pub mod observed;

@@ -265,7 +265,13 @@ impl Own {
     /// One nameserver, 10.0.0.2, that answers so about `db`, and an /etc/hosts that does not know it.
     pub fn of(a: Answer, aaaa: Answer) -> Self {
         let config = config::Config { servers: Vec::new(), ..config::parse("") };
-        let own = Self { config, hosts: Observed::Seen(Vec::new()), queries: Vec::new(), untried: 0 };
+        let own = Self {
+            config,
+            hosts: Observed::Seen(Vec::new()),
+            queries: Vec::new(),
+            untried: 0,
+            beside_hosts: Vec::new(),
+        };
         own.and_server([10, 0, 0, 2], a, aaaa)
     }
 
@@ -286,7 +292,7 @@ impl Own {
     #[must_use]
     pub fn and_hosts(mut self, address: impl Into<IpAddr>) -> Self {
         let address = address.into();
-        self.hosts = Observed::Seen(vec![HostsEntry { line: 3, address }]);
+        self.hosts = Observed::Seen(vec![HostsEntry { line: 3, address, text: format!("{address} db") }]);
         self
     }
 }

@@ -129,7 +129,7 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
     let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
     let hold = hold::gather(&ask, password, &tcp, &redis, &clock).await;
-    path::dns::deepen(&mut dns, &ask, &tcp, &clock).await;
+    path::dns::deepen(&mut dns, &ask, &tcp, &redis, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
     let others = others::gather(&ask, &dns, &tcp);

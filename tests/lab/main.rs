@@ -18,6 +18,7 @@ mod host;
 mod hostile;
 mod iptables_oracle;
 mod listen;
+mod names;
 mod network;
 mod path;
 mod process;

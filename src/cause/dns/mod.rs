@@ -1,10 +1,12 @@
 //! Causes of the family dns: why the target's name has no address, or has it late.
 
 pub mod aaaa_lookup_slow;
+pub mod hosts_file_override;
 pub mod name_not_found;
 pub mod name_server_failure;
 pub mod no_address_of_family;
 pub mod resolver_unreachable;
+pub mod search_list_multiplies;
 
 use super::{Case, Cause};
 use crate::model::text::shell_quote;
@@ -15,10 +17,12 @@ use crate::probe::path::dns::answers::{Own, Query};
 
 /// The causes of this family, specific before general.
 pub static CAUSES: &[&Cause] = &[
+    &hosts_file_override::CAUSE,
     &name_not_found::CAUSE,
     &no_address_of_family::CAUSE,
     &name_server_failure::CAUSE,
     &aaaa_lookup_slow::CAUSE,
+    &search_list_multiplies::CAUSE,
     &resolver_unreachable::CAUSE,
 ];
 

@@ -1,5 +1,6 @@
 //! Causes that a packet filter or the kernel's policy is behind.
 
+mod cloud_perimeter;
 mod conntrack_full;
 mod data_dropped;
 mod data_reset;
@@ -29,6 +30,7 @@ pub static CAUSES: &[&Cause] = &[
     &conntrack_full::CAUSE,
     &docker_chains_flushed::CAUSE,
     &local_firewall::CAUSE,
+    &cloud_perimeter::CAUSE,
     &firewall_reject::CAUSE,
     &firewall_drop::CAUSE,
     &data_dropped::CAUSE,

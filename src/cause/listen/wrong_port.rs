@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::cause::dns::hosts_file_override;
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{config, process, tcp};
 use crate::model::target::DEFAULT_PORT;
@@ -52,6 +53,9 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     }
     if only_other_family(case, host, port) {
         // See localhost-is-ipv6.
+        return None;
+    }
+    if hosts_file_override::hides_listener(case) {
         return None;
     }
     // What does not answer at all may be another server's address, translated on the way.

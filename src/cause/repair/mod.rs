@@ -1,6 +1,7 @@
 //! Steps that several remedies share: start and restart the server on its machine, give it a password, open it no further
 //! than to the clients. They name the unit, the file and the line where these are known, and only tell where they are not.
 
+pub mod cloud;
 pub mod firewall;
 
 use crate::cause::{local_cli, redis_host};

@@ -1,5 +1,6 @@
 //! No Redis is running there.
 
+use crate::cause::dns::hosts_file_override;
 use crate::cause::firewall::kept_from_listening;
 use crate::cause::repair;
 use crate::cause::{Case, Cause, redis_host};
@@ -112,6 +113,7 @@ pub fn sure_of_absence(case: &Case) -> Confidence {
         let in_container = vantage.container.is_some() && vantage.same_host == Some(true);
         in_container || unset || (!vantage.unused_settings.is_empty() && defaulted)
     });
+    let elsewhere = elsewhere || hosts_file_override::hides_another(case.facts);
     // A listener whose owner may not be seen may be a server on another port.
     let hidden = case.host().and_then(|host| host.processes.seen()).is_none_or(|processes| processes.some_hidden);
     match (elsewhere, hidden) {

@@ -243,6 +243,15 @@ pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
     talk.conclude()
 }
 
+/// Says no more than PING, without credentials and without waiting long.
+pub async fn greet(dial: &Dialled, deadline: Instant) -> Conversation {
+    let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
+    let mut talk = Talk::new(&stream, None);
+    talk.say(&[line(Command::Ping, &[])], deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
+}
+
 /// What is sent, as (command, encoded bytes).
 struct Script {
     whole: Vec<Line>,

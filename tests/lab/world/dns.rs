@@ -41,6 +41,7 @@ pub struct DnsStub {
     wrong_id: bool,
     truncate_udp: bool,
     delay: Duration,
+    prompt: Vec<String>,
 }
 
 /// A name server that runs until the test ends.
@@ -57,7 +58,14 @@ impl DnsStub {
     #[must_use]
     pub fn new(listen: &str) -> Self {
         let listen = listen.to_owned();
-        Self { listen, rules: Vec::new(), wrong_id: false, truncate_udp: false, delay: Duration::ZERO }
+        Self {
+            listen,
+            rules: Vec::new(),
+            wrong_id: false,
+            truncate_udp: false,
+            delay: Duration::ZERO,
+            prompt: Vec::new(),
+        }
     }
 
     /// Gives a name an IPv4 address; several are all answered.
@@ -154,6 +162,13 @@ impl DnsStub {
         self
     }
 
+    /// Answers at once about this name, whatever the delay of the others.
+    #[must_use]
+    pub fn prompt_for(mut self, name: &str) -> Self {
+        self.prompt.push(name.to_lowercase());
+        self
+    }
+
     fn rule(mut self, name: &str, kind: Option<Kind>, answer: Answer) -> Self {
         self.rules.push((name.trim_end_matches('.').to_lowercase(), kind, answer));
         self
@@ -242,8 +257,8 @@ impl Dns {
 fn serve_udp(socket: &UdpSocket, stub: &DnsStub, log: &Log) {
     let mut buffer = [0; 1500];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-        if let Some(answer) = heard(&buffer[..length], stub, log, true) {
-            send_later(socket, answer, from, stub.delay);
+        if let Some((answer, delay)) = heard(&buffer[..length], stub, log, true) {
+            send_later(socket, answer, from, delay);
         }
     }
 }
@@ -266,17 +281,19 @@ fn serve_tcp(mut stream: TcpStream, stub: &DnsStub, log: &Log) {
         if stream.read_exact(&mut query).is_err() {
             return;
         }
-        let Some(answer) = heard(&query, stub, log, false) else { continue };
-        thread::sleep(stub.delay);
+        let Some((answer, delay)) = heard(&query, stub, log, false) else { continue };
+        thread::sleep(delay);
         let length = u16::try_from(answer.len()).expect("a short answer").to_be_bytes();
         let _ = stream.write_all(&[&length[..], &answer].concat());
     }
 }
 
-fn heard(bytes: &[u8], stub: &DnsStub, log: &Log, udp: bool) -> Option<Vec<u8>> {
+/// The answer, and how much later it is sent.
+fn heard(bytes: &[u8], stub: &DnsStub, log: &Log, udp: bool) -> Option<(Vec<u8>, Duration)> {
     let query = Query::parse(bytes)?;
     log.lock().unwrap_or_else(PoisonError::into_inner).push((query.name.clone(), query.kind));
-    stub.answer(&query, udp)
+    let delay = if stub.prompt.contains(&query.name) { Duration::ZERO } else { stub.delay };
+    Some((stub.answer(&query, udp)?, delay))
 }
 
 /// One question, and what an answer repeats of it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, HostsEntry};
 use crate::model::{BlockerKind, Evidence, Family, Observed, escape};
+use crate::probe::path::redis::Conversation;
 
 /// What we found out without the system's resolver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,18 @@ pub struct Own {
     pub queries: Vec<Query>,
     /// How many names of the search list were left out.
     pub untried: usize,
+    /// What the addresses say that nameservers give and /etc/hosts hides; asked where the latter leads nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside_hosts: Vec<Beside>,
+}
+
+/// What an address says that was not the one to be used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The address.
+    pub ip: IpAddr,
+    /// What was said there.
+    pub said: Conversation,
 }
 
 /// One query with its answer.
@@ -154,6 +167,11 @@ impl Answer {
     /// True if a nameserver said it, whatever it says.
     pub fn is_answer(&self) -> bool {
         self.is_final() || matches!(self, Self::ServFail | Self::Refused | Self::OtherCode(_))
+    }
+
+    /// True if this is one of its addresses.
+    pub fn gives(&self, ip: IpAddr) -> bool {
+        matches!(self, Self::Addresses { addresses, .. } if addresses.contains(&ip))
     }
 
     /// The answer in words.

@@ -58,6 +58,9 @@ pub struct HostsEntry {
     pub line: u32,
     /// The address on it.
     pub address: IpAddr,
+    /// The line as it is written; empty where it is too long to be shown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
 }
 
 impl Server {
@@ -211,12 +214,19 @@ pub fn scope_of(zone: &str) -> Option<u32> {
 /// hosts(5): the lines that name `name`.
 pub fn parse_hosts(text: &str, name: &str) -> Vec<HostsEntry> {
     let name = name.trim_end_matches('.');
-    let entry = |(line, text): (u32, &str)| {
-        let mut words = text.split('#').next()?.split_whitespace();
+    let entry = |(line, written): (u32, &str)| {
+        let mut words = written.split('#').next()?.split_whitespace();
         let address = words.next()?.split('%').next()?.parse().ok()?;
-        words.any(|word| word.eq_ignore_ascii_case(name)).then_some(HostsEntry { line, address })
+        words.any(|word| word.eq_ignore_ascii_case(name)).then(|| HostsEntry { line, address, text: shown(written) })
     };
     (1..).zip(text.lines()).filter_map(entry).collect()
+}
+
+/// A line that can be shown and found again: tabs are common in it.
+fn shown(line: &str) -> String {
+    const LONGEST: usize = 500;
+    let line = if line.len() > LONGEST { "" } else { line };
+    line.split('\t').map(|part| escape(part.as_bytes())).collect::<Vec<_>>().join("\t")
 }
 
 /// nsswitch.conf(5): the sources of host names.
@@ -268,9 +278,13 @@ mod tests {
     #[test]
     fn reads_hosts_and_nsswitch() {
         let hosts = "127.0.0.1 localhost\n#10.0.0.1 db\n10.0.0.9\tDB.test db # ours\nfe80::9%eth0 db\nx db\n";
-        let entry = |line, address: &str| HostsEntry { line, address: address.parse().unwrap() };
-        assert_eq!(parse_hosts(hosts, "db"), [entry(3, "10.0.0.9"), entry(4, "fe80::9")]);
-        assert_eq!(parse_hosts(hosts, "db.test."), [entry(3, "10.0.0.9")]);
+        let entry = |line, address: &str, text: &str| {
+            let (address, text) = (address.parse().unwrap(), text.to_owned());
+            HostsEntry { line, address, text }
+        };
+        let third = entry(3, "10.0.0.9", "10.0.0.9\tDB.test db # ours");
+        assert_eq!(parse_hosts(hosts, "db"), [third.clone(), entry(4, "fe80::9", "fe80::9%eth0 db")]);
+        assert_eq!(parse_hosts(hosts, "db.test."), [third]);
         assert_eq!(parse_hosts(hosts, "ours"), []);
         let sources = parse_sources("passwd: files\nhosts:  files mdns4_minimal [NOTFOUND=return]  dns # x\n");
         assert_eq!(sources.as_deref(), Some("files mdns4_minimal [NOTFOUND=return] dns"));

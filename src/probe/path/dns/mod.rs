@@ -7,17 +7,18 @@ pub mod config;
 pub mod message;
 pub mod query;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::tcp::Tcp;
+use super::redis::{self, Redis};
+use super::tcp::{Dialled, Tcp};
 use crate::model::{Ask, Endpoint, Family, Observed, escape};
 use crate::sys::resolver::{self, Lookup};
 use crate::sys::{Clock, clock};
-use answers::Own;
+use answers::{Beside, Own};
 
 /// A lookup that takes this long is slow: our own queries go out beside it, so that both end within one step.
 pub const SLOW: Duration = Duration::from_secs(1);
@@ -109,16 +110,44 @@ pub async fn gather(ask: &Ask, clock: &Clock) -> Observed<Dns> {
     Observed::Seen(dns)
 }
 
-/// Asks the nameservers ourselves where the system's answer leads nowhere, or with `--deep`.
-pub async fn deepen(dns: &mut Observed<Dns>, ask: &Ask, tcp: &Observed<Tcp>, clock: &Clock) {
+/// Asks the nameservers ourselves where the system's answer leads nowhere, or with `--deep`; and what they say instead of
+/// /etc/hosts, where that leads nowhere.
+pub async fn deepen(dns: &mut Observed<Dns>, ask: &Ask, tcp: &Observed<Tcp>, redis: &Observed<Redis>, clock: &Clock) {
     let Observed::Seen(dns) = dns else { return };
-    let leads_nowhere = tcp.seen().is_some_and(|tcp| tcp.connected().is_none());
-    if dns.literal || is_localhost(&dns.name) || dns.own.seen().is_some() || !(ask.deep || leads_nowhere) {
+    if dns.literal || is_localhost(&dns.name) {
         return;
     }
-    // Nothing is wrong with the lookup itself: it gets less time than one that failed.
+    let unconnected = tcp.seen().is_some_and(|tcp| tcp.connected().is_none());
+    let is_redis = redis.seen().and_then(Redis::preferred).is_none_or(|said| said.telling().answers_ping());
+    let misled = !is_redis && config::hosts(&dns.name).is_ok_and(|entries| !entries.is_empty());
+    if dns.own.seen().is_none() && (ask.deep || unconnected || misled) {
+        // Nothing is wrong with the lookup itself: it gets less time than one that failed.
+        let deadline = clock.step_end().min(clock::now() + SLOW);
+        dns.own = Observed::Seen(query::gather(&dns.name, deadline).await);
+    }
+    if (unconnected || misled) && ask.wants("ping") && !ask.target.tls {
+        ask_beside_hosts(dns, ask, clock).await;
+    }
+}
+
+/// Greets what nameservers give, where /etc/hosts says something else.
+async fn ask_beside_hosts(dns: &mut Dns, ask: &Ask, clock: &Clock) {
+    const MOST: usize = 2;
+    let (Some(port), Observed::Seen(own)) = (ask.target.port(), &mut dns.own) else { return };
+    let System::Addresses(used) = &dns.system else { return };
+    let hidden = |ip: &IpAddr| !used.contains(ip) && ask.target.family.allows(ip);
+    if !own.hosts().iter().any(|entry| used.contains(&entry.address)) {
+        return;
+    }
     let deadline = clock.step_end().min(clock::now() + SLOW);
-    dns.own = Observed::Seen(query::gather(&dns.name, deadline).await);
+    let mut asked = tokio::task::JoinSet::new();
+    for (order, ip) in own.addresses().into_iter().filter(hidden).take(MOST).enumerate() {
+        let dial = Dialled::Tcp(SocketAddr::new(ip, port));
+        asked.spawn(async move { (order, Beside { ip, said: redis::greet(&dial, deadline).await }) });
+    }
+    let mut said = asked.join_all().await;
+    said.sort_by_key(|(order, _)| *order);
+    own.beside_hosts = said.into_iter().map(|(_, beside)| beside).collect();
 }
 
 /// RFC 6761: nobody should ask a nameserver for it.
@@ -151,7 +180,10 @@ async fn of_name(host: &str, family: Family, clock: &Clock) -> Dns {
     let slow = end.min(clock::now() + SLOW.min(clock.step() / 2));
     let mut asked = pin!(ask_system(host, family, end));
     let ((scope, system, elapsed_ms), own) = match clock::until(slow, &mut asked).await {
-        Some(answer @ (_, System::Addresses(_), _)) => (answer, Observed::skipped("the system's resolver answered")),
+        // It may come in the very moment in which it begins to be slow.
+        Some(answer @ (_, System::Addresses(_), ms)) if ms < SLOW.as_secs_f64() * 1000.0 => {
+            (answer, Observed::skipped("the system's resolver answered"))
+        }
         Some(answer) => (answer, Observed::Seen(query::gather(host, end).await)),
         None => {
             let (answer, own) = tokio::join!(asked, query::gather(host, end));

@@ -39,7 +39,7 @@ pub async fn gather(name: &str, deadline: Instant) -> Own {
     let (names, untried) = config.candidates(name);
     let deadline = deadline.min(clock::now() + PATIENCE);
     let queries = ask_all(&config, &names, deadline).await;
-    Own { config, hosts, queries, untried }
+    Own { config, hosts, queries, untried, beside_hosts: Vec::new() }
 }
 
 fn kind_of(error: &std::io::Error) -> BlockerKind {
