@@ -74,8 +74,9 @@ pub static LOG: Code = Code::warn(
 );
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
-    let disks = facts.server_host()?.disks.known()?;
+    facts.server_host()?;
     let instance = facts.instance().ok_or_else(|| Gap::skipped("nothing is known of the server's machine"))?;
+    let disks = instance.disks()?;
     let saves = saves(facts, &instance);
     let mut findings: Vec<Finding> = disks.iter().filter_map(|disk| fault(disk, &instance, saves)).collect();
     // The AOF is within the data folder: one fault, one finding.
@@ -86,8 +87,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
             true
         }
     });
-    let summary = findings.first().map_or_else(|| well(disks), |finding| finding.code.title.to_owned());
-    Ok(Judgement::pass(summary).observing(disks).finding(findings))
+    let summary = findings.first().map_or_else(|| well(&disks), |finding| finding.code.title.to_owned());
+    Ok(Judgement::pass(summary).observing(&disks).finding(findings))
 }
 
 /// True if the server writes snapshots or an AOF. Redis writes snapshots where nobody says that it should not.
@@ -174,7 +175,7 @@ fn not_writable(disk: &Disk, instance: &Instance<'_>) -> Option<(&'static Code, 
     denied.then_some((&NOT_WRITABLE, "stat(2)", says))
 }
 
-fn well(disks: &[Disk]) -> String {
+fn well(disks: &[&Disk]) -> String {
     let mut parts: Vec<String> = Vec::new();
     for disk in disks.iter().filter(|disk| disk.purpose != "aof") {
         let part = match disk.room {

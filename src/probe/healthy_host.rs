@@ -331,6 +331,7 @@ impl Disk {
     pub fn healthy(purpose: &str, path: &str) -> Self {
         Self {
             purpose: purpose.to_owned(),
+            pid: Some(PID),
             path: path.to_owned(),
             within: None,
             deleted: false,

@@ -100,9 +100,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 
 /// The first folder with a fault, as the check sees it.
 fn faulty(facts: &Facts) -> Option<&Disk> {
-    let disks = facts.server_host().ok()?.disks.seen()?;
     let instance = facts.instance()?;
-    disks.iter().filter(|disk| disk.purpose != "log").find(|disk| disk::fault(disk, &instance, true).is_some())
+    instance
+        .disks()
+        .ok()?
+        .into_iter()
+        .filter(|disk| disk.purpose != "log")
+        .find(|disk| disk::fault(disk, &instance, true).is_some())
 }
 
 /// Without a fault in sight.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::conf::{Conf, FoundBy};
+use super::disk::Disk;
 use super::process::{Process, State};
 use super::running::Running;
 use super::socket::{Listener, Sockets};
@@ -352,6 +353,17 @@ impl<'a> Instance<'a> {
     /// Its redis.conf, where it could be read.
     pub fn read_conf(&self) -> Option<&'a Conf> {
         self.conf.filter(|conf| conf.parsed.seen().is_some())
+    }
+
+    /// The folders it writes to, where any was seen.
+    ///
+    /// # Errors
+    /// Why none was.
+    pub fn disks(&self) -> Result<Vec<&'a Disk>, Gap> {
+        let pid = self.process.map(|process| process.pid);
+        let own: Vec<_> =
+            self.host.disks.known()?.iter().filter(|disk| disk.pid.is_none_or(|of| Some(of) == pid)).collect();
+        if own.is_empty() { Err(Gap::skipped("no folder is known that it writes to")) } else { Ok(own) }
     }
 
     /// The facts it is part of.
