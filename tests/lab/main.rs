@@ -7,6 +7,7 @@
 
 mod alike;
 mod auth;
+mod careful;
 mod client;
 mod conf;
 mod dns;

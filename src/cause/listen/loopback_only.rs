@@ -118,7 +118,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         (Some((server, bind)), Some(ip)) => {
             let written = server.from_conf("bind").and_then(|known| known.line);
             let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
-            if named {
+            // An argument overrides the file, after every start.
+            if named && server.from_arguments("bind").is_none() {
                 // The file was changed since the start.
                 return vec![repair::restart(facts, Some(server)), firewall];
             }

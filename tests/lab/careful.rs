@@ -1,0 +1,125 @@
+//! What must not be said, and must not be done: causes that only seem certain on the server's own machine, and repairs that
+//! would do harm there.
+
+use crate::world::diagnose::Diagnosis;
+use crate::world::{Confidence, Host, Lab, Running};
+
+const SERVER: &str = "10.77.1.2";
+
+/// The commands of the first cause's remedy.
+fn commands(diagnosis: &Diagnosis) -> Vec<String> {
+    let steps = diagnosis.report["causes"][0]["remedy"].as_array().into_iter().flatten();
+    steps.filter_map(|step| step["command"].as_str().map(str::to_owned)).collect()
+}
+
+/// A program of this name that accepts connections on 6379 and closes them, as a forwarder does whose far end is down.
+fn forwarder(host: &Host, name: &str) -> Running {
+    let code = "import socket\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+                s.bind(('', 6379)); s.listen(8); print('up', flush=True)\nwhile True:\n c, _ = s.accept(); c.close()";
+    host.sh(&format!("mkdir -p /usr/local/bin && cp $(readlink -f $(command -v python3)) /usr/local/bin/{name}"));
+    let running = host.command(&[&format!("/usr/local/bin/{name}"), "-c", code]).spawn();
+    while !running.said().contains("up") {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    running
+}
+
+#[test]
+fn what_only_closes_may_pass_connections_on() {
+    let Some(lab) = Lab::enter() else { return };
+    for name in ["gost", "nobody-knows", "haproxy"] {
+        let one = lab.host(name);
+        one.systemd("port 6379\n");
+        let _forwarder = forwarder(&one, name);
+        one.diagnose(&["-t", "1"]).nothing_certain().exit(1);
+    }
+}
+
+#[test]
+fn an_address_by_a_route_alone_is_this_machines_too() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.ip("route add local 10.99.0.0/24 dev lo");
+    client.ip("route add 10.99.0.0/24 via 10.77.1.2");
+    let _redis = server.redis(&["--requirepass", "pw", "--bind", "0.0.0.0"]);
+    client.diagnose(&["-h", "10.99.0.7", "-a", "pw"]).healthy();
+    client.joined(&server, &["-h", "10.99.0.7", "-a", "pw"]).healthy();
+    // The server listens on one of its own addresses, and not on those of the route.
+    let other = server.redis(&["--requirepass", "pw", "--port", "7000", "--bind", SERVER]);
+    let refused = client.joined(&server, &["-h", "10.99.0.7", "-p", "7000", "-a", "pw"]);
+    refused.exit(1).not_cause("bind-address-missing");
+    drop(other);
+}
+
+#[test]
+fn a_folder_of_the_system_is_not_given_to_redis() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let one = lab.host("solo");
+    one.sh("mkdir -p /etc/taken && chown 105 /etc/taken");
+    let _redis = one.redis_as(105, &["--save", "3600 1", "--dir", "/etc/taken"]);
+    one.sh("chown 0:0 /etc/taken; redis-cli set a b; redis-cli bgsave; sleep 0.3");
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.finding("disk/not-writable").first_cause("persistence-failing", Confidence::Certain);
+    let commands = commands(&diagnosis);
+    assert!(commands.iter().all(|command| !command.contains("chown") && !command.contains("chmod")), "{commands:?}");
+    assert!(diagnosis.to_string().contains("is no folder for data"), "{diagnosis}");
+}
+
+#[test]
+fn names_with_blanks_and_quotes_are_quoted() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let dir = "/srv/a b'c$(touch /tmp/harm)";
+    let quoted = "/srv/a b'\\''c$(touch /tmp/harm)";
+    one.sh(&format!("mkdir -p '{quoted}/log'"));
+    let _redis = one.redis(&["--dir", dir, "--logfile", &format!("{dir}/log/redis.log")]);
+    one.sh(&format!("rm -r '{quoted}/log'"));
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.first_cause("log-lost", Confidence::Certain).apply(|_| &one);
+    one.diagnose(&[]).healthy();
+    one.sh("[ ! -e /tmp/harm ]");
+}
+
+#[test]
+fn a_line_that_an_argument_overrides_is_not_edited() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.file("/etc/redis/redis.conf", "bind 10.77.1.2\nprotected-mode no\n");
+    let _redis = server.redis(&["/etc/redis/redis.conf", "--bind", "127.0.0.1"]);
+    let joined = client.joined(&server, &["-h", SERVER]);
+    joined.first_cause("loopback-only", Confidence::Certain);
+    let steps = joined.report["causes"][0]["remedy"].as_array().cloned().unwrap_or_default();
+    assert!(steps.iter().all(|step| step["kind"] != "edit"), "{joined}");
+    joined.apply(|on| if on == "redis-host" { &server } else { &client });
+    client.diagnose(&["-h", SERVER]).first_cause("password-missing", Confidence::Certain);
+}
+
+#[test]
+fn facts_that_are_not_needed_are_said_to_be_unused() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _far = server.redis(&["--requirepass", "pw"]);
+    let _own = client.redis(&["--requirepass", "pw"]);
+    let joined = client.joined(&server, &["-h", "127.0.0.1", "-a", "pw"]);
+    joined.healthy();
+    assert!(joined.to_string().contains("server"), "the given facts are not spoken of\n{joined}");
+    let process = joined.report["checks"].as_array().into_iter().flatten().find(|check| check["id"] == "process");
+    assert!(
+        process.is_some_and(|check| check["summary"].as_str().unwrap_or_default().contains("not used")),
+        "{joined}"
+    );
+}
+
+#[test]
+fn a_fault_of_a_file_in_its_usual_place_is_not_the_servers() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.file("/etc/redis/redis.conf", "bind 10.77.1.2 192.0.2.7\nprotected-mode perhaps\n");
+    server.file("/srv/own.conf", "requirepass pw\n");
+    let _redis = server.redis(&["/srv/own.conf"]);
+    server.diagnose(&["-a", "pw", "--deep"]).healthy();
+    client.joined(&server, &["-h", SERVER, "-a", "pw"]).healthy();
+}
