@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::cause::state::systemd_unit;
 use crate::cause::{Case, Cause, redis_host, repair};
 use crate::check::{process, tcp};
 use crate::model::text::shell_quote;
@@ -118,9 +119,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         (Some((server, bind)), Some(ip)) => {
             let written = server.from_conf("bind").and_then(|known| known.line);
             let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
-            // An argument overrides the file, after every start.
-            if named && server.from_arguments("bind").is_none() {
-                // The file was changed since the start.
+            // The file was changed since the start; where no service starts it, an argument may override the file.
+            if named && systemd_unit(&server).is_some() {
                 return vec![repair::restart(facts, Some(server)), firewall];
             }
             let to = format!("{} {ip}", bind.values.join(" "));
