@@ -123,3 +123,77 @@ fn a_fault_of_a_file_in_its_usual_place_is_not_the_servers() {
     server.diagnose(&["-a", "pw", "--deep"]).healthy();
     client.joined(&server, &["-h", SERVER, "-a", "pw"]).healthy();
 }
+
+#[test]
+fn the_stranger_at_the_asked_address_is_named_and_no_other() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    server.systemd("port 6379\n");
+    let code = |ip: &str| {
+        format!(
+            "import socket\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+             s.bind(('{ip}', 6379)); s.listen(8); print('up', flush=True)\n\
+             while True:\n c, _ = s.accept(); c.recv(9); c.sendall(b'HTTP/1.0 400 Bad Request\\r\\n'); c.close()"
+        )
+    };
+    let listening = |ip: &str| {
+        let running = server.command(&["python3", "-c", &code(ip)]).spawn();
+        while !running.said().contains("up") {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        running
+    };
+    let (_far, near) = (listening(SERVER), listening("127.0.0.1"));
+    let diagnosis = server.diagnose(&["-t", "1"]);
+    diagnosis.first_cause("port-taken", Confidence::Certain);
+    let pid = near.pid().to_string();
+    assert!(commands(&diagnosis).iter().any(|command| command == &format!("sudo kill {pid}")), "{pid}\n{diagnosis}");
+}
+
+#[test]
+fn a_server_in_a_container_beside_it_makes_the_port_unsure() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.without_engines().systemd("port 6380\nbind 127.0.0.1\n").sh("systemctl start redis-server");
+    let _contained = one.command(&["unshare", "-n", "redis-server", "--port", "6379"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    one.diagnose(&[]).cause("wrong-port", Confidence::Possible).nothing_certain().exit(1);
+}
+
+#[test]
+fn facts_of_one_of_two_machines_settle_nothing_of_the_other() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, server) = lab.routed();
+    client.hosts_file("10.77.1.254 db\n10.77.2.2 db\n");
+    let _redis = server.redis(&["--bind", "127.0.0.1"]);
+    let joined = client.joined(&server, &["-h", "db"]);
+    joined.nothing_certain().exit(1);
+    assert!(!joined.to_string().contains("refuses 10.77.1.254"), "{joined}");
+    client.diagnose(&["-h", "10.77.1.254"]).nothing_certain();
+    drop(router);
+}
+
+#[test]
+fn an_edited_file_does_not_start_a_second_server_in_the_same_folder() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.file("/etc/redis/redis.conf", "bind 127.0.0.1\nrequirepass pw\ndir /var/lib/redis\n")
+        .sh("mkdir -p /var/lib/redis");
+    let _redis = one.redis(&["/etc/redis/redis.conf"]);
+    one.file("/etc/redis/redis.conf", "port 6380\nbind 127.0.0.1\nrequirepass pw\ndir /var/lib/redis\n");
+    let diagnosis = one.diagnose(&["-p", "6380", "-a", "pw"]);
+    diagnosis.exit(1);
+    let report = diagnosis.report["causes"].to_string();
+    assert!(!report.contains("--daemonize"), "{diagnosis}");
+}
+
+#[test]
+fn what_stands_in_for_redis_keeps_its_absence_open() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.sh("cp $(readlink -f $(command -v redis-server)) /usr/local/bin/mydb");
+    let running = one.command(&["/usr/local/bin/mydb", "--port", "6380"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    one.diagnose(&[]).finding("process/elsewhere").not_cause("not-running").exit(1);
+    drop(running);
+}

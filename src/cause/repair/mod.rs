@@ -11,8 +11,17 @@ use crate::probe::host::system::{Init, System};
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
 
-/// Starts the server.
+/// Starts the server; where a living one may have read the same file, two of them would write to one folder.
 pub fn start(facts: &Facts) -> Step {
+    let instance = facts.instance();
+    let conf = instance.and_then(|instance| instance.conf);
+    let twin =
+        conf.zip(instance).is_some_and(|(conf, instance)| !instance.is_alive() && instance.host.may_be_read(conf));
+    if twin {
+        let text = "a server runs there that may have been started with that very redis.conf, before it was changed: restart \
+                    that one; start another only if it has another 'dir'";
+        return Step::tell(redis_host(facts), text);
+    }
     step(facts, facts.instance(), "start", "start it")
 }
 

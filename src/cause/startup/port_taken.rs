@@ -5,9 +5,7 @@ use crate::check::{ping, process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::host::Host;
 use crate::probe::host::conf::{Conf, FoundBy};
-use crate::probe::host::process::Process;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -42,7 +40,7 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::STRANGER)?;
     let host = case.host()?;
     let port = case.facts.ask.target.port()?;
-    let stranger = owner(host, port)?;
+    let stranger = process::stranger(case.facts, host, port)?;
     let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.port() == Some(port));
     let meant = host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf));
     // What closes or says nothing may pass on to a Redis that is down.
@@ -68,15 +66,12 @@ fn infer(case: &Case) -> Option<Support> {
     })
 }
 
-fn owner(host: &Host, port: u16) -> Option<&Process> {
-    let owners: Vec<u32> = host.listeners(port).iter().filter_map(|listener| listener.owner).collect();
-    host.processes.seen()?.strangers.iter().find(|process| owners.contains(&process.pid))
-}
-
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let port = facts.ask.target.port().unwrap_or_default();
-    let Some(stranger) = facts.server_host().ok().and_then(|host| owner(host, port)) else { return Vec::new() };
+    let Some(stranger) = facts.server_host().ok().and_then(|host| process::stranger(facts, host, port)) else {
+        return Vec::new();
+    };
     let text = format!("stop {}, if it is not needed", process::who(stranger));
     let command = match stranger.unit.as_deref().filter(|unit| unit.ends_with(".service")) {
         Some(unit) => format!("sudo systemctl stop {}", shell_quote(unit.trim_end_matches(".service"))),

@@ -16,6 +16,7 @@ use crate::probe::Facts;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{ErrorKind, Reply};
+use crate::probe::path::tcp::{Attempt, Outcome};
 
 /// How far collected facts may be from the check, in time: what runs and listens changes with every restart.
 const FRESH: Duration = Duration::from_secs(10 * 60);
@@ -116,10 +117,22 @@ impl Facts {
         self.instance()?.settings()
     }
 
-    /// The addresses that were tried.
+    /// The addresses that were tried; of several machines' only those that the facts of one are of.
     pub fn asked_addresses(&self) -> Vec<IpAddr> {
         let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
-        tried.iter().filter_map(|attempt| attempt.ip).collect()
+        let all: Vec<IpAddr> = tried.iter().filter_map(|attempt| attempt.ip).collect();
+        let collected = self.host.seen().filter(|host| host.origin.collected);
+        let is_its = |ip: &&IpAddr| collected.is_some_and(|host| host.origin.addresses.contains(&ip.to_canonical()));
+        let its: Vec<IpAddr> = all.iter().filter(is_its).copied().collect();
+        if its.is_empty() { all } else { its }
+    }
+
+    /// True if addresses were tried in vain that are not of the machine whose facts are known.
+    pub fn has_more_machines(&self) -> bool {
+        let failed = |attempt: &&Attempt| attempt.outcome != Outcome::Connected;
+        let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts).iter().filter(failed);
+        let its = self.asked_addresses();
+        tried.filter_map(|attempt| attempt.ip).any(|ip| !its.contains(&ip))
     }
 }
 

@@ -3,6 +3,7 @@
 //! It is gathered where the target is this machine, or taken from a file that `redisdoc collect` wrote on the server.
 //! Nothing in it holds a secret: what redis.conf, arguments and titles say of passwords is dropped where it is read.
 
+mod alone;
 pub mod conf;
 pub mod disk;
 pub mod folder;

@@ -92,6 +92,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// True if it is none of the servers that are known, and may be one all the same: by a name of the family, or because it
+    /// speaks Redis' protocol.
+    pub fn is_kin(&self) -> bool {
+        family::is_kin(&self.name)
+    }
+
     /// True if its sockets could be seen.
     pub fn shows_sockets(&self) -> bool {
         self.open_files.is_some() || !self.listens.is_empty() || !self.listens_unix.is_empty()

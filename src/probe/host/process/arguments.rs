@@ -46,6 +46,18 @@ impl Line {
         self.titled()?.strip_prefix("unixsocket:")
     }
 
+    /// True if it is a title as Redis gives itself one, whatever the program's name: an address with port after the name, and
+    /// nothing but its mode after that (`redisSetProcTitle`, server.c).
+    pub fn is_title(&self) -> bool {
+        let mode = |word: &str| word.starts_with('[') && word.ends_with(']');
+        let address = |place: &str| {
+            let ip = place.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
+            ip.is_some_and(|ip| ip == "*" || ip.parse::<std::net::IpAddr>().is_ok())
+        };
+        let titled = self.title_port().is_some() && self.titled().is_some_and(address);
+        self.args.len() == 1 && titled && self.args[0].split(' ').skip(2).all(mode)
+    }
+
     fn titled(&self) -> Option<&str> {
         self.args.first()?.split(' ').nth(1)
     }
