@@ -133,6 +133,18 @@ pub fn is_missing(path: &str) -> bool {
     std::fs::metadata(path).is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
+/// Whether two paths lead to one file; `None` where either cannot be looked at. One that is not there is not the same.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn are_same(one: &str, other: &str) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path: &str| match std::fs::metadata(path) {
+        Ok(meta) => Some(Some((meta.dev(), meta.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+        Err(_) => None,
+    };
+    Some(identity(one)? == identity(other)?)
+}
+
 /// Where `path` leads when all links are followed; none where it cannot be seen.
 pub fn real(path: &str) -> Option<String> {
     std::path::Path::new(path).canonicalize().ok()?.into_os_string().into_string().ok()

@@ -197,3 +197,80 @@ fn what_stands_in_for_redis_keeps_its_absence_open() {
     one.diagnose(&[]).finding("process/elsewhere").not_cause("not-running").exit(1);
     drop(running);
 }
+
+#[test]
+fn what_redis_7_takes_in_one_argument_is_no_fault() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let lines = "latency-tracking-info-percentiles \"50 99\"\noom-score-adj-values \"0 200 800\"\n\
+                 client-output-buffer-limit \"normal 0 0 0 pubsub 32mb 8mb 60\"\nsave \"3600 1 300 100\"\n";
+    let _redis = one.redis_conf(lines);
+    one.diagnose(&["--deep", "--fail-on", "warning"]).healthy();
+}
+
+#[test]
+fn the_file_of_another_mount_namespace_is_another() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.file("/etc/redis/redis.conf", "dir /nope\nmaxclients many\n").file("/srv/etc/redis.conf", "port 6379\n");
+    let inside = "mount --bind /srv/etc /etc/redis && exec redis-server /etc/redis/redis.conf";
+    let _redis = one.command(&["unshare", "-m", "sh", "-c", inside]).spawn();
+    one.sh("for i in $(seq 200); do redis-cli ping && exit; sleep 0.01; done; exit 1");
+    one.diagnose(&["--deep"]).healthy();
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn a_network_that_a_route_makes_local_can_be_bound_to() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.ip("route add local 10.99.0.0/24 dev lo");
+    one.systemd("bind 127.0.0.1 10.99.0.5\n");
+    one.diagnose(&[]).not_cause("bind-address-missing").first_cause("not-running", Confidence::Certain).apply(|_| &one);
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn a_server_that_goes_on_without_saving_is_not_said_to_refuse_writes() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.sh("mkdir -p /srv/data && mount -t tmpfs none /srv/data");
+    let _redis = one.redis(&["--save", "3600 1", "--dir", "/srv/data", "--stop-writes-on-bgsave-error", "no"]);
+    one.sh("mount -o remount,ro /srv/data");
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.first_cause("persistence-failing", Confidence::Certain);
+    assert!(!diagnosis.report["causes"][0]["summary"].to_string().contains("refuses writes"), "{diagnosis}");
+}
+
+#[test]
+fn a_sentinel_is_not_judged_as_a_server() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.file("/etc/redis/s.conf", "port 26379\nsentinel monitor m 127.0.0.1 6379 1\n");
+    let _master = one.redis(&["--bind", "127.0.0.1"]);
+    let _sentinel = one.redis(&["/etc/redis/s.conf", "--sentinel"]);
+    let diagnosis = one.diagnose(&["-p", "26379", "--deep"]);
+    diagnosis.not_cause("config-error").not_cause("exposed-without-password");
+}
+
+#[test]
+fn an_idle_process_of_that_name_leads_to_no_file() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.file("/root/secret", "marker MARKER\nport x\n").mode("/root/secret", 0o600);
+    one.sh("cp $(command -v sleep) /tmp/redis-server");
+    let _idle = one.command(&["bash", "-c", "exec -a /tmp/redis-server /tmp/redis-server 60 /root/secret"]).spawn();
+    let _named = one.command(&["bash", "-c", "cd /root; exec -a redis-server perl -e 'sleep 60' secret"]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.not_cause("config-error").exit(1);
+    assert!(!diagnosis.to_string().contains("MARKER"), "{diagnosis}");
+}
+
+#[test]
+fn a_service_whose_file_is_gone_says_so() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.systemd("port 6379\n").sh("rm /etc/redis/redis.conf");
+    one.diagnose(&[]).first_cause("config-error", Confidence::Certain).exit(1);
+}

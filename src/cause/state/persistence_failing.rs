@@ -47,7 +47,10 @@ fn infer(case: &Case) -> Option<Support> {
         (Some(_), None) => {
             "the last snapshot or append to disk failed, and Redis refuses writes until one succeeds".to_owned()
         }
-        (None, Some(fault)) => format!("the next save will fail, and Redis refuses writes then: {}", fault.code.title),
+        (None, Some(fault)) => match goes_on(case.facts) {
+            true => format!("the next save will fail, and Redis goes on without it: {}", fault.code.title),
+            false => format!("the next save will fail, and Redis refuses writes then: {}", fault.code.title),
+        },
         (None, None) => return None,
     };
     let explains: Vec<&'static Code> = misconf.map(|_| &state::PERSISTENCE).into_iter().chain(faults()).collect();
@@ -62,6 +65,12 @@ fn infer(case: &Case) -> Option<Support> {
         Some(_) => support.not("memory-full", "the error is MISCONF, not OOM"),
         None => support,
     })
+}
+
+/// True if it was told to take writes that it cannot save (`stop-writes-on-bgsave-error no`).
+fn goes_on(facts: &Facts) -> bool {
+    let instance = facts.instance();
+    instance.and_then(|it| it.setting("stop-writes-on-bgsave-error")).is_some_and(|known| known.values == ["no"])
 }
 
 fn runs(facts: &Facts) -> bool {

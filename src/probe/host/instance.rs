@@ -379,6 +379,13 @@ impl<'a> Instance<'a> {
         if own.is_empty() { Err(Gap::skipped("no folder is known that it writes to")) } else { Ok(own) }
     }
 
+    /// True if it is a sentinel, which serves no data and has another file.
+    pub fn is_sentinel(&self) -> bool {
+        let info = self.facts.redis.seen().and_then(|redis| redis.preferred()?.info());
+        let mode = info.and_then(|info| info.get("redis_mode").or_else(|| info.get("server_mode")));
+        mode == Some("sentinel") || self.process.is_some_and(|process| process.sentinel)
+    }
+
     /// The facts it is part of.
     pub fn facts(&self) -> &'a Facts {
         self.facts
@@ -392,26 +399,6 @@ impl<'a> Instance<'a> {
     /// The addresses that were asked for.
     pub fn asked_addresses(&self) -> Vec<IpAddr> {
         self.facts.asked_addresses()
-    }
-
-    /// The addresses of this `bind` that the machine lacks.
-    pub fn missing_binds(&self, bind: &Known) -> Vec<Bind> {
-        let parsed = bind.values.iter().filter_map(|word| Bind::parse(word));
-        // All of 127.0.0.0/8 is this machine's.
-        let own = |ip: IpAddr| {
-            ip.is_unspecified() || (ip.is_loopback() && ip.is_ipv4()) || self.host.origin.addresses.contains(&ip)
-        };
-        parsed.filter(|bind| !own(bind.ip) && !self.host.origin.nonlocal_bind).collect()
-    }
-
-    /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback.
-    pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {
-        let outside = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(*ip);
-        let has = |v4: bool| self.host.origin.addresses.iter().any(|ip| outside(ip) && ip.is_ipv4() == v4);
-        let open = |ip: IpAddr| !ip.is_loopback() && (!ip.is_unspecified() || has(ip.is_ipv4()));
-        let port = self.facts.ask.target.port();
-        let listens = self.process.map_or(&[][..], |process| &process.listens);
-        listens.iter().filter(|at| Some(at.port()) == port && open(at.ip())).copied().collect()
     }
 
     /// The major version of the running server, where it tells.
@@ -451,13 +438,6 @@ impl<'a> Instance<'a> {
             _ => None,
         };
         running.or(of_conf).or_else(only).map(|unit| unit.trim_end_matches(".service"))
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 

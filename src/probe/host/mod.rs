@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod queue;
+mod reach;
 pub mod running;
 pub mod socket;
 pub mod system;
@@ -81,6 +82,9 @@ pub struct Origin {
     /// Whether bind(2) takes addresses that the machine does not have (`net.ipv4.ip_nonlocal_bind`, or that of IPv6).
     #[serde(default)]
     pub nonlocal_bind: bool,
+    /// Networks whose every address is this machine's own, by a route (`ip route add local`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_networks: Vec<(IpAddr, u8)>,
     /// The name of the machine whose facts were given (`--host-facts`) and not used, because the target is this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_used: Option<String>,
@@ -239,6 +243,7 @@ fn origin(addresses: Vec<IpAddr>) -> Origin {
         addresses,
         boot_id: files::read_text(BOOT_ID).ok().map(|id| crate::model::escape(id.trim().as_bytes())),
         nonlocal_bind: ["ipv4", "ipv6"].into_iter().any(may_bind_any),
+        local_networks: reach::local_networks(),
         not_used: None,
         collected: false,
     }

@@ -76,6 +76,9 @@ pub struct Process {
     /// Whether it is a sentinel, by its name, its title or its arguments.
     #[serde(default)]
     pub sentinel: bool,
+    /// Whether it may write whatever the permissions of files say (`CAP_DAC_OVERRIDE`), as root may.
+    #[serde(default)]
+    pub overrides_modes: bool,
     /// The systemd unit of its control group: `redis-server.service`.
     pub unit: Option<String>,
     /// The id of the container of its control group.

@@ -73,9 +73,9 @@ fn given(leads: Leads<'_>) -> Option<Lead<'_>> {
 /// seen to be a server counts.
 fn told(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
     leads.told.iter().filter_map(move |&(path, pid)| {
-        let here = leads.servers.iter().find(|process| Some(process.pid) == pid && !is_apart(process));
-        let apart =
-            leads.servers.iter().find(|process| is_apart(process) && pid.is_some() && process.pid_inside == pid);
+        let here = leads.servers.iter().find(|process| Some(process.pid) == pid && !is_apart(process, path));
+        let named = |process: &&Process| pid.is_some() && process.pid_inside == pid;
+        let apart = leads.servers.iter().find(|process| named(process) && is_apart(process, path));
         let lead = Lead { pid, process: here, ..Lead::new(path, FoundBy::Info) };
         match (here, apart) {
             (Some(_), _) => Some(lead),
@@ -86,24 +86,28 @@ fn told(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
 }
 
 fn of_servers(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
-    leads.servers.iter().filter_map(|process| {
+    // Whoever listens on nothing only says that it is a server.
+    leads.servers.iter().filter(|process| !process.is_idle()).filter_map(|process| {
         let path = join(process.cwd.as_deref().unwrap_or_default(), argument(process)?);
         let lead = Lead { process: Some(process), ..Lead::new(&path, FoundBy::Arguments) };
-        let lead = if is_apart(process) { lead.in_container(process)? } else { lead };
+        let lead = if is_apart(process, &path) { lead.in_container(process)? } else { lead };
         // The title that Redis gives itself looks like an argument: `127.0.0.1:6379`.
-        let is_file = files::meta(&lead.full_path()).is_some_and(|meta| meta.kind == "file");
-        is_file.then_some(lead)
+        let meta = files::meta(&lead.full_path()).filter(|meta| meta.kind == "file")?;
+        // What only its owner may read is not read for another, whatever his arguments say.
+        let may_read = process.uid == 0 || process.uid == meta.uid || meta.mode & 0o044 != 0;
+        may_read.then_some(lead)
     })
 }
 
 fn of_units(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
     leads.units.iter().filter_map(move |unit| {
+        let path = unit.conf.as_deref()?;
         let starts = |process: &&Process| {
             let name = process.unit.as_deref().map(|name| name.trim_end_matches(".service"));
-            name == Some(unit.name.as_str()) && !is_apart(process)
+            name == Some(unit.name.as_str()) && !is_apart(process, path)
         };
         let process = leads.servers.iter().find(starts);
-        let lead = Lead::new(unit.conf.as_deref()?, FoundBy::Unit);
+        let lead = Lead::new(path, FoundBy::Unit);
         Some(Lead { process, unit: Some(&unit.name), ..lead })
     })
 }
@@ -113,9 +117,11 @@ fn in_usual_places() -> impl Iterator<Item = Lead<'static>> {
     paths.map(|path| Lead::new(&path, FoundBy::UsualPlace)).take(MOST_USUAL)
 }
 
-/// Whether the process sees other files than we do, as far as can be told.
-fn is_apart(process: &Process) -> bool {
-    process.same_pids == Some(false) || process.container.is_some()
+/// Whether the process sees another file at this path than we do, as far as can be told: in a container, or where its mount
+/// namespace or its root has another there. A sandbox of systemd shows the same.
+fn is_apart(process: &Process, path: &str) -> bool {
+    let contained = process.same_pids == Some(false) || process.container.is_some();
+    contained || files::are_same(path, &format!("/proc/{}/root{path}", process.pid)) == Some(false)
 }
 
 /// The argument that may be a redis.conf: the first, where it is no flag.
