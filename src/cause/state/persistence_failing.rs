@@ -47,10 +47,10 @@ fn infer(case: &Case) -> Option<Support> {
         (Some(_), None) => {
             "the last snapshot or append to disk failed, and Redis refuses writes until one succeeds".to_owned()
         }
-        (None, Some(fault)) => match goes_on(case.facts) {
-            true => format!("the next save will fail, and Redis goes on without it: {}", fault.code.title),
-            false => format!("the next save will fail, and Redis refuses writes then: {}", fault.code.title),
-        },
+        (None, Some(fault)) => {
+            let then = if goes_on(case.facts) { "goes on without it" } else { "refuses writes then" };
+            format!("the next save will fail, and Redis {then}: {}", fault.code.title)
+        }
         (None, None) => return None,
     };
     let explains: Vec<&'static Code> = misconf.map(|_| &state::PERSISTENCE).into_iter().chain(faults()).collect();

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Origin;
 use super::instance::{Bind, Instance, Known};
+use super::socket::Listener;
 use crate::sys::files;
 
 impl Instance<'_> {
@@ -23,7 +24,7 @@ impl Instance<'_> {
         let Some(port) = self.facts().ask.target.port() else { return Vec::new() };
         let listens: Vec<SocketAddr> = match self.process {
             Some(process) => process.listens.iter().filter(|at| at.port() == port).copied().collect(),
-            None => self.host.listeners(port).into_iter().map(|listener| listener.address()).collect(),
+            None => self.host.listeners(port).into_iter().map(Listener::address).collect(),
         };
         listens.into_iter().filter(|at| open(at.ip())).collect()
     }

@@ -121,7 +121,9 @@ fn in_usual_places() -> impl Iterator<Item = Lead<'static>> {
 /// namespace or its root has another there. A sandbox of systemd shows the same.
 fn is_apart(process: &Process, path: &str) -> bool {
     let contained = process.same_pids == Some(false) || process.container.is_some();
-    contained || files::are_same(path, &format!("/proc/{}/root{path}", process.pid)) == Some(false)
+    let root = format!("/proc/{}/root", process.pid);
+    let differs = || files::link(&root).is_some() && files::are_same(path, &format!("{root}{path}")) == Some(false);
+    contained || differs()
 }
 
 /// The argument that may be a redis.conf: the first, where it is no flag.
