@@ -107,6 +107,13 @@ impl Setting {
     }
 }
 
+impl Fault {
+    /// True if `text` is the whole line: only then can it be found in the file by it.
+    pub fn is_whole(&self) -> bool {
+        ["[…]", "[secret]", " more word]", " more words]"].iter().all(|mark| !self.text.contains(mark))
+    }
+}
+
 impl Parsed {
     /// True if a server of it would listen on this port, on one of these addresses (of any, where none is known).
     pub fn wants(&self, port: u16, asked: &[IpAddr]) -> bool {

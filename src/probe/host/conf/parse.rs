@@ -120,11 +120,11 @@ impl Reader<'_> {
         }
         // What some version may take is a setting there.
         if directive::kind(name).is_none() && !name.contains('.')
-            || wrong.is_some_and(|wrong| wrong.sure == Sure::Always)
+            || wrong.as_ref().is_some_and(|wrong| wrong.sure == Sure::Always)
         {
             return;
         }
-        let kept = secret::keep(name, args, line);
+        let kept = secret::keep(name, args, line, wrong.is_some());
         if self.parsed.settings.len() < MOST_SETTINGS {
             self.parsed.settings.push(Setting {
                 name: escape(name.as_bytes()),
@@ -142,7 +142,8 @@ impl Reader<'_> {
             "include" => self.include(place, &kept.text, &first),
             "dir" => self.change_folder(place, &kept.text, &first),
             "loadmodule" if self.is_missing(&first) => {
-                let says = format!("Can't load module from {}: server aborting", escape(first.as_bytes()));
+                let says =
+                    format!("Can't load module from {}: server aborting", escape(&secret::masked(first.as_bytes())));
                 self.fault(place, kept.text, &says, Sure::Always);
             }
             "logfile" => self.logfile = Some((fault(place, kept.text), first)),
@@ -183,7 +184,7 @@ impl Reader<'_> {
             // fopen(3) opens a folder, and nothing can be read from it: Redis goes on.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => None,
             Err(error) if known && is_not_there(&error) => {
-                let path = escape(path.as_bytes());
+                let path = escape(&secret::masked(path.as_bytes()));
                 let says = format!("Fatal error, can't open config file '{path}': No such file or directory");
                 self.fault(place, text.to_owned(), &says, Sure::Always);
                 None

@@ -153,3 +153,12 @@ fn output_is_bounded() {
     assert_eq!((parsed.settings.len(), parsed.errors.len()), (MOST_SETTINGS, MOST_FAULTS));
     assert_eq!(parsed.unread, ["/redis.conf"]);
 }
+
+#[test]
+fn a_fault_says_whether_its_line_is_whole() {
+    let whole = |text: &str| read(text, &[]).errors[0].is_whole();
+    assert!(whole("maxclients many\n") && whole("maxclients 1 2\n"));
+    for cut in ["maxclients 1 S3CRET", "maxclients 1 # mine", "maxclients S3CRET of mine", "slaveof redis://:x@h:1"] {
+        assert!(!whole(cut), "{cut}");
+    }
+}
