@@ -208,7 +208,10 @@ fn is_open(name: &str, args: &[Vec<u8>], at: usize) -> bool {
     let arg = String::from_utf8_lossy(&args[at]);
     let first = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
     // Lines that were folded into one (a YAML block, a lost line break) hide a password behind harmless directives.
-    let before = |arg: &Vec<u8>| SECRETS.contains(&String::from_utf8_lossy(arg).to_ascii_lowercase().as_str());
+    let before = |arg: &Vec<u8>| {
+        let word = String::from_utf8_lossy(arg).to_ascii_lowercase();
+        SECRETS.iter().any(|secret| word.ends_with(secret))
+    };
     match name {
         _ if arg.is_empty() => true,
         _ if args[..at].iter().any(before) => false,
@@ -263,6 +266,7 @@ mod tests {
         keeps("my.password hunter2", &[""], true, "my.password [secret]");
         keeps("sentinel auth-pass m hunter2", &["auth-pass", "", ""], true, "sentinel auth-pass [secret] [secret]");
         keeps("bind ::1 requirepass hunter2", &["::1", "requirepass", ""], true, "bind ::1 requirepass [secret]");
+        keeps(r"bind ::1\nrequirepass pw", &[r"::1\nrequirepass", ""], true, r"bind ::1\nrequirepass [secret]");
         keeps("bind 127.0.0.1  ::1", &["127.0.0.1", "::1"], false, "bind 127.0.0.1  ::1");
         keeps("logfile redis://:pw@h/x", &["redis://[secret]"], true, "logfile redis://[secret]");
         keeps("logfile \"a\\x1b\"", &["a\\x1b"], false, "logfile \"a\\x1b\"");
