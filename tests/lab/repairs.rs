@@ -1,6 +1,8 @@
 //! What a hostile reviewer found: secrets where nobody looks for them, repairs that do harm on an older or a differently
 //! configured server, and files that hold up the run.
 
+use std::time::Duration;
+
 use crate::world::{Confidence, Host, Lab, Server};
 
 /// No word of these may be found in what redisdoc prints or saves.
@@ -53,7 +55,7 @@ fn the_arguments_of_processes_hold_no_secret() {
     let mut stranger = one.command(&line).spawn();
     while !stranger.said().contains("up") {
         assert!(stranger.alive(), "{}", stranger.said());
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     keeps_quiet(&one, "a stranger");
     let facts = one.collect();
@@ -130,7 +132,7 @@ fn what_may_be_a_forwarder_is_looked_at_and_not_killed() {
                 while True:\n c, _ = s.accept(); c.close()";
     let stranger = one.command(&["python3", "-c", code]).spawn();
     while !stranger.said().contains("up") {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     let diagnosis = one.diagnose(&["-t", "1"]);
     diagnosis.first_cause("port-taken", Confidence::Likely).nothing_certain();
@@ -166,4 +168,22 @@ fn a_stale_socket_is_listened_on_again() {
         one.sh("until redis-cli -s '/run/r s.sock' ping | grep -q PONG; do sleep 0.01; done");
         one.diagnose(&["-s", "/run/r s.sock"]).healthy();
     }
+}
+
+#[test]
+fn a_conf_holds_nobody_up() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.sh("mkfifo /run/pipe");
+    let given = one.diagnose(&["--redis-conf", "/run/pipe", "--deadline", "2", "-t", "1"]);
+    given.first_cause("not-running", Confidence::Certain).exit(1).within(Duration::from_secs(3));
+    assert!(given.to_string().contains("nobody has written all of it in time"), "{given}");
+    // What there is besides is read all the same.
+    one.file("/etc/redis/redis.conf", "port 6380\n");
+    let line = ["check", "-o", "facts", "--redis-conf", "/run/pipe", "--deadline", "1", "-t", "1"];
+    let other = one.redisdoc(&line).run();
+    assert!(other.stdout.contains("port 6380"), "{other}");
+    let includes = "include /usr/*/*/*/*/nosuch\ninclude /etc/*/*/*/*\n".repeat(1500);
+    one.file("/etc/redis/redis.conf", includes + "port 6379\n");
+    one.diagnose(&["--deadline", "1", "-t", "1"]).exit(1).within(Duration::from_secs(2));
 }

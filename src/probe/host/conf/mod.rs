@@ -10,6 +10,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::instance::{Bind, serves};
 use super::process::Process;
@@ -155,7 +156,7 @@ pub struct Leads<'a> {
     pub usual: bool,
 }
 
-/// Finds and reads every redis.conf that the leads lead to, each once, the surest first.
-pub fn gather(leads: Leads<'_>) -> Vec<Conf> {
-    find::gather(leads)
+/// Finds and reads every redis.conf that the leads lead to, each once, the surest first, as far as there is time `until`.
+pub fn gather(leads: Leads<'_>, until: Instant) -> Vec<Conf> {
+    find::gather(leads, until)
 }

@@ -34,6 +34,10 @@ pub trait Files {
     fn glob(&self, pattern: &str) -> Vec<String>;
     /// True if there is certainly nothing at `path`.
     fn is_missing(&self, path: &str) -> bool;
+    /// True if there is no time left to look for more.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Reads `text`, which stands in the file `path`. `cwd` is the working directory of the server at its start, if that is
@@ -156,7 +160,11 @@ impl Reader<'_> {
         let known = self.knows(target);
         if path.contains(['*', '?', '[']) {
             let mut pieces = Vec::new();
-            for path in self.files.glob(&path) {
+            let found = if self.files.is_over() { Vec::new() } else { self.files.glob(&path) };
+            if self.files.is_over() {
+                self.unread(&path);
+            }
+            for path in found {
                 pieces.extend(self.open(place, text, path, known));
             }
             self.read(&pieces);
@@ -171,7 +179,8 @@ impl Reader<'_> {
             self.fault(place, text.to_owned(), "the file includes itself, without end", Sure::Always);
             return None;
         }
-        if self.open.len() >= DEEPEST || self.parsed.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES {
+        let full = self.open.len() >= DEEPEST || self.parsed.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES;
+        if full || self.files.is_over() {
             self.unread(&path);
             return None;
         }

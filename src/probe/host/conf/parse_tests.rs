@@ -162,3 +162,29 @@ fn a_fault_says_whether_its_line_is_whole() {
         assert!(!whole(cut), "{cut}");
     }
 }
+
+#[test]
+fn without_time_nothing_more_is_read() {
+    /// A disk that is too slow.
+    struct Slow;
+    impl Files for Slow {
+        fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+            panic!("{path} is read")
+        }
+
+        fn glob(&self, pattern: &str) -> Vec<String> {
+            panic!("{pattern} is looked for")
+        }
+
+        fn is_missing(&self, _: &str) -> bool {
+            false
+        }
+
+        fn is_over(&self) -> bool {
+            true
+        }
+    }
+    let parsed = parse("/r.conf", b"include /etc/*/*/*\ninclude /x.conf\nport 6380\n", None, &Slow);
+    assert_eq!(parsed.unread, ["/etc/*/*/*", "/x.conf"]);
+    assert_eq!((parsed.port(), parsed.errors.len()), (Some(6380), 0));
+}
