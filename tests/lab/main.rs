@@ -16,6 +16,7 @@ mod host;
 mod hostile;
 mod listen;
 mod process;
+mod repairs;
 mod resources;
 mod secrets;
 mod smoke;

@@ -209,7 +209,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let of_target = conf_of(told, pid.filter(|_| is_own)).filter(|_| is_own || own.is_none());
     let told: Vec<(&str, Option<u32>)> = of_target.into_iter().chain(of_others).collect();
     let leads = Leads { given: wanted.conf, told: &told, servers, units, usual: all };
-    let confs = conf::gather(leads);
+    let confs = conf::gather(leads, clock.step_end());
     let pids: Vec<u32> = servers.iter().map(|process| process.pid).collect();
     let mounts = mount::gather(None);
     let memory = memory::gather(&pids, &mounts);

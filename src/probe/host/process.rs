@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::socket::Sockets;
 use crate::model::{BlockerKind, Observed};
 use crate::sys::{clock, process as sys};
+pub(super) use arguments::after_scheme;
 use look::Looked;
 
 /// The most processes that are looked at: twice what a kernel allows by itself (`pid_max`).
@@ -189,9 +190,11 @@ fn walk(pids: &[u32], sockets: &mut Sockets, all: bool, until: Instant) -> Proce
         in_time &= searched.whole;
         // A server under another name is known by its program, which is looked at only where it listens.
         let owners = owner::strangers(sockets, &known).into_iter().take(MOST_STRANGERS);
-        let (more, others) = owners.filter_map(|pid| look::any(pid, true)).partition(|looked| looked.is_server);
-        servers.extend::<Vec<Looked>>(more);
+        let (more, others): (Vec<Looked>, _) =
+            owners.filter_map(|pid| look::any(pid, true)).partition(|looked| looked.is_server);
+        servers.extend(more);
         strangers = others;
+        strangers.iter_mut().for_each(Looked::forget_arguments);
     }
     owner::derive(&mut servers, sockets);
     owner::list(&mut servers, sockets);

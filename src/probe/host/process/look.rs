@@ -79,6 +79,11 @@ impl Looked {
         }
     }
 
+    /// Keeps of its arguments what is known to be no secret of a stranger.
+    pub fn forget_arguments(&mut self) {
+        self.process.args = self.line.of_stranger();
+    }
+
     /// True if it can listen: it lives, if stopped.
     pub fn lives(&self) -> bool {
         self.process.state != State::Zombie
