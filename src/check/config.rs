@@ -146,7 +146,8 @@ fn observed(instance: &Instance) -> serde_json::Value {
 fn missing(instance: &Instance) -> Option<Finding> {
     let conf = instance.conf.filter(|conf| conf.found_by == FoundBy::Unit && !instance.is_alive())?;
     let Err(Gap::Hidden(blocker)) = conf.parsed.known() else { return None };
-    // Where nothing starts services, a unit that lies about starts nothing.
+    // A server that runs may have been started without it; where nothing starts services, a unit starts nothing.
+    instance.host.living().next().is_none().then_some(())?;
     instance.host.system.seen().filter(|system| system.init != Init::None)?;
     let unit = conf.unit.as_deref().unwrap_or_default();
     let says = format!("the service {unit} starts Redis with it: Redis ends with 'can't open config file'");

@@ -48,12 +48,9 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// A service starts Redis with a file that is not there.
 fn without_file(case: &Case, conf: &Conf) -> Support {
-    let runs = case.host().is_some_and(|host| host.living().next().is_some());
     let codes: Vec<&'static Code> = [&config::ERROR].into_iter().chain(case.all_raised(ABSENT)).collect();
-    let confidence = if runs { Confidence::Likely } else { Confidence::Certain };
-    let support = Support::new(confidence, &codes, format!("{} is not there", conf.path));
-    let support = support.with(case.evidence(&[&config::ERROR])).not("not-running", "it would not start");
-    if runs { support.settled_by(see_output(case.facts)) } else { support }
+    let support = Support::new(Confidence::Certain, &codes, format!("{} is not there", conf.path));
+    support.with(case.evidence(&[&config::ERROR])).not("not-running", "it would not start")
 }
 
 /// The lines that Redis refuses, those that every version refuses first.
@@ -108,7 +105,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         .map(|fault| {
             let name = fault.text.split_whitespace().next().unwrap_or_default().to_lowercase();
             let place = format!("{}:{}", fault.file, fault.line);
-            if HARMLESS.contains(&name.as_str()) {
+            if HARMLESS.contains(&name.as_str()) && fault.is_whole() {
                 Step::Edit {
                     text: format!(
                         "write what was meant; or take the line out, so that Redis' default for {name} counts"
