@@ -20,8 +20,8 @@ use clap::ValueEnum;
 use crate::check::{self, Judged};
 use crate::model::text::shell_quote;
 use crate::model::{
-    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Level, Risk, Severity, Step, Support, Supported, Target,
-    Where,
+    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Level, Observed, Risk, Severity, Step, Support,
+    Supported, Target, Where,
 };
 use crate::probe::Facts;
 use crate::probe::host::Host;
@@ -178,18 +178,44 @@ pub fn dialogue(facts: &Facts) -> Option<&Dialogue> {
 pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     let case = Case { facts, judged };
     let mut causes: Vec<Supported> = causes().filter_map(|cause| supported(cause, &case)).collect();
+    causes.extend(from_afar(&case, &causes));
     causes.sort_by_key(|cause| Reverse((gravity(cause, facts), cause.support.confidence)));
     let causes = without_settled(causes);
-    let explained = |code: &Code| causes.iter().any(|cause| explains(cause, code));
-    let serious = |finding: &&Finding| finding.code.severity_for(facts.ask.require) > Severity::Info;
-    let unexplained =
-        case.findings().filter(serious).map(|finding| finding.code).filter(|code| !explained(code)).collect();
+    let unexplained = unexplained(&case, &causes);
     Diagnosis { causes, unexplained }
+}
+
+/// Candidates for what nothing explains that the server's machine shows: what they would be without its facts, and no more
+/// than possible, for those facts fit none of them.
+fn from_afar(case: &Case, causes: &[Supported]) -> Vec<Supported> {
+    let left: Vec<&'static Code> = unexplained(case, causes);
+    if left.is_empty() || case.host().is_none() {
+        return Vec::new();
+    }
+    let facts = Facts { host: Observed::skipped("it explains nothing"), ..case.facts.clone() };
+    let afar = Case { facts: &facts, judged: case.judged };
+    let new = self::causes().filter(|cause| causes.iter().all(|known| known.id != cause.id));
+    let supported = new.filter_map(|cause| supported(cause, &afar)).map(|mut cause| {
+        cause.support.confidence = Confidence::Possible;
+        cause
+    });
+    supported.filter(|cause| left.iter().any(|code| explains(cause, code))).collect()
+}
+
+/// The findings that count and that no cause explains.
+fn unexplained(case: &Case, causes: &[Supported]) -> Vec<&'static Code> {
+    let explained = |code: &Code| causes.iter().any(|cause| explains(cause, code));
+    let serious = |finding: &&Finding| finding.code.severity_for(case.facts.ask.require) > Severity::Info;
+    case.findings().filter(serious).map(|finding| finding.code).filter(|code| !explained(code)).collect()
 }
 
 /// What a cause says, as far as it explains a finding that counts on the terms of this run.
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     let mut support = (cause.infer)(case)?;
+    if case.facts.has_more_machines() {
+        // What one machine shows says nothing of the others that the name leads to.
+        support.confidence = support.confidence.min(Confidence::Likely);
+    }
     support.explains.retain(|code| case.raised(code).is_some());
     let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
     support.explains.iter().any(counts).then_some(())?;

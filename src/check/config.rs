@@ -6,10 +6,11 @@
 use serde_json::json;
 
 use super::Check;
-use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
+use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::host::conf::{Conf, Fault, FoundBy};
 use crate::probe::host::instance::{Bind, Instance, Known};
+use crate::probe::host::system::Init;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::Redis;
 use crate::probe::path::reply::{ErrorKind, Reply};
@@ -27,9 +28,9 @@ pub static CHECK: Check = Check {
 pub static ERROR: Code = Code::fail(
     "config/error",
     Level::Reachable,
-    "redis.conf holds a line that Redis refuses",
-    "No server runs, and the redis.conf that it would be started with holds a line with which Redis does not start: it \
-     says 'FATAL CONFIG FILE ERROR' on standard error or in the journal, not in its log file.",
+    "redis.conf keeps Redis from starting",
+    "No server runs, and the redis.conf that it would be started with is not there, or holds a line with which Redis does \
+     not start: it says 'FATAL CONFIG FILE ERROR' on standard error or in the journal, not in its log file.",
 );
 /// It runs, but will not start again.
 pub static NEXT_START: Code = Code::warn(
@@ -92,6 +93,9 @@ const COMPARED: [&str; 5] = ["bind", "port", "protected-mode", "tls-port", "unix
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     facts.server_host()?;
     let Some(instance) = facts.instance() else { return Err(Gap::skipped("the server's machine was not looked at")) };
+    if let Some(finding) = missing(&instance) {
+        return Ok(Judgement::pass(finding.code.title).finding(vec![finding]));
+    }
     let unread = instance.conf.and_then(|conf| conf.parsed.known().err());
     if let (Some(gap), None) = (unread, facts.running_settings()) {
         return Err(gap);
@@ -138,10 +142,26 @@ fn observed(instance: &Instance) -> serde_json::Value {
     json!({ "file": instance.read_conf().map(|conf| &conf.path), "settings": settings })
 }
 
+/// The redis.conf that a service starts Redis with, and that is not there.
+fn missing(instance: &Instance) -> Option<Finding> {
+    let conf = instance.conf.filter(|conf| conf.found_by == FoundBy::Unit && !instance.is_alive())?;
+    let Err(Gap::Hidden(blocker)) = conf.parsed.known() else { return None };
+    // A server that runs may have been started without it; where nothing starts services, a unit starts nothing.
+    instance.host.living().next().is_none().then_some(())?;
+    instance.host.system.seen().filter(|system| system.init != Init::None)?;
+    let unit = conf.unit.as_deref().unwrap_or_default();
+    let says = format!("the service {unit} starts Redis with it: Redis ends with 'can't open config file'");
+    (blocker.kind == BlockerKind::Missing)
+        .then(|| Finding::new(&ERROR, instance.host.source(format!("stat(2) of {}", conf.path)), says))
+}
+
 /// Lines with which Redis does not start.
 fn faults(instance: &Instance) -> Option<Finding> {
     // A version that runs may take what others refuse; one that does not run may be any.
     let alive = instance.is_alive();
+    if instance.is_sentinel() {
+        return None;
+    }
     let faults = instance.conf?.parsed.seen()?.errors.iter();
     let modern = instance.major_version().is_some_and(|major| major >= 6);
     let faults = faults.filter(|fault| fault.sure || !alive || (modern && fault.sure_since_6));
@@ -195,7 +215,7 @@ fn no_tcp(instance: &Instance) -> Option<Finding> {
 
 /// A passwordless server that protected mode does not guard, on an address that others can reach.
 fn exposed(instance: &Instance) -> Option<Finding> {
-    let mode = instance.setting("protected-mode")?;
+    let mode = instance.setting("protected-mode").filter(|_| !instance.is_sentinel())?;
     (serves_anybody(instance)? && !guards(instance, &mode)).then_some(())?;
     let open = instance.reachable_from_afar();
     open.first()?;

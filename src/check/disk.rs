@@ -74,9 +74,10 @@ pub static LOG: Code = Code::warn(
 );
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
-    let disks = facts.server_host()?.disks.known()?;
+    facts.server_host()?;
     let instance = facts.instance().ok_or_else(|| Gap::skipped("nothing is known of the server's machine"))?;
-    let saves = saves(facts, &instance);
+    let disks = instance.disks()?;
+    let saves = saves(&instance);
     let mut findings: Vec<Finding> = disks.iter().filter_map(|disk| fault(disk, &instance, saves)).collect();
     // The AOF is within the data folder: one fault, one finding.
     let mut raised = Vec::new();
@@ -86,15 +87,13 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
             true
         }
     });
-    let summary = findings.first().map_or_else(|| well(disks), |finding| finding.code.title.to_owned());
-    Ok(Judgement::pass(summary).observing(disks).finding(findings))
+    let summary = findings.first().map_or_else(|| well(&disks), |finding| finding.code.title.to_owned());
+    Ok(Judgement::pass(summary).observing(&disks).finding(findings))
 }
 
 /// True if the server writes snapshots or an AOF. Redis writes snapshots where nobody says that it should not.
-pub fn saves(facts: &Facts, instance: &Instance<'_>) -> bool {
-    let info = facts.redis.seen().and_then(|redis| redis.preferred()?.info());
-    let mode = info.and_then(|info| info.get("redis_mode").or_else(|| info.get("server_mode")));
-    if mode == Some("sentinel") || instance.process.is_some_and(|process| process.sentinel) {
+pub fn saves(instance: &Instance<'_>) -> bool {
+    if instance.is_sentinel() {
         return false;
     }
     let value = |name: &str| instance.setting(name).map(|known| known.values.concat());
@@ -161,7 +160,7 @@ fn left(room: &Room, instance: &Instance<'_>) -> u64 {
 fn not_writable(disk: &Disk, instance: &Instance<'_>) -> Option<(&'static Code, &'static str, String)> {
     let (meta, process) = (disk.meta.as_ref()?, instance.process?);
     // Root of a container with users of its own (user_namespaces(7)) is among the high numbers, and may write anyway.
-    if process.uid == 0 || process.uid >= SUBORDINATE || meta.kind != "folder" {
+    if process.uid == 0 || process.overrides_modes || process.uid >= SUBORDINATE || meta.kind != "folder" {
         return None;
     }
     let may = |shift: u32| meta.mode >> shift & 0o3 == 0o3;
@@ -174,7 +173,7 @@ fn not_writable(disk: &Disk, instance: &Instance<'_>) -> Option<(&'static Code, 
     denied.then_some((&NOT_WRITABLE, "stat(2)", says))
 }
 
-fn well(disks: &[Disk]) -> String {
+fn well(disks: &[&Disk]) -> String {
     let mut parts: Vec<String> = Vec::new();
     for disk in disks.iter().filter(|disk| disk.purpose != "aof") {
         let part = match disk.room {

@@ -103,13 +103,14 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
         // Somebody accepts all the same: a NAT rule leads to a container or another machine.
         return if connected { None } else { nobody(host, &format!("port {port}")) };
     }
-    if let Some(stranger) = stranger(host, &listeners) {
+    if let Some(stranger) = stranger(facts, host, port) {
         // Silence that was not waited out proves nothing of anybody.
         let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
         if is_forwarder(stranger) || !failed {
             return None;
         }
-        let says = format!("{} listens on {}", who(stranger), addresses(&listeners));
+        let own: Vec<&Listener> = listeners.into_iter().filter(|at| at.owner == Some(stranger.pid)).collect();
+        let says = format!("{} listens on {}", who(stranger), addresses(&own));
         return Some(Finding::new(&STRANGER, host.source("sock_diag(7)"), says));
     }
     let asked = facts.asked_addresses();
@@ -184,10 +185,12 @@ fn is_forwarder(process: &Process) -> bool {
     FORWARDERS.iter().any(|name| process.name == *name || name.ends_with('-') && process.name.starts_with(name))
 }
 
-/// The owner of these listeners, if none of them is a Redis server's.
-fn stranger<'a>(host: &'a Host, listeners: &[&Listener]) -> Option<&'a Process> {
+/// The owner of the listeners that serve the target, if none of them is a Redis server's.
+pub fn stranger<'a>(facts: &Facts, host: &'a Host, port: u16) -> Option<&'a Process> {
     let strangers = &host.processes.seen()?.strangers;
-    let owners: Vec<u32> = listeners.iter().filter_map(|listener| listener.owner).collect();
+    let asked = facts.asked_addresses();
+    let serves = |at: &&Listener| asked.is_empty() || asked.iter().any(|ip| at.serves(*ip));
+    let owners: Vec<u32> = host.listeners(port).into_iter().filter(serves).filter_map(|at| at.owner).collect();
     if owners.iter().any(|pid| host.server(*pid).is_some()) {
         return None;
     }
@@ -196,8 +199,7 @@ fn stranger<'a>(host: &'a Host, listeners: &[&Listener]) -> Option<&'a Process> 
 
 fn healthy_summary(facts: &Facts, host: &Host) -> String {
     if let Some(port) = facts.ask.target.port()
-        && let listeners = host.listeners(port)
-        && let Some(stranger) = stranger(host, &listeners)
+        && let Some(stranger) = stranger(facts, host, port)
     {
         return format!("{} serves port {port}; what is behind it may be on another machine", who(stranger));
     }

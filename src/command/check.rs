@@ -1,13 +1,16 @@
 //! `redisdoc check`: look, judge, infer, report.
 
+use std::io;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Answer, runtime, saved, show};
 use crate::cli::{CheckArgs, Request};
 use crate::error::Error;
 use crate::model::report::Report;
 use crate::model::{Ask, Secret, escape};
-use crate::probe::host::Host;
 use crate::probe::{self, Collected, Facts};
 use crate::sys::{Clock, files};
 use crate::{cause, check, render};
@@ -22,11 +25,8 @@ pub fn run(args: CheckArgs) -> Result<Answer, Error> {
         let unreadable = |source| Error::Unreadable { path: escape(path.as_bytes()), source };
         files::readable(path).map_err(unreadable)?;
     }
-    let patience = Duration::from_millis(ask.deadline_ms);
-    let collected: Option<Collected> = host_facts.map(|path| saved::read(&path, patience)).transpose()?;
-    let given = collected.map(|collected| collected.host.elsewhere());
     let err: String = warnings.into_iter().flat_map(|warning| [warning, "\n"]).collect();
-    let answer = match look(ask, password.as_ref(), given) {
+    let answer = match look(ask, password.as_ref(), host_facts)? {
         Ok(facts) => show::render(&facts, &diagnose(&facts), &show)?,
         Err(signal) => Answer { exit: signal, ..Answer::default() },
     };
@@ -41,11 +41,36 @@ pub fn diagnose(facts: &Facts) -> Report {
 }
 
 /// Gathers the facts, unless a signal comes first: then its exit code.
-fn look(ask: Ask, password: Option<&Secret>, given: Option<Host>) -> Result<Facts, u8> {
+fn look(ask: Ask, password: Option<&Secret>, host_facts: Option<String>) -> Result<Result<Facts, u8>, Error> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), ask.whole());
-    match runtime::block_on(probe::gather(ask.clone(), password, given, clock)) {
-        Ok(facts) => Ok(facts),
-        Err(runtime::Stop::Signal(code)) => Err(code),
-        Err(runtime::Stop::Starved(error)) => Ok(probe::starved(ask, &error, &clock)),
+    match runtime::block_on(gather(ask.clone(), password, host_facts, clock)) {
+        Ok(facts) => facts.map(Ok),
+        Err(runtime::Stop::Signal(code)) => Ok(Err(code)),
+        Err(runtime::Stop::Starved(error)) => Ok(Ok(probe::starved(ask, &error, &clock))),
     }
+}
+
+/// Gathers the facts, and reads what was collected on the server's machine at the same time: `ssh db redisdoc collect` is
+/// looking there while we knock. What cannot be read ends the run at once.
+async fn gather(ask: Ask, password: Option<&Secret>, host_facts: Option<String>, clock: Clock) -> Result<Facts, Error> {
+    let patience = ask.whole();
+    let (give, given) = oneshot::channel();
+    let reading = async move {
+        let read = move |path: String| saved::read::<Collected>(&path, patience);
+        let collected = match host_facts {
+            Some(path) => Some(spawn_blocking(move || read(path)).await.map_err(unfinished)??),
+            None => None,
+        };
+        // The receiver is gone only where the facts are complete without it.
+        let _ = give.send(collected.map(|collected| collected.host.elsewhere()));
+        Ok(())
+    };
+    let given = async { given.await.ok().flatten() };
+    let gathering = async { Ok(probe::gather(ask, password, given, clock).await) };
+    let ((), facts) = tokio::try_join!(reading, gathering)?;
+    Ok(facts)
+}
+
+fn unfinished(error: JoinError) -> Error {
+    Error::Unreadable { path: "the host facts".to_owned(), source: io::Error::other(error) }
 }

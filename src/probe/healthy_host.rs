@@ -209,6 +209,7 @@ impl Host {
                 addresses: addresses(),
                 boot_id: Some("5d3f2a54-8f6c-4a7e-9d0b-0c7a4f1f2e3d".to_owned()),
                 nonlocal_bind: false,
+                local_networks: Vec::new(),
                 not_used: None,
                 collected: false,
             },
@@ -335,6 +336,7 @@ impl Process {
             same_pids: Some(true),
             pid_inside: Some(PID),
             sentinel: false,
+            overrides_modes: false,
             unit: Some("redis-server.service".to_owned()),
             container: None,
             open_files_limit: Some(65_535),
@@ -406,6 +408,7 @@ impl Disk {
     pub fn healthy(purpose: &str, path: &str) -> Self {
         Self {
             purpose: purpose.to_owned(),
+            pid: Some(PID),
             path: path.to_owned(),
             within: None,
             deleted: false,

@@ -9,6 +9,7 @@ pub mod path;
 
 use serde::{Deserialize, Serialize};
 
+use std::future::Future;
 use std::io;
 
 use crate::model::{Ask, Observed, Secret};
@@ -117,9 +118,14 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
     }
 }
 
-/// Looks at everything that `ask` wants, each thing once, and never fails. `given` is what `redisdoc collect` saw on the
-/// server's own machine (`--host-facts`).
-pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, clock: Clock) -> Facts {
+/// Looks at everything that `ask` wants, each thing once, and never fails. `given` is what `redisdoc collect` sees on the
+/// server's own machine (`--host-facts`): it may look there while we knock, and so see our packets arrive.
+pub async fn gather(
+    ask: Ask,
+    password: Option<&Secret>,
+    given: impl Future<Output = Option<Host>>,
+    clock: Clock,
+) -> Facts {
     let taken_at = clock::date();
     let target = &ask.target;
     let mut dns = path::dns::gather(&ask, &clock).await;
@@ -135,7 +141,8 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: Option<Host>, cl
     let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
-    let host = host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given, &clock).await;
+    let host =
+        host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given.await, &clock).await;
     let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {

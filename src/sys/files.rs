@@ -52,15 +52,22 @@ fn patiently(
     patience: Duration,
     read: impl FnOnce(&mut Vec<u8>) -> io::Result<usize> + Send + 'static,
 ) -> io::Result<Vec<u8>> {
+    let whole = move || {
+        let mut bytes = Vec::new();
+        read(&mut bytes).map(|_| bytes)
+    };
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "nobody has written all of it in time");
+    within(patience, whole).ok_or_else(late)?
+}
+
+/// What `work` gives within its time.
+fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = read(&mut bytes);
         // Nobody listens any more when patience has run out.
-        let _ = sender.send(read.map(|_| bytes));
+        let _ = sender.send(work());
     });
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "nobody has written all of it in time");
-    receiver.recv_timeout(patience).map_err(late)?
+    receiver.recv_timeout(patience).ok()
 }
 
 fn whole_text(bytes: Vec<u8>) -> io::Result<String> {
@@ -159,6 +166,18 @@ pub fn is_missing(path: &str) -> bool {
     std::fs::metadata(path).is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
+/// Whether two paths lead to one file; `None` where either cannot be looked at. One that is not there is not the same.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn are_same(one: &str, other: &str) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path: &str| match std::fs::metadata(path) {
+        Ok(meta) => Some(Some((meta.dev(), meta.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
+        Err(_) => None,
+    };
+    Some(identity(one)? == identity(other)?)
+}
+
 /// Where `path` leads when all links are followed; none where it cannot be seen.
 pub fn real(path: &str) -> Option<String> {
     std::path::Path::new(path).canonicalize().ok()?.into_os_string().into_string().ok()
@@ -183,6 +202,13 @@ pub fn matching(pattern: &str, most: usize) -> Vec<String> {
         paths.flatten().filter_map(|path| path.into_os_string().into_string().ok()).take(most).collect();
     paths.sort_unstable();
     paths
+}
+
+/// The same within a time, for a pattern that others wrote: `/*/*/*/*/x` walks through the whole disk. None where it did
+/// not suffice.
+pub fn matching_within(pattern: &str, most: usize, patience: Duration) -> Option<Vec<String>> {
+    let pattern = pattern.to_owned();
+    within(patience, move || matching(&pattern, most))
 }
 
 /// Where the symbolic link at `path` leads, if it is one and may be read.

@@ -457,7 +457,8 @@ fn every_lead_is_followed_once() {
             let servers = if told.is_empty() { Vec::new() } else { vec![server(pid)] };
             let system = system::gather();
             let units = system.seen().map_or(&[][..], |system| &system.units);
-            conf::gather(Leads { given, told: &told, servers: &servers, units, usual: true })
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            conf::gather(Leads { given, told: &told, servers: &servers, units, usual: true }, until)
         })
     };
     host.file("/etc/redis/other.conf", "port 6381\n");

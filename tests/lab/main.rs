@@ -7,6 +7,7 @@
 
 mod alike;
 mod auth;
+mod careful;
 mod client;
 mod conf;
 mod dns;
@@ -22,6 +23,7 @@ mod names;
 mod network;
 mod path;
 mod process;
+mod repairs;
 mod resources;
 mod secrets;
 mod smoke;

@@ -375,3 +375,16 @@ fn folders_of_a_mount_namespace_are_looked_at_within() {
     diagnosis.finding("disk/read-only").first_cause("persistence-failing", Confidence::Certain).exit(1);
     assert!(diagnosis.to_string().contains(&format!("as pid {} sees it", redis.pid())), "{diagnosis}");
 }
+
+#[test]
+fn the_disk_of_another_server_is_not_the_targets() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.sh("mkdir -p /srv/a /srv/b");
+    let _target = server.redis(&["--protected-mode", "no", "--dir", "/srv/a"]);
+    let _other = server.redis(&["--protected-mode", "no", "--port", "7000", "--dir", "/srv/b"]);
+    server.sh("rmdir /srv/b");
+    client.joined(&server, &["-h", "10.77.1.2"]).exit(0).check("disk", "pass");
+    let of_other = client.joined(&server, &["-h", "10.77.1.2", "-p", "7000"]);
+    of_other.finding("disk/folder-missing");
+}

@@ -35,7 +35,7 @@ fn infer(case: &Case) -> Option<Support> {
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let Some(instance) = facts.instance() else { return Vec::new() };
-    let mut steps: Vec<Step> = repair::password_now(facts).into();
+    let mut steps: Vec<Step> = repair::password_now(facts, facts.instance()).into();
     steps.push(Step::tell(on.clone(), "give the password to the application, and to whatever else uses this Redis"));
     let only_here = instance
         .setting("bind")

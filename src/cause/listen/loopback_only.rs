@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::cause::state::systemd_unit;
 use crate::cause::{Case, Cause, redis_host, repair};
 use crate::check::{process, tcp};
 use crate::model::text::shell_quote;
@@ -110,16 +111,20 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let bind = server.and_then(|server| server.setting("bind"));
     let firewall = Step::tell(on.clone(), "let only the clients' addresses through the firewall to that port");
     // What opens at once needs its password at once.
-    let at_once = bind.as_ref().is_some_and(|bind| bind.line.is_none());
+    let now = server.is_some_and(|server| repair::rebinds_at_once(&server));
+    let at_once = now && bind.as_ref().is_some_and(|bind| bind.line.is_none());
     let open = server.and_then(|server| server.has_password()) != Some(true);
-    let mut steps =
-        if at_once && open { repair::password_now(facts).into() } else { repair::password_first(facts, server) };
+    let mut steps = if at_once && open {
+        repair::password_now(facts, server).into()
+    } else {
+        repair::password_first(facts, server)
+    };
     match (server.zip(bind), ip) {
         (Some((server, bind)), Some(ip)) => {
             let written = server.from_conf("bind").and_then(|known| known.line);
             let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
-            if named {
-                // The file was changed since the start.
+            // The file was changed since the start; where no service starts it, an argument may override the file.
+            if named && systemd_unit(&server).is_some() {
                 return vec![repair::restart(facts, Some(server)), firewall];
             }
             let to = format!("{} {ip}", bind.values.join(" "));
@@ -133,8 +138,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         }
     }
     steps.push(firewall);
-    let made = steps.iter().any(|step| matches!(step, Step::Run { command, .. } if command.contains("requirepass")));
-    if made {
+    if steps.iter().any(repair::makes_password) {
         steps.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
         let mut target = facts.ask.target.clone();
         target.password = true;

@@ -31,7 +31,7 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let [set, keep] = repair::password_now(facts);
+    let [set, keep] = repair::password_now(facts, facts.instance());
     let mut target = facts.ask.target.clone();
     target.password = true;
     let loopback = format!("redisdoc check -h 127.0.0.1 -p {}", target.port().unwrap_or_default());

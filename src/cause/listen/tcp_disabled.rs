@@ -29,7 +29,8 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&config::NO_TCP)?;
     let instance = case.facts.instance()?;
     let process = instance.process.filter(|_| instance.is_alive());
-    let confidence = if process.is_some() { Confidence::Certain } else { Confidence::Likely };
+    let only = process.is_some_and(|process| instance.host.has_only(process));
+    let confidence = if only { Confidence::Certain } else { Confidence::Likely };
     let codes = case.all_raised(&[&config::NO_TCP, &process::ELSEWHERE, &process::NONE, &process::DEAD, &tcp::REFUSED]);
     let summary = match socket(&instance) {
         Some(path) => format!("'port 0': it can be reached over {path} only"),
@@ -37,7 +38,12 @@ fn infer(case: &Case) -> Option<Support> {
     };
     let support = Support::new(confidence, &codes, summary).on(finding).with(case.evidence(&[&process::ELSEWHERE]));
     Some(match process {
-        Some(process) => support.not("not-running", format!("{} runs", process::who(process))),
+        Some(process) if only => support.not("not-running", format!("{} runs", process::who(process))),
+        Some(process) => support.settled_by(Step::look(
+            redis_host(case.facts),
+            "docker ps -a; systemctl list-units --all '*redis*' '*valkey*'",
+            format!("no other Redis than pid {}, which may be another application's own: this is it", process.pid),
+        )),
         None => support.settled_by(Step::look(
             redis_host(case.facts),
             "sudo journalctl -n 50 | grep -i 'not listen anywhere'",

@@ -61,23 +61,22 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     // What does not answer at all may be another server's address, translated on the way.
     let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
     let places: Vec<String> = servers(host).map(process::whereabouts).collect();
-    if places.is_empty() {
-        return None;
-    }
-    let confidence = if meant { Confidence::Likely } else { Confidence::Certain };
+    let only = servers(host).next()?;
+    let sure = !meant && host.has_only(only);
+    let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
     let support = Support::new(confidence, &codes, summary).on(finding);
-    Some(if meant {
-        let tells = format!("a redis.conf with port {port} whose server does not run: start that one");
-        support.settled_by(Step::look(
-            redis_host(case.facts),
-            "grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf",
-            tells,
-        ))
-    } else {
+    Some(if sure {
         let support = support.not("not-running", "a Redis server runs there, and no other is meant to");
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
+    } else {
+        let tells = format!("a redis.conf with port {port}, or a container, whose server does not run: start that one");
+        support.settled_by(Step::look(
+            redis_host(case.facts),
+            "grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf; docker ps -a",
+            tells,
+        ))
     })
 }
 

@@ -4,18 +4,31 @@
 pub mod cloud;
 pub mod firewall;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use crate::cause::{local_cli, redis_host};
 use crate::model::text::shell_quote;
-use crate::model::{Risk, Step};
+use crate::model::{Endpoint, Risk, Step};
 use crate::probe::Facts;
+use crate::probe::host::conf::Setting;
 use crate::probe::host::instance::{Instance, Known};
 use crate::probe::host::system::{Init, System};
+use crate::probe::path::redis::{Dialogue, Redis};
 
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
 
-/// Starts the server.
+/// Starts the server; where a living one may have read the same file, two of them would write to one folder.
 pub fn start(facts: &Facts) -> Step {
+    let instance = facts.instance();
+    let conf = instance.and_then(|instance| instance.conf);
+    let twin =
+        conf.zip(instance).is_some_and(|(conf, instance)| !instance.is_alive() && instance.host.may_be_read(conf));
+    if twin {
+        let text = "a server runs there that may have been started with that very redis.conf, before it was changed: restart \
+                    that one; start another only if it has another 'dir'";
+        return Step::tell(redis_host(facts), text);
+    }
     step(facts, facts.instance(), "start", "start it")
 }
 
@@ -55,63 +68,181 @@ fn service(system: Option<&System>, verb: &str, name: &str) -> Option<String> {
     }
 }
 
-/// The command that starts an installed server where no service does.
+/// The command that starts an installed server where no service does. Without a redis.conf, Redis would listen on all
+/// addresses and save into whatever folder it is started in.
 fn by_hand(instance: Instance, system: &System) -> Option<String> {
     let program = system.programs.first().filter(|_| system.init == Init::None)?;
-    let file = instance.read_conf().map(|conf| format!(" {}", shell_quote(&conf.path))).unwrap_or_default();
-    Some(format!("{}{file} --daemonize yes", shell_quote(program)))
+    let conf = instance.read_conf();
+    let mut command = shell_quote(program);
+    if let Some(conf) = conf {
+        command.extend([" ", &shell_quote(&conf.path)]);
+    }
+    let named = |path: &str| conf.and_then(|conf| conf.parsed.seen()).is_some_and(|parsed| parsed.names_socket(path));
+    match (&instance.facts().ask.target.endpoint, conf) {
+        (Endpoint::Unix { path }, _) if !named(path) => {
+            command.extend([" --unixsocket ", &shell_quote(path)]);
+            command.push_str(if conf.is_none() { " --port 0" } else { "" });
+        }
+        (Endpoint::Tcp { port, .. }, None) => {
+            let asked = instance.asked_addresses();
+            // To open it to others takes a redis.conf with a password.
+            asked.iter().all(IpAddr::is_loopback).then_some(())?;
+            let ip = asked.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+            command.extend([" --port ", &port.to_string(), " --bind ", &ip.to_string()]);
+        }
+        _ => {}
+    }
+    Some(match conf {
+        Some(_) => format!("{command} --daemonize yes"),
+        None => format!("mkdir -p ~/redis && {command} --dir ~/redis --daemonize yes"),
+    })
 }
 
-/// Gives a server that has none a password, in its redis.conf, so that it counts after the next start; nothing where it
-/// has one already.
+/// Where the password of a server is kept from one start to the next.
+enum Place<'a> {
+    /// In the ACL file, which overrides `requirepass` when the server starts.
+    AclFile,
+    /// In these lines of its redis.conf that say `nopass` of the default user, and override `requirepass`, too.
+    Rules(Vec<(&'a Setting, &'a str)>),
+    /// In the `requirepass` of the redis.conf at this path.
+    Conf(&'a str),
+    /// Nobody knows: it has no redis.conf, or its arguments override it.
+    Unknown,
+}
+
+fn place<'a>(instance: Option<&Instance<'a>>) -> Place<'a> {
+    let Some(instance) = instance else { return Place::Unknown };
+    if instance.setting("aclfile").is_some_and(|known| known.values.iter().any(|path| !path.is_empty())) {
+        return Place::AclFile;
+    }
+    let Some(conf) = instance.read_conf().filter(|_| instance.from_arguments("requirepass").is_none()) else {
+        return Place::Unknown;
+    };
+    let settings = conf.parsed.seen().map_or(&[][..], |parsed| &parsed.settings);
+    let open = |setting: &'a Setting| {
+        let is_default = setting.name == "user" && setting.values.first().is_some_and(|name| name == "default");
+        let word = setting.values.iter().find(|rule| rule.eq_ignore_ascii_case("nopass"))?;
+        is_default.then_some((setting, word.as_str()))
+    };
+    match settings.iter().filter_map(open).collect::<Vec<_>>() {
+        rules if rules.is_empty() => Place::Conf(&conf.path),
+        rules => Place::Rules(rules),
+    }
+}
+
+/// Gives a server that has none a password, where it is kept, so that it counts after the next start; nothing where it has
+/// one already.
 pub fn password_first(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
     let on = redis_host(facts);
-    if instance.and_then(|instance| instance.has_password()) == Some(true) {
+    let has_one = instance.and_then(|instance| instance.has_password());
+    if has_one == Some(true) {
         return Vec::new();
     }
-    let Some(file) = instance.and_then(|instance| instance.read_conf()).map(|conf| shell_quote(&conf.path)) else {
-        return vec![Step::tell(on, "first set a password: 'requirepass' in redis.conf, or an ACL user")];
+    let alive = instance.is_some_and(|instance| instance.is_alive());
+    let command = match place(instance.as_ref()) {
+        Place::Conf(path) if has_one == Some(false) => append_password(&shell_quote(path)),
+        Place::Conf(path) => append_to_silent(&shell_quote(path)),
+        Place::Rules(rules) => replace_rules(&rules),
+        // An ACL file is the server's to write.
+        Place::AclFile if alive => return password_now(facts, instance).into(),
+        Place::AclFile => return vec![Step::tell(on, "first give the default user of its ACL file a password")],
+        Place::Unknown => {
+            return vec![Step::tell(on, "first set a password: 'requirepass' in redis.conf, or an ACL user")];
+        }
     };
     let text = format!("first make a password, kept in the file {PASSWORD_FILE}, and put it into redis.conf");
-    let command = format!("{MAKE_PASSWORD} && {}", append_password(&file));
-    vec![Step::run(on, Risk::Restarts, text, command)]
+    vec![Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {command}"))]
 }
 
-/// Gives a running server a password at once, and keeps it in its redis.conf.
-pub fn password_now(facts: &Facts) -> [Step; 2] {
+/// Gives a running server a password at once, and keeps it where the next start finds it.
+pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     let on = redis_host(facts);
     let mut without = facts.clone();
     without.ask.target.password = false;
-    let set = format!("{MAKE_PASSWORD} && {} -x CONFIG SET requirepass <{PASSWORD_FILE}", local_cli(&without));
+    let cli = local_cli(&without);
+    let place = place(instance.as_ref());
+    let set = match place {
+        // What stands behind -x comes last, and from no argument that others could see.
+        Place::AclFile => {
+            format!("{{ printf '>'; cat {PASSWORD_FILE}; }} | {cli} -x ACL SETUSER default resetpass")
+        }
+        _ => format!("{cli} -x CONFIG SET requirepass <{PASSWORD_FILE}"),
+    };
     let text = format!(
         "set a password, and keep it in the file {PASSWORD_FILE} (in a container: inside it, with docker exec)"
     );
-    let keep = match facts.instance().and_then(|instance| instance.read_conf()) {
-        Some(conf) => {
-            let text = "put it into redis.conf, too, or it is gone with the next start";
-            Step::run(on.clone(), Risk::Safe, text, append_password(&shell_quote(&conf.path)))
+    let lasting = match place {
+        Place::Conf(path) => Some(("put it into redis.conf, too", append_password(&shell_quote(path)))),
+        Place::Rules(rules) => Some(("put it into the rule of redis.conf that overrides it", replace_rules(&rules))),
+        Place::AclFile => {
+            Some(("save it in the ACL file, too", format!("REDISCLI_AUTH=\"$(cat {PASSWORD_FILE})\" {cli} ACL SAVE")))
+        }
+        Place::Unknown => None,
+    };
+    let keep = match lasting {
+        Some((text, command)) => {
+            Step::run(on.clone(), Risk::Safe, format!("{text}, or it is gone with the next start"), command)
         }
         None => Step::tell(
             on.clone(),
             "put it into redis.conf as 'requirepass …' too (or CONFIG REWRITE), or it is gone with the next start",
         ),
     };
-    [Step::run(on, Risk::Restarts, text, set), keep]
+    [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set}")), keep]
+}
+
+/// True for the step that makes the password.
+pub fn makes_password(step: &Step) -> bool {
+    matches!(step, Step::Run { command, .. } if command.starts_with(MAKE_PASSWORD))
 }
 
 /// The command that makes a password, kept in [`PASSWORD_FILE`].
 const MAKE_PASSWORD: &str =
     "(umask 077; [ -s redis-password ] || tr -dc a-f0-9 </dev/urandom | head -c 48 >redis-password)";
 
-/// The command that puts the password that was made into a redis.conf, whose path is quoted.
+/// The command that puts the password that was made into a redis.conf, whose path is quoted: as its last line, which is
+/// the one that counts.
 fn append_password(file: &str) -> String {
-    format!(
-        "sudo grep -qs '^requirepass' {file} || printf '\\nrequirepass %s\\n' \"$(cat {PASSWORD_FILE})\" | sudo tee -a {file} >/dev/null"
-    )
+    format!("printf 'requirepass %s\\n' \"$(cat {PASSWORD_FILE})\" | sudo grep -qsxFf - {file} || {}", append(file))
+}
+
+/// The same, where a line of that name may hold a password.
+fn append_to_silent(file: &str) -> String {
+    format!("sudo grep -qs '^requirepass' {file} || {}", append(file))
+}
+
+fn append(file: &str) -> String {
+    let line = format!("printf '\\nrequirepass %s\\n' \"$(cat {PASSWORD_FILE})\"");
+    // Where the password is kept in another folder, a line without one would keep Redis from starting.
+    format!("{{ [ -s {PASSWORD_FILE} ] && {line} | sudo tee -a {file} >/dev/null; }}")
+}
+
+/// The commands that put the hash of the password that was made where these lines say `nopass`.
+fn replace_rules(rules: &[(&Setting, &str)]) -> String {
+    let replace = |(rule, word): &(&Setting, &str)| {
+        let hash = format!("#$(sha256sum <{PASSWORD_FILE} | cut -d' ' -f1)");
+        format!("sudo sed -i \"{}s/{word}/{hash}/\" {}", rule.line, shell_quote(&rule.file))
+    };
+    let made = std::iter::once(format!("[ -s {PASSWORD_FILE} ]"));
+    made.chain(rules.iter().map(replace)).collect::<Vec<_>>().join(" && ")
+}
+
+/// True if the running server takes another `bind` at once, as servers since Redis 6.2 do.
+pub fn rebinds_at_once(instance: &Instance) -> bool {
+    version(instance).is_some_and(|version| version >= (6, 2))
+}
+
+/// Major and minor version of the running server, where it tells.
+fn version(instance: &Instance) -> Option<(u32, u32)> {
+    let own = instance.facts().redis.seen().and_then(Redis::preferred).and_then(Dialogue::info);
+    let pid = instance.process?.pid;
+    let running = || instance.host.running.iter().find(|running| running.pid == Some(pid)).map(|running| &running.info);
+    let mut parts = own.or_else(running)?.get("redis_version")?.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 /// Gives the running server a `bind` of these addresses: in redis.conf where its line is known, with the restart that
-/// makes it count; else at once (CONFIG SET bind, Redis 6.2 and later).
+/// makes it count; else at once, where its version takes that.
 pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &str, risk: Risk) -> Vec<Step> {
     let on = redis_host(facts);
     // The password that was made just before is asked for by now.
@@ -130,6 +261,12 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
             },
             restart(facts, Some(instance)),
         ],
+        None if !rebinds_at_once(&instance) => vec![Step::tell(
+            on,
+            format!(
+                "{text}: '--bind {to}' where it is started, and start it again (since Redis 6.2, CONFIG SET bind changes it at once)"
+            ),
+        )],
         None => vec![
             Step::run(
                 on.clone(),
@@ -142,5 +279,77 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
                 "change it where the server is started, too ('bind' in redis.conf or '--bind'), or it is gone with the next start",
             ),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::path::reply::Reply;
+
+    fn open() -> Facts {
+        Facts::at_home().running_with("protected-mode", "no").listening(&["0.0.0.0:6379"])
+    }
+
+    #[track_caller]
+    fn keeps(facts: &Facts, expected: &[&str]) {
+        let steps = password_now(facts, facts.instance());
+        let commands = steps.map(|step| match step {
+            Step::Run { command, .. } => command,
+            _ => String::new(),
+        });
+        for (command, part) in commands.iter().zip(expected) {
+            assert!(command.contains(part), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_kept_where_the_next_start_finds_it() {
+        keeps(&open(), &["CONFIG SET requirepass", "tee -a /etc/redis/redis.conf"]);
+        let by_rule = open().conf("user default on NoPass ~* +@all");
+        keeps(&by_rule, &["CONFIG SET requirepass", "s/NoPass/#$(sha256sum"]);
+        keeps(&open().conf("user app on nopass"), &["CONFIG SET requirepass", "tee -a"]);
+        keeps(
+            &open().running_with("aclfile", "/etc/redis/users.acl"),
+            &["-x ACL SETUSER default resetpass", "ACL SAVE"],
+        );
+        let bare = open().host(|host| host.confs.clear());
+        assert!(matches!(password_now(&bare, bare.instance()), [Step::Run { .. }, Step::Tell { .. }]));
+    }
+
+    #[test]
+    fn what_no_service_starts_is_started_for_this_machine_alone() {
+        let command = |facts: &Facts| match start(facts) {
+            Step::Run { command, .. } => Some(command),
+            _ => None,
+        };
+        let bare = |facts: Facts| {
+            facts.not_running().host(|host| {
+                host.confs.clear();
+                let system = seen(&mut host.system);
+                (system.init, system.units) = (Init::None, Vec::new());
+            })
+        };
+        let by_hand =
+            "mkdir -p ~/redis && /usr/bin/redis-server --port 6379 --bind 127.0.0.1 --dir ~/redis --daemonize yes";
+        assert_eq!(command(&bare(Facts::at_home())).as_deref(), Some(by_hand));
+        assert_eq!(command(&bare(Facts::at_home()).refused([10, 0, 0, 9])), None);
+    }
+
+    #[test]
+    fn an_old_server_is_not_opened_at_once() {
+        let facts = Facts::at_home();
+        assert!(facts.instance().is_some_and(|instance| rebinds_at_once(&instance)));
+        for version in ["5.0.10", "6.0.9", "six", ""] {
+            let old = Facts::at_home().with(|facts| {
+                for exchange in &mut seen(&mut facts.redis).dialogues[0].first.exchanges {
+                    if let Some(Reply::Info(info)) = &mut exchange.reply {
+                        info.fields.insert("redis_version".to_owned(), version.to_owned());
+                    }
+                }
+            });
+            assert!(old.instance().is_some_and(|instance| !rebinds_at_once(&instance)), "{version}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::check::config;
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::host::conf::{Fault, FoundBy};
+use crate::probe::host::conf::{Conf, Fault, FoundBy};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -30,7 +30,7 @@ fn infer(case: &Case) -> Option<Support> {
     let code = [&config::ERROR, &config::NEXT_START].into_iter().find(|code| case.raised(code).is_some())?;
     let finding = case.raised(code)?;
     let conf = case.facts.instance()?.conf?;
-    let fault = faults(case.facts).into_iter().next()?;
+    let Some(fault) = faults(case.facts).into_iter().next() else { return Some(without_file(case, conf)) };
     let refused = fault.sure || code.id == config::NEXT_START.id;
     // Beside a server that runs, this file may be nobody's.
     let runs = code.id == config::ERROR.id && case.host()?.living().next().is_some();
@@ -44,6 +44,13 @@ fn infer(case: &Case) -> Option<Support> {
     let support = Support::new(confidence, &codes, summary).on(finding);
     let support = if code.id == config::ERROR.id { support.not("not-running", "it would not start") } else { support };
     Some(if sure { support } else { support.settled_by(see_output(case.facts)) })
+}
+
+/// A service starts Redis with a file that is not there.
+fn without_file(case: &Case, conf: &Conf) -> Support {
+    let codes: Vec<&'static Code> = [&config::ERROR].into_iter().chain(case.all_raised(ABSENT)).collect();
+    let support = Support::new(Confidence::Certain, &codes, format!("{} is not there", conf.path));
+    support.with(case.evidence(&[&config::ERROR])).not("not-running", "it would not start")
 }
 
 /// The lines that Redis refuses, those that every version refuses first.
@@ -98,7 +105,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         .map(|fault| {
             let name = fault.text.split_whitespace().next().unwrap_or_default().to_lowercase();
             let place = format!("{}:{}", fault.file, fault.line);
-            if HARMLESS.contains(&name.as_str()) {
+            if HARMLESS.contains(&name.as_str()) && fault.is_whole() {
                 Step::Edit {
                     text: format!(
                         "write what was meant; or take the line out, so that Redis' default for {name} counts"
@@ -115,6 +122,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             }
         })
         .collect();
+    if let (true, Some(conf)) = (steps.is_empty(), facts.instance().and_then(|instance| instance.conf)) {
+        let text = format!("put {} back, or let the service name the file that is there", conf.path);
+        steps.push(Step::tell(on, text));
+    }
     let is_alive = facts.instance().is_some_and(|instance| instance.is_alive());
     steps.extend((!is_alive).then(|| repair::start(facts)));
     steps
@@ -124,6 +135,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::{BlockerKind, Observed};
     use crate::probe::healthy_host::{CONF, seen};
 
     fn refused(facts: Facts, text: &str) -> Facts {
@@ -140,6 +152,16 @@ mod tests {
         check_cause(&CAUSE, &guessed, Some(Confidence::Likely));
         check_cause(&CAUSE, &refused(Facts::at_home(), "maxclients many"), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::at_home().not_running(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_keeps_it_from_starting_too() {
+        let facts = Facts::at_home().not_running().host(|host| {
+            host.confs[0].parsed = Observed::hidden(BlockerKind::Missing, "/etc/redis/redis.conf: not found");
+        });
+        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        let guessed = facts.host(|host| host.confs[0].found_by = FoundBy::UsualPlace);
+        check_cause(&CAUSE, &guessed, None);
     }
 
     #[test]

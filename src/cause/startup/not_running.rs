@@ -8,6 +8,7 @@ use crate::check::{config, process, target, tcp};
 use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
+use crate::probe::host::process::Process;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -89,9 +90,16 @@ fn beside_others(case: &Case, host: &Host) -> Option<Support> {
     let rivals = host.rivals(case.facts);
     let conf = rivals.first()?;
     let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
-    let confidence = if kept { Confidence::Possible } else { Confidence::Likely };
     let place = case.facts.ask.target.place();
-    let summary = format!("{} is meant for {place}, and no server runs with it; the others are not it", conf.path);
+    let (unread, untold) = (conf.parsed.seen().is_none(), host.may_be_read(conf));
+    let confidence = if kept || unread || untold { Confidence::Possible } else { Confidence::Likely };
+    let summary = match (unread, untold) {
+        (true, _) => format!("{} could not be read, and may be that of a server for {place}", conf.path),
+        (_, true) => {
+            format!("{} is meant for {place}; whether a server that runs had read it before cannot be told", conf.path)
+        }
+        _ => format!("{} is meant for {place}, and no server runs with it; the others are not it", conf.path),
+    };
     let codes = case.all_raised(&[&tcp::REFUSED, &tcp::SOCKET_MISSING, &process::ELSEWHERE]);
     Some(Support::new(confidence, &codes, summary).on(finding).settled_by(status(case.facts)))
 }
@@ -116,6 +124,10 @@ pub fn sure_of_absence(case: &Case) -> Confidence {
     let elsewhere = elsewhere || hosts_file_override::hides_another(case.facts);
     // A listener whose owner may not be seen may be a server on another port.
     let hidden = case.host().and_then(|host| host.processes.seen()).is_none_or(|processes| processes.some_hidden);
+    // What stands in for a Redis under another name may be the one.
+    let strangers =
+        case.host().and_then(|host| host.processes.seen()).map_or(&[][..], |processes| &processes.strangers);
+    let hidden = hidden || strangers.iter().any(Process::is_kin);
     match (elsewhere, hidden) {
         (true, _) => Confidence::Possible,
         (false, true) => Confidence::Likely,

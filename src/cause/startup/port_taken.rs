@@ -1,13 +1,12 @@
 //! Another program has the port.
 
 use crate::cause::{Case, Cause, redis_host, repair};
-use crate::check::{ping, process, tcp};
+use crate::check::{self, ping, process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::conf::{Conf, FoundBy};
-use crate::probe::host::process::Process;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -42,11 +41,9 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::STRANGER)?;
     let host = case.host()?;
     let port = case.facts.ask.target.port()?;
-    let stranger = owner(host, port)?;
-    let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.port() == Some(port));
-    let meant = host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf));
+    let stranger = process::stranger(case.facts, host, port)?;
     // What closes or says nothing may pass on to a Redis that is down.
-    let meant = meant && case.raised(&ping::NOT_REDIS).is_some();
+    let meant = is_meant(host, port) && case.raised(&ping::NOT_REDIS).is_some();
     let installed = host.system.seen().is_some_and(|system| !system.units.is_empty() || !system.programs.is_empty());
     let confidence = if meant { Confidence::Certain } else { Confidence::Likely };
     let summary = format!("{} has port {port}", process::who(stranger));
@@ -68,25 +65,46 @@ fn infer(case: &Case) -> Option<Support> {
     })
 }
 
-fn owner(host: &Host, port: u16) -> Option<&Process> {
-    let owners: Vec<u32> = host.listeners(port).iter().filter_map(|listener| listener.owner).collect();
-    host.processes.seen()?.strangers.iter().find(|process| owners.contains(&process.pid))
+/// Whether a service of this machine is meant for the port.
+fn is_meant(host: &Host, port: u16) -> bool {
+    let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.port() == Some(port));
+    host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let port = facts.ask.target.port().unwrap_or_default();
-    let Some(stranger) = facts.server_host().ok().and_then(|host| owner(host, port)) else { return Vec::new() };
-    let text = format!("stop {}, if it is not needed", process::who(stranger));
+    let Some(stranger) = facts.server_host().ok().and_then(|host| process::stranger(facts, host, port)) else {
+        return Vec::new();
+    };
+    let who = process::who(stranger);
     let command = match stranger.unit.as_deref().filter(|unit| unit.ends_with(".service")) {
         Some(unit) => format!("sudo systemctl stop {}", shell_quote(unit.trim_end_matches(".service"))),
         None => format!("sudo kill {}", stranger.pid),
     };
+    let elsewhere = Step::tell(
+        on.clone(),
+        "or give Redis another port ('port' in redis.conf), and name it in the application's settings",
+    );
+    let meant = facts.server_host().is_ok_and(|host| is_meant(host, port));
+    if meant && answers_otherwise(facts) {
+        let stop = Step::run(on, Risk::Restarts, format!("stop {who}, if it is not needed"), command);
+        return vec![stop, repair::start(facts), elsewhere];
+    }
+    let tells = "what it is for: what passes connections on is not to be stopped, but looked behind";
     vec![
-        Step::run(on.clone(), Risk::Restarts, text, command),
-        repair::start(facts),
-        Step::tell(on, "or give Redis another port ('port' in redis.conf), and name it in the application's settings"),
+        Step::look(on.clone(), format!("ps -o args= -p {}", stranger.pid), tells),
+        Step::tell(on, format!("only if it is not needed: stop {who} ({command}), and start Redis")),
+        elsewhere,
     ]
+}
+
+/// Whether something else than Redis was heard to answer.
+fn answers_otherwise(facts: &Facts) -> bool {
+    check::judge(facts)
+        .iter()
+        .flat_map(|judged| judged.verdict.findings())
+        .any(|finding| finding.code.id == ping::NOT_REDIS.id)
 }
 
 #[cfg(test)]
@@ -103,7 +121,11 @@ mod tests {
             let Observed::Seen(redis) = &mut facts.redis else { return };
             redis.dialogues[0].first.alien = Some(http);
         });
-        answering.host(|host| {
+        with_a_stranger(answering)
+    }
+
+    fn with_a_stranger(facts: Facts) -> Facts {
+        facts.host(|host| {
             host.confs[0].found_by = FoundBy::Unit;
             let processes = seen(&mut host.processes);
             let mut stranger = processes.servers.remove(0);
@@ -134,5 +156,14 @@ mod tests {
         assert_eq!(first(&taken()), "sudo kill 812");
         let unit = taken().host(|host| seen(&mut host.processes).strangers[0].unit = Some("nginx.service".to_owned()));
         assert_eq!(first(&unit), "sudo systemctl stop nginx");
+    }
+
+    #[test]
+    fn what_may_pass_connections_on_is_not_stopped() {
+        let runs = |facts: &Facts| remedy(facts).iter().any(|step| matches!(step, Step::Run { .. }));
+        let closing = |end| with_a_stranger(Facts::at_home().speechless(end));
+        assert!(runs(&taken()));
+        assert!(!runs(&closing(End::Closed)) && !runs(&closing(End::Silent)));
+        assert!(!runs(&taken().conf("port 6380")));
     }
 }

@@ -34,8 +34,7 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn folder(facts: &Facts) -> Option<&Disk> {
-    let disks = facts.server_host().ok()?.disks.seen()?;
-    disks.iter().find(|disk| disk.purpose == "log")
+    facts.instance()?.disks().ok()?.into_iter().find(|disk| disk.purpose == "log")
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

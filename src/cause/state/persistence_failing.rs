@@ -47,7 +47,10 @@ fn infer(case: &Case) -> Option<Support> {
         (Some(_), None) => {
             "the last snapshot or append to disk failed, and Redis refuses writes until one succeeds".to_owned()
         }
-        (None, Some(fault)) => format!("the next save will fail, and Redis refuses writes then: {}", fault.code.title),
+        (None, Some(fault)) => {
+            let then = if goes_on(case.facts) { "goes on without it" } else { "refuses writes then" };
+            format!("the next save will fail, and Redis {then}: {}", fault.code.title)
+        }
         (None, None) => return None,
     };
     let explains: Vec<&'static Code> = misconf.map(|_| &state::PERSISTENCE).into_iter().chain(faults()).collect();
@@ -62,6 +65,12 @@ fn infer(case: &Case) -> Option<Support> {
         Some(_) => support.not("memory-full", "the error is MISCONF, not OOM"),
         None => support,
     })
+}
+
+/// True if it was told to take writes that it cannot save (`stop-writes-on-bgsave-error no`).
+fn goes_on(facts: &Facts) -> bool {
+    let instance = facts.instance();
+    instance.and_then(|it| it.setting("stop-writes-on-bgsave-error")).is_some_and(|known| known.values == ["no"])
 }
 
 fn runs(facts: &Facts) -> bool {
@@ -100,9 +109,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 
 /// The first folder with a fault, as the check sees it.
 fn faulty(facts: &Facts) -> Option<&Disk> {
-    let disks = facts.server_host().ok()?.disks.seen()?;
     let instance = facts.instance()?;
-    disks.iter().filter(|disk| disk.purpose != "log").find(|disk| disk::fault(disk, &instance, true).is_some())
+    instance
+        .disks()
+        .ok()?
+        .into_iter()
+        .filter(|disk| disk.purpose != "log")
+        .find(|disk| disk::fault(disk, &instance, true).is_some())
 }
 
 /// Without a fault in sight.

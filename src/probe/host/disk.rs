@@ -15,6 +15,9 @@ use crate::sys::{disks, files};
 pub struct Disk {
     /// What Redis keeps there: `data`, `aof`, `log`.
     pub purpose: String,
+    /// The server that writes there, if it runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
     /// The folder.
     pub path: String,
     /// The process in whose mount namespace it was looked at, where that is not ours: a container, or a service whose unit
@@ -56,10 +59,22 @@ pub struct Room {
 /// How long a file system may take to answer. A local one takes microseconds, one whose server is gone for ever.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Looks at folders, where the server sees them. `mounts` are our own.
+/// Looks at the folders of servers, where each of them sees its own. `mounts` are ours.
 pub fn gather(folders: &[Folder], mounts: &[Mount]) -> Observed<Vec<Disk>> {
-    let Some(first) = folders.first() else { return Observed::skipped("no folder is known that Redis writes to") };
-    let view = match first.pid.map_or(View::Ours, |pid| view(pid, first.contained)) {
+    let of_servers = folders.chunk_by(|one, other| one.pid == other.pid);
+    let looked = of_servers.map(|folders| of_server(folders, mounts));
+    let all = looked.reduce(|all, one| match (all, one) {
+        (Observed::Seen(all), Observed::Seen(one)) => Observed::Seen([all, one].concat()),
+        // Of one server nothing can be seen: its judge finds none of its folders.
+        (Observed::Seen(seen), _) | (_, Observed::Seen(seen)) => Observed::Seen(seen),
+        (hidden, _) => hidden,
+    });
+    all.unwrap_or_else(|| Observed::skipped("no folder is known that Redis writes to"))
+}
+
+fn of_server(folders: &[Folder], mounts: &[Mount]) -> Observed<Vec<Disk>> {
+    let server = folders.first().and_then(|first| Some((first.pid?, first.contained)));
+    let view = match server.map_or(View::Ours, |(pid, contained)| view(pid, contained)) {
         View::Unknown => {
             let says = "the server is in a container, whose file systems this user may not look at";
             return Observed::hidden(BlockerKind::Permission, says);
@@ -139,7 +154,17 @@ fn disk(folder: &Folder, filesystem: Option<String>, within: Option<u32>, seen: 
     });
     let path = escape(folder.path.as_bytes());
     let purpose = folder.purpose.to_owned();
-    Disk { purpose, path, within, deleted: folder.deleted, filesystem, meta: seen.meta, errno: seen.errno, room }
+    Disk {
+        purpose,
+        pid: folder.pid,
+        path,
+        within,
+        deleted: folder.deleted,
+        filesystem,
+        meta: seen.meta,
+        errno: seen.errno,
+        room,
+    }
 }
 
 #[cfg(test)]

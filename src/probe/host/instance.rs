@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::conf::{Conf, FoundBy};
+use super::disk::Disk;
 use super::process::{Process, State};
 use super::running::Running;
 use super::socket::{Listener, Sockets};
@@ -15,6 +16,7 @@ use crate::probe::Facts;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{ErrorKind, Reply};
+use crate::probe::path::tcp::{Attempt, Outcome};
 
 /// How far collected facts may be from the check, in time: what runs and listens changes with every restart.
 const FRESH: Duration = Duration::from_secs(10 * 60);
@@ -115,10 +117,22 @@ impl Facts {
         self.instance()?.settings()
     }
 
-    /// The addresses that were tried.
+    /// The addresses that were tried; of several machines' only those that the facts of one are of.
     pub fn asked_addresses(&self) -> Vec<IpAddr> {
         let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
-        tried.iter().filter_map(|attempt| attempt.ip).collect()
+        let all: Vec<IpAddr> = tried.iter().filter_map(|attempt| attempt.ip).collect();
+        let collected = self.host.seen().filter(|host| host.origin.collected);
+        let is_its = |ip: &&IpAddr| collected.is_some_and(|host| host.origin.addresses.contains(&ip.to_canonical()));
+        let its: Vec<IpAddr> = all.iter().filter(is_its).copied().collect();
+        if its.is_empty() { all } else { its }
+    }
+
+    /// True if addresses were tried in vain that are not of the machine whose facts are known.
+    pub fn has_more_machines(&self) -> bool {
+        let failed = |attempt: &&Attempt| attempt.outcome != Outcome::Connected;
+        let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts).iter().filter(failed);
+        let its = self.asked_addresses();
+        tried.filter_map(|attempt| attempt.ip).any(|ip| !its.contains(&ip))
     }
 }
 
@@ -354,6 +368,24 @@ impl<'a> Instance<'a> {
         self.conf.filter(|conf| conf.parsed.seen().is_some())
     }
 
+    /// The folders it writes to, where any was seen.
+    ///
+    /// # Errors
+    /// Why none was.
+    pub fn disks(&self) -> Result<Vec<&'a Disk>, Gap> {
+        let pid = self.process.map(|process| process.pid);
+        let own: Vec<_> =
+            self.host.disks.known()?.iter().filter(|disk| disk.pid.is_none_or(|of| Some(of) == pid)).collect();
+        if own.is_empty() { Err(Gap::skipped("no folder is known that it writes to")) } else { Ok(own) }
+    }
+
+    /// True if it is a sentinel, which serves no data and has another file.
+    pub fn is_sentinel(&self) -> bool {
+        let info = self.facts.redis.seen().and_then(|redis| redis.preferred()?.info());
+        let mode = info.and_then(|info| info.get("redis_mode").or_else(|| info.get("server_mode")));
+        mode == Some("sentinel") || self.process.is_some_and(|process| process.sentinel)
+    }
+
     /// The facts it is part of.
     pub fn facts(&self) -> &'a Facts {
         self.facts
@@ -367,26 +399,6 @@ impl<'a> Instance<'a> {
     /// The addresses that were asked for.
     pub fn asked_addresses(&self) -> Vec<IpAddr> {
         self.facts.asked_addresses()
-    }
-
-    /// The addresses of this `bind` that the machine lacks.
-    pub fn missing_binds(&self, bind: &Known) -> Vec<Bind> {
-        let parsed = bind.values.iter().filter_map(|word| Bind::parse(word));
-        // All of 127.0.0.0/8 is this machine's.
-        let own = |ip: IpAddr| {
-            ip.is_unspecified() || (ip.is_loopback() && ip.is_ipv4()) || self.host.origin.addresses.contains(&ip)
-        };
-        parsed.filter(|bind| !own(bind.ip) && !self.host.origin.nonlocal_bind).collect()
-    }
-
-    /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback.
-    pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {
-        let outside = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(*ip);
-        let has = |v4: bool| self.host.origin.addresses.iter().any(|ip| outside(ip) && ip.is_ipv4() == v4);
-        let open = |ip: IpAddr| !ip.is_loopback() && (!ip.is_unspecified() || has(ip.is_ipv4()));
-        let port = self.facts.ask.target.port();
-        let listens = self.process.map_or(&[][..], |process| &process.listens);
-        listens.iter().filter(|at| Some(at.port()) == port && open(at.ip())).copied().collect()
     }
 
     /// The major version of the running server, where it tells.
@@ -426,13 +438,6 @@ impl<'a> Instance<'a> {
             _ => None,
         };
         running.or(of_conf).or_else(only).map(|unit| unit.trim_end_matches(".service"))
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 

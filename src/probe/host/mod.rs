@@ -3,6 +3,7 @@
 //! It is gathered where the target is this machine, or taken from a file that `redisdoc collect` wrote on the server.
 //! Nothing in it holds a secret: what redis.conf, arguments and titles say of passwords is dropped where it is read.
 
+mod alone;
 pub mod conf;
 pub mod disk;
 pub mod firewall;
@@ -15,6 +16,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod queue;
+mod reach;
 pub mod running;
 pub mod socket;
 pub mod system;
@@ -91,6 +93,9 @@ pub struct Origin {
     /// Whether bind(2) takes addresses that the machine does not have (`net.ipv4.ip_nonlocal_bind`, or that of IPv6).
     #[serde(default)]
     pub nonlocal_bind: bool,
+    /// Networks whose every address is this machine's own, by a route (`ip route add local`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_networks: Vec<(IpAddr, u8)>,
     /// The name of the machine whose facts were given (`--host-facts`) and not used, because the target is this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_used: Option<String>,
@@ -210,7 +215,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let of_target = conf_of(told, pid.filter(|_| is_own)).filter(|_| is_own || own.is_none());
     let told: Vec<(&str, Option<u32>)> = of_target.into_iter().chain(of_others).collect();
     let leads = Leads { given: wanted.conf, told: &told, servers, units, usual: all };
-    let confs = conf::gather(leads);
+    let confs = conf::gather(leads, clock.step_end());
     let pids: Vec<u32> = servers.iter().map(|process| process.pid).collect();
     let mounts = mount::gather(None);
     let memory = memory::gather(&pids, &mounts);
@@ -246,6 +251,7 @@ fn origin(addresses: Vec<IpAddr>) -> Origin {
         addresses,
         boot_id: files::read_text(BOOT_ID).ok().map(|id| crate::model::escape(id.trim().as_bytes())),
         nonlocal_bind: ["ipv4", "ipv6"].into_iter().any(may_bind_any),
+        local_networks: reach::local_networks(),
         not_used: None,
         collected: false,
     }

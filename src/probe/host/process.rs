@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::socket::Sockets;
 use crate::model::{BlockerKind, Observed};
 use crate::sys::{clock, process as sys};
+pub(super) use arguments::after_scheme;
 use look::Looked;
 
 /// The most processes that are looked at: twice what a kernel allows by itself (`pid_max`).
@@ -76,6 +77,9 @@ pub struct Process {
     /// Whether it is a sentinel, by its name, its title or its arguments.
     #[serde(default)]
     pub sentinel: bool,
+    /// Whether it may write whatever the permissions of files say (`CAP_DAC_OVERRIDE`), as root may.
+    #[serde(default)]
+    pub overrides_modes: bool,
     /// The systemd unit of its control group: `redis-server.service`.
     pub unit: Option<String>,
     /// The id of the container of its control group.
@@ -92,6 +96,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// True if it is none of the servers that are known, and may be one all the same: by a name of the family, or because it
+    /// speaks Redis' protocol.
+    pub fn is_kin(&self) -> bool {
+        family::is_kin(&self.name)
+    }
+
     /// True if its sockets could be seen.
     pub fn shows_sockets(&self) -> bool {
         self.open_files.is_some() || !self.listens.is_empty() || !self.listens_unix.is_empty()
@@ -180,9 +190,11 @@ fn walk(pids: &[u32], sockets: &mut Sockets, all: bool, until: Instant) -> Proce
         in_time &= searched.whole;
         // A server under another name is known by its program, which is looked at only where it listens.
         let owners = owner::strangers(sockets, &known).into_iter().take(MOST_STRANGERS);
-        let (more, others) = owners.filter_map(|pid| look::any(pid, true)).partition(|looked| looked.is_server);
-        servers.extend::<Vec<Looked>>(more);
+        let (more, others): (Vec<Looked>, _) =
+            owners.filter_map(|pid| look::any(pid, true)).partition(|looked| looked.is_server);
+        servers.extend(more);
         strangers = others;
+        strangers.iter_mut().for_each(Looked::forget_arguments);
     }
     owner::derive(&mut servers, sockets);
     owner::list(&mut servers, sockets);

@@ -17,7 +17,17 @@ const TRACES: &str = "for folder in /lib/systemd/system /usr/lib/systemd/system 
                       for folder in /usr/bin /usr/local/bin /usr/sbin /snap/bin; do \
                       if [ -e $folder/$name ]; then mount --bind /run/lab/nothing $folder/$name; fi; done; done";
 
+/// The programs of container engines that the test's own machine may have.
+const ENGINES: &str = "for name in docker podman nerdctl; do for folder in /usr/bin /usr/local/bin /usr/sbin /snap/bin; do \
+                       if [ -e $folder/$name ]; then mount --bind /run/lab/nothing $folder/$name; fi; done; done";
+
 impl Host {
+    /// Makes this a machine without container engines, in which another Redis might be.
+    pub fn without_engines(&self) -> &Self {
+        self.file("/run/lab/nothing", "").sh(ENGINES);
+        self
+    }
+
     /// Makes this a machine on which neither Redis nor a container engine was ever installed.
     pub fn without_redis(&self) -> &Self {
         self.file("/run/lab/nothing", "").sh(TRACES);

@@ -1,12 +1,13 @@
 //! Which redis.conf counts: every lead is followed, each file is read once.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::parse::{Files, join, parse};
 use super::{Conf, FoundBy, Leads, Parsed};
 use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::host::process::Process;
-use crate::sys::{files, machine};
+use crate::sys::{clock, files, machine};
 
 /// Where distributions, images and `make install` put it, as patterns.
 const USUAL: [&str; 16] = [
@@ -33,6 +34,9 @@ const USUAL: [&str; 16] = [
     "/snap/redis/current/etc/redis.conf",
 ];
 
+/// How long reading may take where the run's time is up already: files are read in a millisecond, and tell a lot.
+const LEAST: Duration = Duration::from_millis(250);
+
 /// The most files that are found in the usual places.
 const MOST_USUAL: usize = 32;
 
@@ -49,15 +53,20 @@ struct Lead<'a> {
 }
 
 /// See [`super::gather`].
-pub(super) fn gather(leads: Leads<'_>) -> Vec<Conf> {
+pub(super) fn gather(leads: Leads<'_>, until: Instant) -> Vec<Conf> {
     let mut found: Vec<(String, Conf)> = Vec::new();
-    let known = given(leads).into_iter().chain(told(leads)).chain(of_servers(leads)).chain(of_units(leads));
+    if let Some(lead) = given(leads) {
+        follow(&mut found, &lead, until.max(clock::now() + LEAST));
+    }
+    // A pipe that nobody writes to takes all the time there is.
+    let until = until.max(clock::now() + LEAST);
+    let known = told(leads).chain(of_servers(leads)).chain(of_units(leads));
     for lead in known {
-        follow(&mut found, &lead);
+        follow(&mut found, &lead, until);
     }
     if leads.usual {
         for lead in in_usual_places() {
-            follow(&mut found, &lead);
+            follow(&mut found, &lead, until);
         }
     }
     found.into_iter().map(|(_, conf)| conf).collect()
@@ -73,9 +82,9 @@ fn given(leads: Leads<'_>) -> Option<Lead<'_>> {
 /// seen to be a server counts.
 fn told(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
     leads.told.iter().filter_map(move |&(path, pid)| {
-        let here = leads.servers.iter().find(|process| Some(process.pid) == pid && !is_apart(process));
-        let apart =
-            leads.servers.iter().find(|process| is_apart(process) && pid.is_some() && process.pid_inside == pid);
+        let here = leads.servers.iter().find(|process| Some(process.pid) == pid && !is_apart(process, path));
+        let named = |process: &&Process| pid.is_some() && process.pid_inside == pid;
+        let apart = leads.servers.iter().find(|process| named(process) && is_apart(process, path));
         let lead = Lead { pid, process: here, ..Lead::new(path, FoundBy::Info) };
         match (here, apart) {
             (Some(_), _) => Some(lead),
@@ -86,24 +95,28 @@ fn told(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
 }
 
 fn of_servers(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
-    leads.servers.iter().filter_map(|process| {
+    // Whoever listens on nothing only says that it is a server.
+    leads.servers.iter().filter(|process| !process.is_idle()).filter_map(|process| {
         let path = join(process.cwd.as_deref().unwrap_or_default(), argument(process)?);
         let lead = Lead { process: Some(process), ..Lead::new(&path, FoundBy::Arguments) };
-        let lead = if is_apart(process) { lead.in_container(process)? } else { lead };
+        let lead = if is_apart(process, &path) { lead.in_container(process)? } else { lead };
         // The title that Redis gives itself looks like an argument: `127.0.0.1:6379`.
-        let is_file = files::meta(&lead.full_path()).is_some_and(|meta| meta.kind == "file");
-        is_file.then_some(lead)
+        let meta = files::meta(&lead.full_path()).filter(|meta| meta.kind == "file")?;
+        // What only its owner may read is not read for another, whatever his arguments say.
+        let may_read = process.uid == 0 || process.uid == meta.uid || meta.mode & 0o044 != 0;
+        may_read.then_some(lead)
     })
 }
 
 fn of_units(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
     leads.units.iter().filter_map(move |unit| {
+        let path = unit.conf.as_deref()?;
         let starts = |process: &&Process| {
             let name = process.unit.as_deref().map(|name| name.trim_end_matches(".service"));
-            name == Some(unit.name.as_str()) && !is_apart(process)
+            name == Some(unit.name.as_str()) && !is_apart(process, path)
         };
         let process = leads.servers.iter().find(starts);
-        let lead = Lead::new(unit.conf.as_deref()?, FoundBy::Unit);
+        let lead = Lead::new(path, FoundBy::Unit);
         Some(Lead { process, unit: Some(&unit.name), ..lead })
     })
 }
@@ -113,9 +126,13 @@ fn in_usual_places() -> impl Iterator<Item = Lead<'static>> {
     paths.map(|path| Lead::new(&path, FoundBy::UsualPlace)).take(MOST_USUAL)
 }
 
-/// Whether the process sees other files than we do, as far as can be told.
-fn is_apart(process: &Process) -> bool {
-    process.same_pids == Some(false) || process.container.is_some()
+/// Whether the process sees another file at this path than we do, as far as can be told: in a container, or where its mount
+/// namespace or its root has another there. A sandbox of systemd shows the same.
+fn is_apart(process: &Process, path: &str) -> bool {
+    let contained = process.same_pids == Some(false) || process.container.is_some();
+    let root = format!("/proc/{}/root", process.pid);
+    let differs = || files::link(&root).is_some() && files::are_same(path, &format!("{root}{path}")) == Some(false);
+    contained || differs()
 }
 
 /// The argument that may be a redis.conf: the first, where it is no flag.
@@ -146,7 +163,7 @@ impl<'a> Lead<'a> {
 }
 
 /// Reads the file of a lead, if it is not known yet; adds to what is known of it otherwise.
-fn follow(found: &mut Vec<(String, Conf)>, lead: &Lead<'_>) {
+fn follow(found: &mut Vec<(String, Conf)>, lead: &Lead<'_>, until: Instant) {
     let path = lead.full_path();
     // A sentinel.conf is no redis.conf, whatever leads to it.
     if lead.found_by != FoundBy::Given && path.rsplit('/').next().is_some_and(|name| name.contains("sentinel")) {
@@ -161,13 +178,18 @@ fn follow(found: &mut Vec<(String, Conf)>, lead: &Lead<'_>) {
         conf.unit = conf.unit.take().or(unit);
         return;
     }
-    let parsed = read(lead);
+    let parsed = read(lead, until);
     found.push((real, Conf { path: escape(path.as_bytes()), found_by: lead.found_by, pid, unit, parsed }));
 }
 
-fn read(lead: &Lead<'_>) -> Observed<Parsed> {
-    let disk = Disk { root: &lead.root };
-    let text = if lead.found_by == FoundBy::Given { read_given(&lead.path) } else { disk.read(&lead.path) };
+fn read(lead: &Lead<'_>, until: Instant) -> Observed<Parsed> {
+    let disk = Disk { root: &lead.root, until };
+    if disk.is_over() {
+        let path = escape(lead.full_path().as_bytes());
+        return Observed::hidden(BlockerKind::Deadline, format!("{path}: there was no time left to read it"));
+    }
+    let text =
+        if lead.found_by == FoundBy::Given { read_given(&lead.path, disk.left()) } else { disk.read(&lead.path) };
     let text = match text {
         Ok(text) => text,
         Err(error) => return hidden(&lead.full_path(), &error),
@@ -182,9 +204,11 @@ fn read(lead: &Lead<'_>) -> Observed<Parsed> {
 }
 
 /// A pipe that the user named (`<(ssh db cat /etc/redis/redis.conf)`) is waited for.
-fn read_given(path: &str) -> io::Result<Vec<u8>> {
+fn read_given(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
     match files::meta(path) {
-        Some(meta) if meta.kind == "other" => files::read_given(path, files::PATIENCE).map(String::into_bytes),
+        Some(meta) if meta.kind == "other" => {
+            files::read_given(path, patience.min(files::PATIENCE)).map(String::into_bytes)
+        }
         _ => whole(path),
     }
 }
@@ -193,6 +217,7 @@ fn hidden(path: &str, error: &io::Error) -> Observed<Parsed> {
     let kind = match error.kind() {
         io::ErrorKind::PermissionDenied => BlockerKind::Permission,
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BlockerKind::Missing,
+        io::ErrorKind::TimedOut => BlockerKind::Deadline,
         _ => BlockerKind::Failed,
     };
     Observed::hidden(kind, format!("{}: {error}", escape(path.as_bytes())))
@@ -223,9 +248,16 @@ impl Parsed {
 /// The files of this machine, or of a container on it.
 struct Disk<'a> {
     root: &'a str,
+    /// How long there is time to look for more.
+    until: Instant,
 }
 
 impl Disk<'_> {
+    /// The time that is left.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(clock::now())
+    }
+
     /// A link to an absolute path is meant in the container, but the kernel would follow it here.
     fn at(&self, path: &str) -> String {
         let mut path = path.to_owned();
@@ -248,11 +280,19 @@ impl Files for Disk<'_> {
     }
 
     fn glob(&self, pattern: &str) -> Vec<String> {
-        let found = files::matching(&format!("{}{pattern}", self.root), 256);
-        found.into_iter().filter_map(|path| path.strip_prefix(self.root).map(str::to_owned)).collect()
+        let found = files::matching_within(&format!("{}{pattern}", self.root), 256, self.left());
+        found
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|path| path.strip_prefix(self.root).map(str::to_owned))
+            .collect()
     }
 
     fn is_missing(&self, path: &str) -> bool {
         files::is_missing(&self.at(path))
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_zero()
     }
 }

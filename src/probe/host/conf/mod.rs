@@ -10,6 +10,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::instance::{Bind, serves};
 use super::process::Process;
@@ -107,6 +108,13 @@ impl Setting {
     }
 }
 
+impl Fault {
+    /// True if `text` is the whole line: only then can it be found in the file by it.
+    pub fn is_whole(&self) -> bool {
+        ["[…]", "[secret]", " more word]", " more words]"].iter().all(|mark| !self.text.contains(mark))
+    }
+}
+
 impl Parsed {
     /// True if a server of it would listen on this port, on one of these addresses (of any, where none is known).
     pub fn wants(&self, port: u16, asked: &[IpAddr]) -> bool {
@@ -148,7 +156,7 @@ pub struct Leads<'a> {
     pub usual: bool,
 }
 
-/// Finds and reads every redis.conf that the leads lead to, each once, the surest first.
-pub fn gather(leads: Leads<'_>) -> Vec<Conf> {
-    find::gather(leads)
+/// Finds and reads every redis.conf that the leads lead to, each once, the surest first, as far as there is time `until`.
+pub fn gather(leads: Leads<'_>, until: Instant) -> Vec<Conf> {
+    find::gather(leads, until)
 }

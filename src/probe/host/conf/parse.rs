@@ -34,6 +34,10 @@ pub trait Files {
     fn glob(&self, pattern: &str) -> Vec<String>;
     /// True if there is certainly nothing at `path`.
     fn is_missing(&self, path: &str) -> bool;
+    /// True if there is no time left to look for more.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Reads `text`, which stands in the file `path`. `cwd` is the working directory of the server at its start, if that is
@@ -120,11 +124,11 @@ impl Reader<'_> {
         }
         // What some version may take is a setting there.
         if directive::kind(name).is_none() && !name.contains('.')
-            || wrong.is_some_and(|wrong| wrong.sure == Sure::Always)
+            || wrong.as_ref().is_some_and(|wrong| wrong.sure == Sure::Always)
         {
             return;
         }
-        let kept = secret::keep(name, args, line);
+        let kept = secret::keep(name, args, line, wrong.is_some());
         if self.parsed.settings.len() < MOST_SETTINGS {
             self.parsed.settings.push(Setting {
                 name: escape(name.as_bytes()),
@@ -142,7 +146,8 @@ impl Reader<'_> {
             "include" => self.include(place, &kept.text, &first),
             "dir" => self.change_folder(place, &kept.text, &first),
             "loadmodule" if self.is_missing(&first) => {
-                let says = format!("Can't load module from {}: server aborting", escape(first.as_bytes()));
+                let says =
+                    format!("Can't load module from {}: server aborting", escape(&secret::masked(first.as_bytes())));
                 self.fault(place, kept.text, &says, Sure::Always);
             }
             "logfile" => self.logfile = Some((fault(place, kept.text), first)),
@@ -155,7 +160,11 @@ impl Reader<'_> {
         let known = self.knows(target);
         if path.contains(['*', '?', '[']) {
             let mut pieces = Vec::new();
-            for path in self.files.glob(&path) {
+            let found = if self.files.is_over() { Vec::new() } else { self.files.glob(&path) };
+            if self.files.is_over() {
+                self.unread(&path);
+            }
+            for path in found {
                 pieces.extend(self.open(place, text, path, known));
             }
             self.read(&pieces);
@@ -170,7 +179,8 @@ impl Reader<'_> {
             self.fault(place, text.to_owned(), "the file includes itself, without end", Sure::Always);
             return None;
         }
-        if self.open.len() >= DEEPEST || self.parsed.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES {
+        let full = self.open.len() >= DEEPEST || self.parsed.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES;
+        if full || self.files.is_over() {
             self.unread(&path);
             return None;
         }
@@ -183,7 +193,7 @@ impl Reader<'_> {
             // fopen(3) opens a folder, and nothing can be read from it: Redis goes on.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => None,
             Err(error) if known && is_not_there(&error) => {
-                let path = escape(path.as_bytes());
+                let path = escape(&secret::masked(path.as_bytes()));
                 let says = format!("Fatal error, can't open config file '{path}': No such file or directory");
                 self.fault(place, text.to_owned(), &says, Sure::Always);
                 None

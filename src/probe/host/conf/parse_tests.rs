@@ -153,3 +153,38 @@ fn output_is_bounded() {
     assert_eq!((parsed.settings.len(), parsed.errors.len()), (MOST_SETTINGS, MOST_FAULTS));
     assert_eq!(parsed.unread, ["/redis.conf"]);
 }
+
+#[test]
+fn a_fault_says_whether_its_line_is_whole() {
+    let whole = |text: &str| read(text, &[]).errors[0].is_whole();
+    assert!(whole("maxclients many\n") && whole("maxclients 1 2\n"));
+    for cut in ["maxclients 1 S3CRET", "maxclients 1 # mine", "maxclients S3CRET of mine", "slaveof redis://:x@h:1"] {
+        assert!(!whole(cut), "{cut}");
+    }
+}
+
+#[test]
+fn without_time_nothing_more_is_read() {
+    /// A disk that is too slow.
+    struct Slow;
+    impl Files for Slow {
+        fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+            panic!("{path} is read")
+        }
+
+        fn glob(&self, pattern: &str) -> Vec<String> {
+            panic!("{pattern} is looked for")
+        }
+
+        fn is_missing(&self, _: &str) -> bool {
+            false
+        }
+
+        fn is_over(&self) -> bool {
+            true
+        }
+    }
+    let parsed = parse("/r.conf", b"include /etc/*/*/*\ninclude /x.conf\nport 6380\n", None, &Slow);
+    assert_eq!(parsed.unread, ["/etc/*/*/*", "/x.conf"]);
+    assert_eq!((parsed.port(), parsed.errors.len()), (Some(6380), 0));
+}

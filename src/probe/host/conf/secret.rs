@@ -1,7 +1,9 @@
 //! What is kept of a line: never a password.
 
-use super::value::is_open_rule;
+use super::directive::{Kind, kind};
+use super::value::{check, is_open_rule};
 use crate::model::text::{escape, head};
+use crate::probe::host::process::after_scheme;
 
 /// The most of a line that is kept as text.
 const LONGEST_TEXT: usize = 200;
@@ -26,51 +28,132 @@ pub(super) struct Kept {
     pub text: String,
 }
 
-/// What is kept of a line that could be taken apart.
-pub(super) fn keep(name: &str, args: &[Vec<u8>], line: &[u8]) -> Kept {
-    let shown: Vec<bool> = (0..args.len()).map(|at| is_open(name, args, at)).collect();
-    let secret = shown.contains(&false);
-    let value = |(arg, shown): (&Vec<u8>, &bool)| if *shown { head(arg, LONGEST_VALUE) } else { String::new() };
+/// What is kept of a line that could be taken apart; of one that some version refuses (`faulty`), only what fits.
+pub(super) fn keep(name: &str, args: &[Vec<u8>], line: &[u8], faulty: bool) -> Kept {
+    let kind = kind(name).filter(|_| faulty);
+    let belongs = |at: usize| kind.is_none_or(|kind| fits(kind, at, &args[at]));
+    let shown: Vec<bool> = (0..args.len()).map(|at| belongs(at) && is_open(name, args, at)).collect();
+    let secret = shown.contains(&false) || args.iter().any(|arg| after_scheme(arg).is_some());
+    let value =
+        |(arg, shown): (&Vec<u8>, &bool)| if *shown { head(&masked(arg), LONGEST_VALUE) } else { String::new() };
     let values = args.iter().zip(&shown).map(value).take(MOST_VALUES).collect();
     let text = if secret { without_secrets(name, args, &shown) } else { head(line, LONGEST_TEXT) };
     Kept { values, secret, text }
 }
 
-/// What is kept of a line that Redis refuses: only what is known to be no secret.
+/// What is kept of a line that Redis refuses: only what is known to be no secret. Words that do not belong there, and what
+/// stands for a number and is none, are counted and not repeated: a password may have got there.
 pub(super) fn keep_faulty(name: &str, args: &[Vec<u8>], line: &[u8]) -> String {
-    let known = super::directive::kind(name).is_some();
-    if !known || is_touchy(name) || args.iter().any(|arg| is_touchy(&String::from_utf8_lossy(arg).to_ascii_lowercase()))
-    {
+    let Some(kind) = kind(name).filter(|_| !is_touchy(name) && !args.iter().any(|arg| is_touchy_word(arg))) else {
         return name_only(line, !args.is_empty());
+    };
+    let fitting = args.iter().enumerate().take_while(|(at, arg)| fits(kind, *at, arg)).count();
+    let (fit, rest) = args.split_at(fitting);
+    let text = keep(name, fit, line, false).text;
+    match rest {
+        [] => text,
+        _ => without_secrets(name, fit, &vec![true; fitting]) + &left_out(rest),
     }
-    keep(name, args, line).text
 }
 
 /// What is kept of a line whose quotes are not balanced.
 pub(super) fn keep_unbalanced(line: &[u8]) -> String {
-    let end = line.iter().position(|&byte| super::line::is_space(byte)).unwrap_or(line.len());
-    let name = String::from_utf8_lossy(&line[..end]).to_ascii_lowercase();
-    if super::directive::kind(&name).is_some() && !is_touchy(&name) {
-        return head(line, LONGEST_TEXT);
+    let mut words = line.split(|byte| super::line::is_space(*byte)).filter(|word| !word.is_empty()).map(<[u8]>::to_vec);
+    let name = String::from_utf8_lossy(&words.next().unwrap_or_default()).to_ascii_lowercase();
+    let args: Vec<Vec<u8>> = words.collect();
+    let touchy = kind(&name).is_none() || is_touchy(&name) || args.iter().any(|arg| is_touchy_word(arg));
+    match args.as_slice() {
+        _ if touchy => name_only(line, !args.is_empty()),
+        [] | [_] => head(&masked(line), LONGEST_TEXT),
+        [first, rest @ ..] => head(&[name.as_bytes(), b" ", &masked(first)].concat(), LONGEST_TEXT) + &left_out(rest),
     }
-    name_only(line, end < line.len())
 }
 
-/// The arguments of a server's command line (`--port 6380 --requirepass x`) without those that are secrets.
-pub(in crate::probe::host) fn open_arguments(args: &[String]) -> Vec<String> {
-    let mut kept = Vec::new();
-    for part in args.chunk_by(|_, next| !next.starts_with("--")) {
-        let flag = part.first().and_then(|flag| flag.strip_prefix("--"));
-        // A flag may be run together with its value: `--requirepass=x`.
-        let name = flag.unwrap_or_default().split('=').next().unwrap_or_default().to_ascii_lowercase();
-        let joined = flag.is_some_and(|flag| flag.contains('=')) && is_touchy(&name);
-        kept.push(if joined { format!("--{name}") } else { head(part[0].as_bytes(), LONGEST_VALUE) });
-        let values: Vec<Vec<u8>> = part[1..].iter().map(|value| value.clone().into_bytes()).collect();
-        let known = super::directive::kind(&name).is_some() || !is_touchy(&name);
-        let open = (0..values.len()).filter(|&at| known && is_open(&name, &values, at));
-        kept.extend(open.map(|at| head(&values[at], LONGEST_VALUE)));
+/// How many words of a line are not repeated. A comment is the most frequent of what does not belong behind a setting.
+fn left_out(rest: &[Vec<u8>]) -> String {
+    match rest {
+        [first, ..] if first.starts_with(b"#") => " # […]".to_owned(),
+        [_] => " [1 more word]".to_owned(),
+        _ => format!(" [{} more words]", rest.len()),
     }
+}
+
+/// Whether an argument belongs at this place of a directive, and may be what was meant for it.
+fn fits(kind: Kind, at: usize, arg: &[u8]) -> bool {
+    let most = match kind {
+        Kind::AtLeast(_)
+        | Kind::Addresses
+        | Kind::GrowingWords(_)
+        | Kind::User
+        | Kind::Sentinel
+        | Kind::Save
+        | Kind::BufferLimit
+        | Kind::Percentiles => usize::MAX,
+        Kind::Exactly(most) => most,
+        Kind::Primary => 2,
+        _ => 1,
+    };
+    let is_free = match kind {
+        Kind::Text | Kind::FileName | Kind::Folder | Kind::AtLeast(_) | Kind::Exactly(_) | Kind::Addresses => true,
+        Kind::Primary => at == 0,
+        _ => false,
+    };
+    is_short_number(arg) || (at < most && (is_free || is_plain(arg)))
+}
+
+/// Whether a word is a number too short for a password: `maxclients 10 000`.
+fn is_short_number(arg: &[u8]) -> bool {
+    (1..=6).contains(&arg.len()) && arg.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether a word is a number or begins like one (`10k`), is one of letters alone (`many`), or is an address
+/// (`port tcp://10.0.0.1:6379`).
+fn is_plain(arg: &[u8]) -> bool {
+    let like_a_number = arg.first().is_none_or(|first| first.is_ascii_digit() || b"+-".contains(first));
+    let letters = arg.len() <= 20 && arg.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(byte));
+    like_a_number || letters || arg.windows(3).any(|part| part == b"://")
+}
+
+/// The arguments of a unit's command line (`--port 6380 --requirepass x`) without those that are secrets: only what is
+/// known as a setting with fitting values is kept, and nothing of what a shell does besides.
+pub(in crate::probe::host) fn open_arguments(args: &[String]) -> Vec<String> {
+    // One argument may hold a whole setting: `"--requirepass x"`.
+    let words = args.iter().flat_map(|arg| arg.split_whitespace());
+    let words: Vec<&str> = words.take_while(|word| !word.contains([';', '&', '|'])).collect();
+    let mut kept = Vec::new();
+    for part in words.chunk_by(|_, next| !next.starts_with("--")) {
+        let Some(flag) = part[0].strip_prefix("--") else {
+            kept.extend(
+                part.iter().filter(|word| word.starts_with('$')).map(|word| head(word.as_bytes(), LONGEST_VALUE)),
+            );
+            continue;
+        };
+        // A flag may be run together with its value: `--requirepass=x`.
+        let name = flag.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        if kind(&name).is_none() {
+            continue;
+        }
+        let values: Vec<Vec<u8>> = part[1..].iter().map(|value| value.as_bytes().to_vec()).collect();
+        let valid = check(&name, &values).is_none();
+        let open =
+            (0..values.len()).filter(|&at| (valid || values[at].starts_with(b"$")) && is_open(&name, &values, at));
+        kept.push(format!("--{name}"));
+        kept.extend(open.map(|at| head(&masked(&values[at]), LONGEST_VALUE)));
+    }
+    kept.truncate(MOST_VALUES);
     kept
+}
+
+/// An argument without the user's part of an address in it: `redis://:x@host`.
+pub(super) fn masked(arg: &[u8]) -> Vec<u8> {
+    match after_scheme(arg) {
+        Some(cut) => [&arg[..cut], SECRET.as_bytes()].concat(),
+        None => arg.to_vec(),
+    }
+}
+
+fn is_touchy_word(word: &[u8]) -> bool {
+    is_touchy(&String::from_utf8_lossy(word).to_ascii_lowercase())
 }
 
 /// Whether a faulty line of this directive may hold a secret. The whole line is one unit then: where a quote is
@@ -109,7 +192,7 @@ fn without_secrets(name: &str, args: &[Vec<u8>], shown: &[bool]) -> String {
     let mut text = escape(name.as_bytes());
     for (arg, shown) in args.iter().zip(shown).take(MOST_VALUES) {
         text.push(' ');
-        text.push_str(&if *shown { quoted(arg) } else { SECRET.to_owned() });
+        text.push_str(&if *shown { quoted(&masked(arg)) } else { SECRET.to_owned() });
     }
     head(text.as_bytes(), LONGEST_TEXT)
 }
@@ -125,7 +208,10 @@ fn is_open(name: &str, args: &[Vec<u8>], at: usize) -> bool {
     let arg = String::from_utf8_lossy(&args[at]);
     let first = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
     // Lines that were folded into one (a YAML block, a lost line break) hide a password behind harmless directives.
-    let before = |arg: &Vec<u8>| SECRETS.contains(&String::from_utf8_lossy(arg).to_ascii_lowercase().as_str());
+    let before = |arg: &Vec<u8>| {
+        let word = String::from_utf8_lossy(arg).to_ascii_lowercase();
+        SECRETS.iter().any(|secret| word.ends_with(secret))
+    };
     match name {
         _ if arg.is_empty() => true,
         _ if args[..at].iter().any(before) => false,
@@ -149,7 +235,7 @@ mod tests {
     fn kept(line: &str) -> (Kept, String) {
         let Line::Words(words) = split(line.as_bytes()) else { panic!("{line}") };
         let name = String::from_utf8_lossy(&words[0]).to_ascii_lowercase();
-        (keep(&name, &words[1..], line.as_bytes()), keep_faulty(&name, &words[1..], line.as_bytes()))
+        (keep(&name, &words[1..], line.as_bytes(), false), keep_faulty(&name, &words[1..], line.as_bytes()))
     }
 
     #[track_caller]
@@ -180,7 +266,9 @@ mod tests {
         keeps("my.password hunter2", &[""], true, "my.password [secret]");
         keeps("sentinel auth-pass m hunter2", &["auth-pass", "", ""], true, "sentinel auth-pass [secret] [secret]");
         keeps("bind ::1 requirepass hunter2", &["::1", "requirepass", ""], true, "bind ::1 requirepass [secret]");
+        keeps(r"bind ::1\nrequirepass pw", &[r"::1\nrequirepass", ""], true, r"bind ::1\nrequirepass [secret]");
         keeps("bind 127.0.0.1  ::1", &["127.0.0.1", "::1"], false, "bind 127.0.0.1  ::1");
+        keeps("logfile redis://:pw@h/x", &["redis://[secret]"], true, "logfile redis://[secret]");
         keeps("logfile \"a\\x1b\"", &["a\\x1b"], false, "logfile \"a\\x1b\"");
     }
 
@@ -198,7 +286,18 @@ mod tests {
             ("hunter", "[…]"),
             ("hunter2 x", "[…]"),
             ("\u{feff}requirepass hunter", "\\u{feff}requirepass […]"),
-            ("port 6379 # x", "port 6379 # x"),
+            ("port 6379 # x", "port 6379 # […]"),
+            ("port 6379 S3CRET", "port 6379 [1 more word]"),
+            ("port six", "port six"),
+            ("port tcp://10.0.0.1:6379", "port tcp://10.0.0.1:6379"),
+            ("maxclients S3CRET", "maxclients [1 more word]"),
+            ("maxclients 10k", "maxclients 10k"),
+            ("maxclients 10 000", "maxclients 10 000"),
+            ("dir /a S3CRET of mine", "dir /a [3 more words]"),
+            ("slaveof redis://:S3CRET@h:6379", "slaveof redis://[secret]"),
+            ("replicaof h S3CRET", "replicaof h [1 more word]"),
+            ("appendonly on", "appendonly on"),
+            ("save 900 S3CRET", "save 900 [1 more word]"),
             ("prot 6379", "prot […]"),
             ("port 6379 requirepass hunter", "port […]"),
             ("user al on hunter", "user […]"),
@@ -209,10 +308,37 @@ mod tests {
             ("requirepass \"hunter", "requirepass […]"),
             ("requirepass\"hunter", "requirepass […]"),
             ("logfile \"x", "logfile \"x"),
+            ("logfile \"x hunter", "logfile \"x [1 more word]"),
+            ("dir \"redis://:hunter@h", "dir \"redis://[secret]"),
+            ("dir \"/x requirepass hunter", "dir […]"),
             ("\"requirepass hunter", "requirepass […]"),
             ("x\"hunter", "[…]"),
         ] {
             assert_eq!(keep_unbalanced(line.as_bytes()), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn keeps_no_secret_of_units() {
+        for (line, want) in [
+            ("--supervised|systemd|--daemonize|no", "--supervised systemd --daemonize no"),
+            ("--port|6380|--requirepass|hunter2|--save|900|1", "--port 6380 --requirepass --save 900 1"),
+            ("--requirepass hunter2|--masterauth hunter2|--port|1", "--requirepass --masterauth --port 1"),
+            ("--user|bob on >hunter2 ~*", "--user bob on ~*"),
+            ("--rename-command CONFIG hunter2", "--rename-command CONFIG"),
+            ("--appendonly|no\nrequirepass hunter2", "--appendonly"),
+            ("--appendonly|nonrequirepass hunter2", "--appendonly"),
+            ("--port|1|&|sleep|1;|redis-cli|-a|hunter2|ping", "--port 1"),
+            ("--port|1;|redis-cli|-a|hunter2", "--port"),
+            ("--include|/etc/x|requirepass|hunter2", "--include"),
+            ("--loadmodule|/x.so|hunter2", "--loadmodule /x.so"),
+            ("--sentinel|auth-pass|m|hunter2", "--sentinel"),
+            ("--replicaof|redis://:hunter2@h|1", "--replicaof redis://[secret] 1"),
+            ("--requirepas|hunter2|--masterauth=hunter2|-a|hunter2", "--masterauth"),
+            ("$OPTS|hunter2|--port|$PORT", "$OPTS --port $PORT"),
+        ] {
+            let args: Vec<String> = line.split('|').map(str::to_owned).collect();
+            assert_eq!(open_arguments(&args).join(" "), want, "{line}");
         }
     }
 }

@@ -76,6 +76,10 @@ fn check_one(name: &str, kind: Kind, value: &str) -> Option<Wrong> {
         Kind::Word(words) if !is_one_of(words, value) => sure(one_of(words)),
         Kind::GrowingWord(words) | Kind::GrowingWords(words) if !is_one_of(words, value) => unsure(one_of(words)),
         Kind::FileName => file_name(name, value),
+        // Redis 7 takes all the arguments of these in one, too (`MULTI_ARG_CONFIG`, config.c).
+        Kind::Percentiles | Kind::BufferLimit | Kind::Exactly(3) if value.trim().contains(' ') => {
+            check_many(kind, &value.split_whitespace().collect::<Vec<_>>())
+        }
         Kind::Percentiles | Kind::Save | Kind::BufferLimit | Kind::Sentinel | Kind::User => check_many(kind, &[value]),
         Kind::Events if !value.bytes().all(is_event) => unsure("Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
         Kind::Exactly(count) if count != 1 => sure(ARGUMENTS),

@@ -1,11 +1,14 @@
 //! The arguments of a process as /proc/PID/cmdline has them, without what they say of passwords.
 
+use std::net::IpAddr;
+
 use crate::model::text::head;
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "[secret]";
-/// Settings of a server whose values are secrets. `--user` is a rule of the ACL with its passwords.
-const SETTINGS: [&str; 9] = [
+/// Settings of a server whose values are secrets. `--user` is a rule of the ACL with its passwords; the new name of a
+/// command is meant to be known to nobody else, and what a module takes may be a password.
+const SETTINGS: [&str; 11] = [
     "requirepass",
     "masterauth",
     "primaryauth",
@@ -15,9 +18,15 @@ const SETTINGS: [&str; 9] = [
     "auth-pass",
     "user",
     "aclsetuser",
+    "rename-command",
+    "loadmodule",
 ];
 /// Words in the name of a stranger's option or setting that mean its value is a secret.
 const WORDS: [&str; 7] = ["pass", "secret", "token", "credential", "apikey", "api-key", "api_key"];
+/// What a forwarder's arguments say of its way, which nobody else knows. Of other strangers only the program is kept: any
+/// word of theirs may be a password (`mysql -px`, `curl -u user:x`).
+const FORWARDER: &str = "docker-proxy";
+const WAY: [&str; 5] = ["-proto", "-host-ip", "-host-port", "-container-ip", "-container-port"];
 /// The most arguments that are kept, and bytes of each.
 const MOST: usize = 64;
 const LONGEST: usize = 512;
@@ -36,6 +45,17 @@ impl Line {
         first.rsplit('/').next().unwrap_or_default().trim_start_matches('-')
     }
 
+    /// What is kept of one that is no server: its program, and the way of a forwarder.
+    pub fn of_stranger(&self) -> Vec<String> {
+        let mut kept: Vec<String> =
+            self.args.first().and_then(|first| first.split(' ').next()).map(str::to_owned).into_iter().collect();
+        if self.program() == FORWARDER {
+            let harmless = |pair: &&[String]| WAY.contains(&pair[0].as_str()) && is_place(&pair[1]);
+            kept.extend(self.args[1..].windows(2).filter(harmless).flatten().cloned());
+        }
+        kept
+    }
+
     /// What a server's title says that it listens on: `127.0.0.1:6379`, `*:6379`, `::1:6379`.
     pub fn title_port(&self) -> Option<u16> {
         self.titled()?.rsplit_once(':')?.1.parse().ok()
@@ -46,9 +66,26 @@ impl Line {
         self.titled()?.strip_prefix("unixsocket:")
     }
 
+    /// True if it is a title as Redis gives itself one, whatever the program's name: an address with port after the name, and
+    /// nothing but its mode after that (`redisSetProcTitle`, server.c).
+    pub fn is_title(&self) -> bool {
+        let mode = |word: &str| word.starts_with('[') && word.ends_with(']');
+        let address = |place: &str| {
+            let ip = place.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
+            ip.is_some_and(|ip| ip == "*" || ip.parse::<std::net::IpAddr>().is_ok())
+        };
+        let titled = self.title_port().is_some() && self.titled().is_some_and(address);
+        self.args.len() == 1 && titled && self.args[0].split(' ').skip(2).all(mode)
+    }
+
     fn titled(&self) -> Option<&str> {
         self.args.first()?.split(' ').nth(1)
     }
+}
+
+/// Whether a word is an address, a port, or the name of a protocol.
+fn is_place(word: &str) -> bool {
+    ["tcp", "udp", "sctp"].contains(&word) || word.parse::<u16>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
 /// Reads /proc/PID/cmdline. A title is padded to the length of the arguments that it replaces, with NULs or blanks.
@@ -154,7 +191,7 @@ fn after_equals(arg: &[u8]) -> Option<usize> {
 }
 
 /// Where the user's part of an address begins, if there is one: `scheme://user:password@host`.
-fn after_scheme(arg: &[u8]) -> Option<usize> {
+pub fn after_scheme(arg: &[u8]) -> Option<usize> {
     let at = arg.windows(3).position(|part| part == b"://")? + 3;
     arg[at..].contains(&b'@').then_some(at)
 }
@@ -214,6 +251,9 @@ mod tests {
             "redis-server|port 1\nuser default on >hunter2",
             "sh|-c|exec redis-server --requirepass hunter2 --port 1",
             "sh|-c|redis-cli -a hunter2 ping",
+            "redis-server|--rename-command|CONFIG|hunter2|--port|1",
+            "redis-server|--rename-command CONFIG hunter2",
+            "redis-server|--loadmodule|/x.so|hunter2",
             "redis-cli|-a|hunter2",
             "redis-cli|--pass|hunter2",
             "redis-cli|-u|redis://:hunter2@host:6379",
@@ -229,6 +269,18 @@ mod tests {
         }
         assert_eq!(args(rows[0])[2..], [HIDDEN, "--port", "1"]);
         assert_eq!(args(rows[7])[2..], [HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, "--port", "1"]);
+    }
+
+    #[test]
+    fn keeps_only_the_program_of_strangers() {
+        let of = |text: &str| parse(text.replace('|', "\0").as_bytes()).of_stranger().join("|");
+        assert_eq!(of("/usr/bin/mysql|-phunter2|-u|admin:hunter2"), "/usr/bin/mysql");
+        assert_eq!(of("python3|-c|pw = 'hunter2'"), "python3");
+        assert_eq!(of("nginx: master process nginx"), "nginx:");
+        assert_eq!(of(""), "");
+        let proxy = "/usr/bin/docker-proxy|-proto|tcp|-host-ip|::|-host-port|6379|-container-ip|172.17.0.2|-container-port|6379";
+        assert_eq!(of(proxy), proxy);
+        assert_eq!(of("docker-proxy|-host-port|hunter2|-x|1|-host-ip"), "docker-proxy");
     }
 
     #[test]

@@ -17,6 +17,19 @@ pub fn may_be(comm: &str) -> bool {
     STEMS.iter().any(|stem| comm.contains(stem)) || carries(&comm)
 }
 
+/// Servers that speak the protocol of Redis, and are none.
+const KIN: [&str; 7] = ["dragonfly", "kvrocks", "pika", "garnet", "ardb", "tendis", "apsaradb"];
+/// What belongs to a server, by its name, and serves nobody.
+const TOOLS: [&str; 9] =
+    ["cli", "benchmark", "check", "export", "insight", "commander", "proxy", "operator", "metrics"];
+
+/// True if a process of this name may be a server, though not one that is known.
+pub fn is_kin(comm: &str) -> bool {
+    let comm = comm.to_ascii_lowercase();
+    let named = STEMS.iter().any(|stem| comm.contains(stem)) && !TOOLS.iter().any(|tool| comm.contains(tool));
+    named || KIN.iter().any(|name| comm.starts_with(name))
+}
+
 /// True if it is a server: not redis-cli, not a child that writes a snapshot, not a script of that name.
 pub fn is_server(comm: &str, line: &Line, exe: Option<&str>) -> bool {
     let first = line.program();
@@ -26,7 +39,8 @@ pub fn is_server(comm: &str, line: &Line, exe: Option<&str>) -> bool {
     // A zombie has no arguments left.
     let by_comm = is_server_name(comm) && (first.is_empty() || !is_tool(first));
     let carried = || carries(comm) && line.args.iter().take(4).any(|arg| is_server_name(base(arg)));
-    by_comm || is_server_name(first) || carried() || (exe.map(base).is_some_and(is_server_name) && !is_tool(first))
+    let by_exe = || exe.map(base).is_some_and(is_server_name) && !is_tool(first);
+    by_comm || is_server_name(first) || carried() || by_exe() || line.is_title()
 }
 
 /// True if it is a sentinel.

@@ -22,6 +22,9 @@ pub struct Looked {
     pub sealed: bool,
 }
 
+/// The capability to pass over permissions (linux/capability.h).
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+
 /// The process, if it is a server. Where `wrong`, what takes longer is looked at too.
 pub fn server(pid: u32, wrong: bool) -> Option<Looked> {
     any(pid, wrong).filter(|looked| looked.is_server)
@@ -54,6 +57,7 @@ pub fn any(pid: u32, wrong: bool) -> Option<Looked> {
         addresses: Vec::new(),
         same_pids: same_pids(&status),
         pid_inside: status.pids.last().copied(),
+        overrides_modes: status.capabilities.is_some_and(|bits| bits & CAP_DAC_OVERRIDE != 0),
         unit: parse::unit(&cgroup),
         container,
         open_files_limit: parse::open_files_limit(&text(pid, "limits")),
@@ -73,6 +77,11 @@ impl Looked {
         if self.process.same_network == Some(false) {
             self.process.addresses = addresses(pid);
         }
+    }
+
+    /// Keeps of its arguments what is known to be no secret of a stranger.
+    pub fn forget_arguments(&mut self) {
+        self.process.args = self.line.of_stranger();
     }
 
     /// True if it can listen: it lives, if stopped.

@@ -25,6 +25,8 @@ pub struct Status {
     pub uid: Option<u32>,
     /// Its numbers, in our PID namespace first, in its own last; empty on kernels before 4.1.
     pub pids: Vec<u32>,
+    /// Its effective capabilities (capabilities(7)), a bit each.
+    pub capabilities: Option<u64>,
 }
 
 /// Reads /proc/PID/stat. The name may hold spaces and parentheses, so its end is the last one.
@@ -59,6 +61,7 @@ pub fn status(text: &str) -> Status {
     Status {
         uid: line("Uid:").and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()),
         pids: line("NSpid:").unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        capabilities: line("CapEff:").and_then(|rest| u64::from_str_radix(rest.trim(), 16).ok()),
     }
 }
 
@@ -152,8 +155,8 @@ mod tests {
 
     #[test]
     fn reads_status() {
-        let text = "Name:\tredis\nUid:\t0\t106\t106\t106\nNSpid:\t4711\t1\n";
-        assert_eq!(status(text), Status { uid: Some(106), pids: vec![4711, 1] });
+        let text = "Name:\tredis\nUid:\t0\t106\t106\t106\nNSpid:\t4711\t1\nCapEff:\t0000000000000002\n";
+        assert_eq!(status(text), Status { uid: Some(106), pids: vec![4711, 1], capabilities: Some(2) });
         assert_eq!(status(""), Status::default());
     }
 

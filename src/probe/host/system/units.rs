@@ -53,7 +53,7 @@ fn scripts(units: &[Unit]) -> Vec<Unit> {
 fn systemd(root: &str) -> Vec<Unit> {
     let folders = FOLDERS.map(|folder| format!("{root}{folder}"));
     let instances = TEMPLATES.iter().flat_map(|name| instances(&folders, name));
-    let names = NAMES.iter().map(|name| (*name).to_owned()).chain(instances);
+    let names = NAMES.iter().map(|name| (*name).to_owned()).chain(instances).chain(others(&folders));
     let mut units: Vec<Unit> = Vec::new();
     let mut seen: Vec<(String, Option<String>)> = Vec::new();
     for name in names.take(MOST) {
@@ -71,6 +71,24 @@ fn systemd(root: &str) -> Vec<Unit> {
         seen.push((real, instance));
     }
     units
+}
+
+/// Services of other names that start a server of the family, templates aside.
+fn others(folders: &[String]) -> Vec<String> {
+    let starts =
+        |line: &str| line.trim_start().starts_with("ExecStart") && PROGRAMS.iter().any(|name| line.contains(name));
+    let named = |file: String| file.strip_suffix(".service").filter(|name| !name.contains('@')).map(str::to_owned);
+    let mut found: Vec<String> = Vec::new();
+    for folder in folders {
+        for name in files::list(folder, MOST_FOLDERS).into_iter().filter_map(named) {
+            let known = NAMES.contains(&name.as_str()) || name.contains("sentinel") || found.contains(&name);
+            let text = || files::read_text(&format!("{folder}/{name}.service")).unwrap_or_default();
+            if !known && text().lines().any(starts) {
+                found.push(name);
+            }
+        }
+    }
+    found
 }
 
 /// The unit that the link at `path` is another name of: systemd goes by the name of what it leads to, not by the folder.
@@ -330,6 +348,8 @@ mod tests {
         let start = |conf: &str| format!("[Service]\nExecStart=/usr/bin/redis-server {conf}\n");
         put("/lib/systemd/system/redis-server.service", &start("/lib.conf"));
         put("/lib/systemd/system/valkey.service", &start("/v.conf"));
+        put("/etc/systemd/system/cache.service", &start("/cache.conf"));
+        put("/etc/systemd/system/app.service", "[Service]\nExecStart=/usr/bin/app\nAfter=redis-server.service\n");
         put("/lib/systemd/system/redis@.service", &start(&at("/etc/redis/redis-%i.conf")));
         put("/etc/redis/redis-one.conf", "");
         put("/etc/systemd/system/multi-user.target.wants/redis@two.service", "");
@@ -341,7 +361,10 @@ mod tests {
         link("/dev/null", "/etc/systemd/system/valkey.service");
         let units = systemd(root.path().to_str().unwrap());
         let names: Vec<(&str, bool)> = units.iter().map(|unit| (unit.name.as_str(), unit.masked)).collect();
-        assert_eq!(names, [("redis-server", false), ("valkey", true), ("redis@one", false), ("redis@two", false)]);
+        assert_eq!(
+            names,
+            [("redis-server", false), ("valkey", true), ("redis@one", false), ("redis@two", false), ("cache", false)]
+        );
         assert_eq!((units[0].open_files_limit.as_deref(), units[0].user.as_deref()), (Some("2"), Some("a")));
         assert_eq!(units[2].conf, Some(at("/etc/redis/redis-one.conf")));
     }

@@ -1,0 +1,105 @@
+//! Addresses: which of a `bind` the machine has, and on which of a server's others can reach it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::Origin;
+use super::instance::{Bind, Instance, Known};
+use super::socket::Listener;
+use crate::sys::files;
+
+impl Instance<'_> {
+    /// The addresses of this `bind` that the machine lacks.
+    pub fn missing_binds(&self, bind: &Known) -> Vec<Bind> {
+        let parsed = bind.values.iter().filter_map(|word| Bind::parse(word));
+        let origin = &self.host.origin;
+        parsed.filter(|bind| !origin.has(bind.ip) && !origin.nonlocal_bind).collect()
+    }
+
+    /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback. Of a
+    /// server that is not seen itself, they are those of whatever passes connections on to it.
+    pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {
+        let outside = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(*ip);
+        let has = |v4: bool| self.host.origin.addresses.iter().any(|ip| outside(ip) && ip.is_ipv4() == v4);
+        let open = |ip: IpAddr| !ip.is_loopback() && (!ip.is_unspecified() || has(ip.is_ipv4()));
+        let Some(port) = self.facts().ask.target.port() else { return Vec::new() };
+        let listens: Vec<SocketAddr> = match self.process {
+            Some(process) => process.listens.iter().filter(|at| at.port() == port).copied().collect(),
+            None => self.host.listeners(port).into_iter().map(Listener::address).collect(),
+        };
+        listens.into_iter().filter(|at| open(at.ip())).collect()
+    }
+}
+
+impl Origin {
+    /// True if a server may listen on this address here: it is one of the machine, or of a network that a route makes its
+    /// own (`ip route add local 10.99.0.0/24 dev lo`), as all of 127.0.0.0/8 is.
+    fn has(&self, ip: IpAddr) -> bool {
+        let within = |(network, prefix): &(IpAddr, u8)| is_within(ip, *network, *prefix);
+        let loopback = ip.is_loopback() && ip.is_ipv4();
+        ip.is_unspecified() || loopback || self.addresses.contains(&ip) || self.local_networks.iter().any(within)
+    }
+}
+
+/// The IPv4 networks whose every address is this machine's own, but for 127.0.0.0/8. Of IPv6, bind(2) takes only addresses
+/// that an interface has (measured; `ipv6_chk_addr` in the kernel).
+pub fn local_networks() -> Vec<(IpAddr, u8)> {
+    files::read_text("/proc/net/fib_trie").map(|text| of_trie(&text)).unwrap_or_default()
+}
+
+/// `|-- 10.99.0.0` and, below it, `/24 host LOCAL`; all tables are listed.
+fn of_trie(text: &str) -> Vec<(IpAddr, u8)> {
+    let mut found = Vec::new();
+    let mut last: Option<Ipv4Addr> = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse().ok();
+            continue;
+        }
+        let prefix =
+            line.strip_suffix(" LOCAL").and_then(|line| line.strip_prefix('/')?.split(' ').next()?.parse().ok());
+        if let (Some(network), Some(prefix)) =
+            (last.filter(|ip| !ip.is_loopback()), prefix.filter(|prefix| *prefix < 32))
+            && !found.contains(&(network.into(), prefix))
+        {
+            found.push((network.into(), prefix));
+        }
+    }
+    found
+}
+
+fn is_within(ip: IpAddr, network: IpAddr, prefix: u8) -> bool {
+    match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
+            ip.to_bits() & mask == network.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_a_route_makes_its_own() {
+        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.99.0.0\n        \
+                    /24 host LOCAL\n     |-- 10.5.5.1\n        /32 host LOCAL\n     |-- 127.0.0.0\n        /8 host LOCAL\n";
+        assert_eq!(of_trie(trie), [([10, 99, 0, 0].into(), 24)]);
+        assert!(is_within([10, 99, 0, 7].into(), [10, 99, 0, 0].into(), 24));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_panics(text in ".{0,300}") {
+            of_trie(&text);
+        }
+    }
+}
