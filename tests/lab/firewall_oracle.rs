@@ -1,15 +1,17 @@
 //! The kernel as oracle: random rules are loaded, real SYNs are sent, and what became of them is compared with what
 //! `walk.rs` says of the rules as the tools list them.
 //!
-//! `field` is where it happens and compares, `random` chooses, `nft` makes rules. Another generator is plugged in as
-//! another `Maker`.
+//! `field` is where it happens and compares, `random` chooses, `nft` and `iptables` make rules. Another generator
+//! is plugged in as another `Maker`.
 
 mod field;
+mod iptables;
 mod nft;
 mod random;
 
 use std::time::Duration;
 
+use redisdoc::probe::Collected;
 use redisdoc::probe::host::firewall::Firewall;
 
 use crate::world::{Host, Lab};
@@ -21,6 +23,19 @@ const AS_LONG_AS: Duration = Duration::from_secs(20);
 const MOST_UNDECIDED: usize = 25;
 
 const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
+
+const IPTABLES: Maker = Maker { name: "iptables", make: iptables::rules, load: iptables::LOAD, list: list_all };
+const LEGACY: Maker =
+    Maker { name: "iptables-legacy", make: iptables::rules, load: iptables::LOAD_LEGACY, list: list_all };
+
+/// As redisdoc itself lists them.
+fn list_all(host: &Host) -> Firewall {
+    let collected: Collected = serde_json::from_str(&host.collect()).expect("what was collected");
+    let firewall = collected.host.firewall.seen().cloned();
+    let firewall = firewall.unwrap_or_else(|| panic!("{:?}", collected.host.firewall));
+    assert_eq!(firewall.unread, [], "{firewall:?}");
+    firewall
+}
 
 fn list_nft(host: &Host) -> Firewall {
     let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok();
@@ -48,4 +63,24 @@ fn nft_rules_on_the_server_do_what_the_walk_says() {
 #[test]
 fn nft_rules_on_the_client_do_what_the_walk_says() {
     compare(&NFT, Side::Client);
+}
+
+#[test]
+fn iptables_rules_on_the_server_do_what_the_walk_says() {
+    compare(&IPTABLES, Side::Server);
+}
+
+#[test]
+fn iptables_rules_on_the_client_do_what_the_walk_says() {
+    compare(&IPTABLES, Side::Client);
+}
+
+#[test]
+fn legacy_rules_on_the_server_do_what_the_walk_says() {
+    compare(&LEGACY, Side::Server);
+}
+
+#[test]
+fn legacy_rules_on_the_client_do_what_the_walk_says() {
+    compare(&LEGACY, Side::Client);
 }

@@ -14,7 +14,6 @@ mod firewall_oracle;
 mod harmless;
 mod host;
 mod hostile;
-mod iptables_oracle;
 mod listen;
 mod process;
 mod resources;

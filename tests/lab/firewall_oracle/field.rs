@@ -228,8 +228,13 @@ fn send(syn: &Syn) -> (Syn, Option<Socket>, Option<Fate>) {
 }
 
 fn settled(socket: &Socket) -> Option<Fate> {
+    // What befalls later packets of a connection that stands is an error of the socket as well.
+    if socket.peer_addr().is_ok() {
+        return Some(Fate::Connected);
+    }
     match socket.take_error() {
-        Ok(None) => socket.peer_addr().is_ok().then_some(Fate::Connected),
+        Ok(None) => None,
+        Ok(Some(error)) if error.raw_os_error() == Some(Errno::ECONNRESET as i32) => Some(Fate::Connected),
         Ok(Some(error)) | Err(error) => Some(failed(socket, &error)),
     }
 }
