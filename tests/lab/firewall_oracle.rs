@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use redisdoc::probe::Collected;
 use redisdoc::probe::host::firewall::Firewall;
+use redisdoc::probe::host::firewall::rules::{Family, Source};
 
 use crate::world::{Host, Lab};
 use field::{Field, Maker, Side};
@@ -24,9 +25,22 @@ const MOST_UNDECIDED: usize = 25;
 
 const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
 
-const IPTABLES: Maker = Maker { name: "iptables", make: iptables::rules, load: iptables::LOAD, list: list_all };
+const IPTABLES: Maker = Maker { name: "iptables", make: iptables::rules, load: iptables::LOAD, list: list_all_ways };
 const LEGACY: Maker =
     Maker { name: "iptables-legacy", make: iptables::rules, load: iptables::LOAD_LEGACY, list: list_all };
+
+/// As redisdoc itself lists them. Of the same rules nft and iptables must not say what contradicts the other.
+fn list_all_ways(host: &Host) -> Firewall {
+    let saved = |tool: &str, family: Family| {
+        let text = host.run(&[tool, "-c"]).ok().stdout;
+        redisdoc::probe::host::firewall::iptables::parse(&text, Source::Iptables, family).expect("a listing")
+    };
+    let mut tables = saved("iptables-nft-save", Family::Ip);
+    tables.extend(saved("ip6tables-nft-save", Family::Ip6));
+    let (saved, nft) = (Firewall { tables, unread: Vec::new() }, list_nft(host));
+    field::same(&saved, &nft);
+    list_all(host)
+}
 
 /// As redisdoc itself lists them.
 fn list_all(host: &Host) -> Firewall {

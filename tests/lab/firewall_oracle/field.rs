@@ -228,13 +228,8 @@ fn send(syn: &Syn) -> (Syn, Option<Socket>, Option<Fate>) {
 }
 
 fn settled(socket: &Socket) -> Option<Fate> {
-    // What befalls later packets of a connection that stands is an error of the socket as well.
-    if socket.peer_addr().is_ok() {
-        return Some(Fate::Connected);
-    }
     match socket.take_error() {
-        Ok(None) => None,
-        Ok(Some(error)) if error.raw_os_error() == Some(Errno::ECONNRESET as i32) => Some(Fate::Connected),
+        Ok(None) => socket.peer_addr().is_ok().then_some(Fate::Connected),
         Ok(Some(error)) | Err(error) => Some(failed(socket, &error)),
     }
 }
@@ -329,6 +324,18 @@ fn answer(firewall: &Firewall, side: Side, packet: Packet, walk: &Walk) -> Vec<F
         // Whatever is rejected here is answered to the wrong end.
         Outcome::Stopped(_) => vec![Fate::Silence],
         Outcome::Open => Vec::new(),
+    }
+}
+
+/// Asserts that two listings of the same rules come to the same, where both come to anything.
+pub fn same(one: &Firewall, other: &Firewall) {
+    for syn in cases() {
+        for way in [arriving, leaving] {
+            let (one, other) = (way(one, syn).1, way(other, syn).1);
+            let told = [&one, &other].map(Walk::outcome);
+            let open = told.contains(&Outcome::Open);
+            assert!(open || told[0] == told[1], "{syn:?}: {told:?}\n{one:#?}\n{other:#?}");
+        }
     }
 }
 

@@ -93,3 +93,81 @@ fn verdict(rule: &Rule) -> Option<&Verdict> {
 fn is_xt(test: &Match) -> bool {
     matches!(&test.test, Test::Unknown(what) if what.starts_with("xt "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::iptables;
+    use super::super::rules::{Family, Field, Values};
+    use super::*;
+
+    fn saved(text: &str) -> OverNft {
+        let tables = iptables::parse(text, Source::Iptables, Family::Ip).unwrap();
+        OverNft { family: Family::Ip, tables, foreign: Vec::new() }
+    }
+
+    fn match_of(test: Test) -> Part {
+        Part::Match(Match { negated: false, test })
+    }
+
+    /// nft's listing of `*filter` with one rule in `INPUT`.
+    fn nft(parts: Vec<Part>) -> Vec<Table> {
+        let mut table = saved("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n").tables.remove(0);
+        table.source = Source::Nft;
+        table.chains[0].base.as_mut().unwrap().priority = 7;
+        table.chains[0].rules[0].parts = parts;
+        vec![table]
+    }
+
+    const SAVED: &str =
+        "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n-A INPUT -m tcp --dport 22 -j DROP\nCOMMIT\n";
+
+    fn joined(nft_listed: bool, mut tables: Vec<Table>, listing: OverNft) -> (Vec<Table>, Vec<Unread>) {
+        let mut unread = Vec::new();
+        over_nft(&mut tables, &mut unread, nft_listed, listing);
+        (tables, unread)
+    }
+
+    #[test]
+    fn what_nft_cannot_read_is_iptables_to_tell() {
+        let port = match_of(Test::Is(Field::ToPort, Values::Numbers(vec![(22, 22)])));
+        let xt = match_of(Test::Unknown("xt match \"tcp\"".to_owned()));
+        let (tables, unread) = joined(true, nft(vec![xt, Part::Verdict(Verdict::Drop)]), saved(SAVED));
+        let [table] = tables.as_slice() else { panic!("{tables:?}") };
+        let [input] = table.chains.as_slice() else { panic!("the chain that nobody made is gone: {table:?}") };
+        assert_eq!((table.source, input.base.as_ref().unwrap().priority, unread), (Source::Iptables, 7, Vec::new()));
+        assert_eq!(input.rules[0].parts, [port, Part::Verdict(Verdict::Drop)]);
+    }
+
+    #[test]
+    fn what_one_leaves_out_the_other_tells() {
+        let from = match_of(Test::Is(Field::InInterface, Values::Names(vec!["eth0".to_owned()])));
+        let (tables, _) = joined(true, nft(vec![from.clone(), Part::Verdict(Verdict::Drop)]), saved(SAVED));
+        let parts = &tables[0].chains[0].rules[0].parts;
+        assert!(parts.contains(&from) && parts.len() == 3, "{parts:?}");
+        let (tables, _) = joined(true, nft(vec![from, Part::Verdict(Verdict::Accept)]), saved(SAVED));
+        let parts = &tables[0].chains[0].rules[0].parts;
+        assert!(matches!(parts.last(), Some(Part::Verdict(Verdict::Unknown(_)))), "{parts:?}");
+    }
+
+    #[test]
+    fn tables_that_are_not_iptables_own_stay_as_nft_lists_them() {
+        let listed = nft(vec![Part::Verdict(Verdict::Drop)]);
+        let foreign = OverNft { foreign: vec!["filter".to_owned()], ..saved(SAVED) };
+        assert_eq!(joined(true, listed.clone(), foreign.clone()), (listed.clone(), Vec::new()));
+        let (tables, unread) = joined(false, Vec::new(), foreign);
+        assert!(tables.is_empty() && unread.len() == 1);
+        // Two rules there, one here: somebody changes them just now, or one of the tools lies.
+        let two = saved("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A INPUT -j DROP\nCOMMIT\n");
+        assert_eq!(joined(true, listed.clone(), two).0, listed);
+    }
+
+    #[test]
+    fn a_table_that_only_iptables_lists_is_doubted() {
+        let (tables, unread) = joined(true, Vec::new(), saved(SAVED));
+        assert_eq!((tables.len(), unread.len()), (0, 1));
+        let nominal = saved("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n");
+        assert_eq!(joined(true, Vec::new(), nominal), (Vec::new(), Vec::new()));
+        let (tables, unread) = joined(false, Vec::new(), saved(SAVED));
+        assert_eq!((tables.len(), unread.len()), (1, 0));
+    }
+}
