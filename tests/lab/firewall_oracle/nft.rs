@@ -34,8 +34,7 @@ impl Table<'_> {
         };
         let bases: Vec<&str> = (0..self.random.between(1, 3)).map(|_| self.random.pick(hooks)).collect();
         self.quiet = bases.contains(&"postrouting");
-        let flags = if self.random.percent(3) { "  flags dormant\n" } else { "" };
-        let mut text = format!("table {} t{number} {{\n{flags}", self.family);
+        let mut text = format!("table {} t{number} {{\n", self.family);
         text += &self.sets();
         for chain in (0..CHAINS).rev() {
             text += &format!("  chain c{chain} {{\n{}  }}\n", self.some_rules(chain + 1, 4));
