@@ -125,7 +125,6 @@ impl Field {
                 self.look(&firewall, side, &mut tally, &say);
             } else {
                 tally.not_loaded += 1;
-                assert!(std::env::var_os("REDISDOC_ORACLE_STRICT").is_none(), "{loaded}\n{rules}");
             }
             seed += 1;
         }
