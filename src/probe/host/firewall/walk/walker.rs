@@ -244,7 +244,7 @@ impl<'a> Walker<'a> {
     }
 
     fn translate(&mut self, (end, spot): &Ended<'a>) {
-        let before = self.packet.to;
+        let before = (self.packet.to, self.packet.to_port);
         match end {
             End::To(ip, port) => {
                 self.packet.to = ip.unwrap_or(self.packet.to);
@@ -257,10 +257,13 @@ impl<'a> Walker<'a> {
             }
             _ => return,
         }
-        if spot.at.hook == Hook::Output && before != self.packet.to {
+        if spot.at.hook == Hook::Output && before.0 != self.packet.to {
             self.packet.out_interface = self.is_for_us().then(|| LOOPBACK.to_owned());
         }
-        self.packet.translated.push(Translation::Destination);
+        if before != (self.packet.to, self.packet.to_port) {
+            // What is sent to where it went anyway is not marked as translated (`nf_nat_setup_info`).
+            self.packet.translated.push(Translation::Destination);
+        }
         self.walk.translated_by = Some(spot.place());
     }
 
