@@ -303,7 +303,9 @@ fn answer(firewall: &Firewall, side: Side, syn: &Packet, walk: &Walk) -> Vec<Fat
         // To one of several addresses, we do not know which.
         return Vec::new();
     }
-    let established = Packet { state: Some(State::Established), translated: translated.clone(), ..syn.clone() };
+    // Without tracking, what follows is no connection's.
+    let state = (!is_untracked(firewall)).then_some(State::Established);
+    let established = Packet { state, translated: translated.clone(), ..syn.clone() };
     let back = Packet {
         from: Some(to),
         from_port: Some(port),
@@ -327,6 +329,11 @@ fn answer(firewall: &Firewall, side: Side, syn: &Packet, walk: &Walk) -> Vec<Fat
         (Outcome::Passes, Outcome::Open | Outcome::Stopped(How::Rejected(_))) if listening => Vec::new(),
         (Outcome::Passes, _) => vec![fate],
     }
+}
+
+fn is_untracked(firewall: &Firewall) -> bool {
+    let chains = firewall.tables.iter().flat_map(|table| &table.chains);
+    chains.flat_map(|chain| &chain.rules).any(|rule| rule.parts.contains(&Part::NoTrack))
 }
 
 fn is_redirected(walk: &Walk) -> bool {
