@@ -38,7 +38,11 @@ fn list_all_ways(host: &Host) -> Firewall {
     let mut tables = saved("iptables-nft-save", Family::Ip);
     tables.extend(saved("ip6tables-nft-save", Family::Ip6));
     let (saved, nft) = (Firewall { tables, unread: Vec::new() }, list_nft(host));
-    field::same(&saved, &nft);
+    let rules = host.read("/run/rules");
+    // Of two of them in one rule `iptables-nft-save` 1.8.9 makes one that is neither.
+    if !rules.lines().any(|rule| rule.matches("-m tcp ").count() > 1) {
+        field::same(&saved, &nft, &rules);
+    }
     list_all(host)
 }
 

@@ -342,13 +342,13 @@ fn is_redirected(walk: &Walk) -> bool {
 }
 
 /// Asserts that two listings of the same rules come to the same, where both come to anything.
-pub fn same(one: &Firewall, other: &Firewall) {
+pub fn same(one: &Firewall, other: &Firewall, rules: &str) {
     for syn in cases() {
         for way in [arriving, leaving] {
             let (one, other) = (way(one, syn).1, way(other, syn).1);
             let told = [&one, &other].map(Walk::outcome);
             let open = told.contains(&Outcome::Open);
-            assert!(open || told[0] == told[1], "{syn:?}: {told:?}\n{one:#?}\n{other:#?}");
+            assert!(open || told[0] == told[1], "{rules}\n{syn:?}: {told:?}\n{one:#?}\n{other:#?}");
         }
     }
 }

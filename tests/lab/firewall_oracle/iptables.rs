@@ -7,17 +7,32 @@ use super::field::Side;
 use super::random::Random;
 
 /// Loads both files with the tools over nftables.
-pub const LOAD: &[&str] = &[
-    "sh",
-    "-c",
-    "cat > /run/rules; sed '/^# v6$/,$d' /run/rules | iptables-nft-restore && sed '1,/^# v6$/d' /run/rules | ip6tables-nft-restore",
-];
+pub const LOAD: &[&str] = &["sh", "-c", LOADER, "nft"];
 /// The same with the legacy tools.
-pub const LOAD_LEGACY: &[&str] = &[
-    "sh",
-    "-c",
-    "cat > /run/rules; sed '/^# v6$/,$d' /run/rules | iptables-legacy-restore && sed '1,/^# v6$/d' /run/rules | ip6tables-legacy-restore",
-];
+pub const LOAD_LEGACY: &[&str] = &["sh", "-c", LOADER, "legacy"];
+
+const LOADER: &str = "cat > /run/rules
+ipset -exist restore <<END
+create some hash:ip
+add some 10.77.1.1
+add some 10.77.1.20
+create nets hash:net
+add nets 10.77.1.128/25
+add nets 10.77.1.2/31
+create doors bitmap:port range 6000-7000
+add doors 6379
+create pairs hash:ip,port
+add pairs 10.77.1.1,tcp:6379
+add pairs 10.77.1.3,tcp:22
+add pairs 10.77.1.3,udp:6379
+create some6 hash:ip family inet6
+add some6 fd77:1::1
+create nets6 hash:net family inet6
+add nets6 fd77:1:0:0:8::/80
+create pairs6 hash:net,port family inet6
+add pairs6 fd77:1::/112,6379-6380
+END
+sed '/^# v6$/,$d' /run/rules | iptables-$0-restore && sed '1,/^# v6$/d' /run/rules | ip6tables-$0-restore";
 /// Chains that rules may jump to, each only to those after it.
 const CHAINS: [&str; 3] = ["one", "two", "three"];
 /// The states that a rule may ask for, some of which are none.
@@ -187,7 +202,7 @@ impl Maker<'_> {
         } else {
             &["LOCAL", "UNICAST", "BROADCAST,LOCAL", "MULTICAST"]
         };
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 | 1 => format!("-m conntrack {not}--ctstate {} ", self.random.pick(&STATES)),
             2 => format!("-m state {not}--state {} ", self.random.pick(&["NEW", "ESTABLISHED,RELATED", "UNTRACKED"])),
             3 | 4 => format!("-m mark {not}--mark {} ", self.random.pick(&marks)),
@@ -196,7 +211,18 @@ impl Maker<'_> {
             6 | 7 => {
                 format!("-m addrtype {not}--{}-type {} ", self.random.pick(&["src", "dst"]), self.random.pick(kinds))
             }
-            8 => "-m comment --comment \"a \\\"quoted\\\" -j DROP\" ".to_owned(),
+            8 => {
+                let end = self.random.pick(&["src", "dst"]);
+                let other = self.random.pick(&["src", "dst"]);
+                let family = if self.v6 { "6" } else { "" };
+                let set = match self.random.pick(&["some", "nets", "pairs", "doors"]) {
+                    "doors" => format!("doors {end}"),
+                    "pairs" => format!("pairs{family} {end},{other}"),
+                    set => format!("{set}{family} {end}"),
+                };
+                format!("-m set {not}--match-set {set} ")
+            }
+            9 => "-m comment --comment \"a \\\"quoted\\\" -j DROP\" ".to_owned(),
             _ if self.random.percent(20) => "-m limit --limit 100/sec ".to_owned(),
             _ if self.random.percent(20) => format!("-m conntrack {not}--ctstatus ASSURED "),
             _ => String::new(),

@@ -2,7 +2,7 @@
 //! "xt", which says nothing. What iptables says of them is taken where both agree on chains and rules.
 
 use super::list::OverNft;
-use super::rules::{Chain, Match, Part, Rule, Source, Table, Test, Unread, Verdict};
+use super::rules::{Chain, Field, Match, Part, Rule, Source, Table, Test, Unread, Verdict};
 
 /// Puts what iptables lists in the place of nft's tables of the same names. `nft_listed`: nft could list at all.
 pub fn over_nft(tables: &mut Vec<Table>, unread: &mut Vec<Unread>, nft_listed: bool, listing: OverNft) {
@@ -61,19 +61,30 @@ fn join(mut iptables: Table, nft: &Table) -> Table {
         chain.rules.iter_mut().zip(&other.rules).for_each(|(rule, other)| add_tests(rule, other));
         true
     });
-    iptables.sets.clone_from(&nft.sets);
+    iptables.sets.extend(nft.sets.iter().cloned());
     iptables
 }
 
 /// A rule holds where both readings of it hold: if one of the tools leaves out a test that it does not know, the other's
-/// counts.
+/// counts. Where they tell different things of the same field neither is believed: of two `-m tcp` in one rule
+/// `iptables-nft-save` 1.8.9 makes one that is neither.
 fn add_tests(rule: &mut Rule, nft: &Rule) {
     let test = |part: &Part| match part {
-        Part::Match(test) if !is_xt(test) => Some(Part::Match(test.clone())),
+        Part::Match(test) if !is_xt(test) => Some(test.clone()),
         _ => None,
     };
-    let tests: Vec<Part> = nft.parts.iter().filter_map(test).filter(|part| !rule.parts.contains(part)).collect();
-    rule.parts.splice(0..0, tests);
+    let told: Vec<Match> = nft.parts.iter().filter_map(test).collect();
+    for part in &mut rule.parts {
+        if let Part::Match(test) = part
+            && !told.contains(test)
+            && told.iter().any(|told| same_field(&told.test, &test.test))
+        {
+            let says = "iptables and nft do not agree what it tests".to_owned();
+            *test = Match { negated: false, test: Test::Unknown(says) };
+        }
+    }
+    let new: Vec<Part> = told.into_iter().map(Part::Match).filter(|part| !rule.parts.contains(part)).collect();
+    rule.parts.splice(0..0, new);
     let differs = match (verdict(rule), verdict(nft)) {
         (_, None | Some(Verdict::Unknown(_))) => false,
         (Some(one), Some(other)) => std::mem::discriminant(one) != std::mem::discriminant(other),
@@ -82,6 +93,15 @@ fn add_tests(rule: &mut Rule, nft: &Rule) {
     if differs {
         rule.parts.retain(|part| !matches!(part, Part::Verdict(_)));
         rule.parts.push(Part::Verdict(Verdict::Unknown("iptables and nft do not agree what it does".to_owned())));
+    }
+}
+
+fn same_field(one: &Test, other: &Test) -> bool {
+    match (one, other) {
+        (Test::Is(one, _), Test::Is(other, _)) => one == other,
+        (Test::Flags { .. }, Test::Flags { .. }) => true,
+        (Test::Marked { .. } | Test::Is(Field::Mark, _), Test::Marked { .. } | Test::Is(Field::Mark, _)) => true,
+        _ => false,
     }
 }
 
@@ -97,7 +117,7 @@ fn is_xt(test: &Match) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::iptables;
-    use super::super::rules::{Family, Field, Values};
+    use super::super::rules::{Family, Values};
     use super::*;
 
     fn saved(text: &str) -> OverNft {
@@ -144,6 +164,11 @@ mod tests {
         let (tables, _) = joined(true, nft(vec![from.clone(), Part::Verdict(Verdict::Drop)]), saved(SAVED));
         let parts = &tables[0].chains[0].rules[0].parts;
         assert!(parts.contains(&from) && parts.len() == 3, "{parts:?}");
+        let other = match_of(Test::Is(Field::ToPort, Values::Numbers(vec![(23, 23)])));
+        let (tables, _) = joined(true, nft(vec![other.clone(), Part::Verdict(Verdict::Drop)]), saved(SAVED));
+        let parts = &tables[0].chains[0].rules[0].parts;
+        let doubted = |part: &Part| matches!(part, Part::Match(Match { test: Test::Unknown(_), .. }));
+        assert!(parts.contains(&other) && parts.iter().any(doubted) && parts.len() == 3, "{parts:?}");
         let (tables, _) = joined(true, nft(vec![from, Part::Verdict(Verdict::Accept)]), saved(SAVED));
         let parts = &tables[0].chains[0].rules[0].parts;
         assert!(matches!(parts.last(), Some(Part::Verdict(Verdict::Unknown(_)))), "{parts:?}");
