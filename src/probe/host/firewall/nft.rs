@@ -7,6 +7,8 @@
 mod expression;
 mod set;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{HashMap, HashSet};

@@ -104,7 +104,9 @@ impl Reading {
     /// The tests that an expression implies and that a listing leaves out.
     fn imply(&mut self, expression: &Value) {
         if let Some(parts) = expression.get("concat").or_else(|| expression.get("&")).and_then(Value::as_array) {
-            parts.iter().for_each(|part| self.imply(part));
+            for part in parts {
+                self.imply(part);
+            }
         }
         let Some(protocol) = expression.get("payload").and_then(|payload| payload.get("protocol")?.as_str()) else {
             return;
@@ -230,12 +232,12 @@ impl Reading {
             _ => {}
         }
         let verdict = match kind {
-            "snat" | "masquerade" => Some(Verdict::Source),
+            "snat" | "masquerade" => Ok(Verdict::Source),
             "redirect" => port(body).map(Verdict::Redirect),
-            _ => ip(body).and_then(|ip| Some(Verdict::Destination(ip, port(body)?))),
+            _ => ip(body).and_then(|ip| Ok(Verdict::Destination(ip, port(body)?))),
         };
         let unknown = || Verdict::Unknown(format!("send it elsewhere ({})", text::statement(kind, body)));
-        self.decide(verdict.unwrap_or_else(unknown));
+        self.decide(verdict.unwrap_or_else(|_| unknown()));
     }
 
     /// What iptables has written and nft has no words for.
@@ -346,17 +348,15 @@ fn icmpx(name: Option<&str>) -> Option<(u8, u8)> {
     })
 }
 
-/// The port that is named; the outer `None` if it is not one alone.
-fn port(body: &Value) -> Option<Option<u16>> {
-    match body.get("port") {
-        None => Some(None),
-        Some(port) => Some(Some(u16::try_from(port.as_u64()?).ok()?)),
-    }
+/// It is there, and it is not one alone.
+struct Several;
+
+fn port(body: &Value) -> Result<Option<u16>, Several> {
+    let one = |port: &Value| port.as_u64().and_then(|port| u16::try_from(port).ok()).ok_or(Several);
+    body.get("port").map(one).transpose()
 }
 
-fn ip(body: &Value) -> Option<Option<IpAddr>> {
-    match body.get("addr") {
-        None => Some(None),
-        Some(addr) => Some(Some(addr.as_str()?.parse().ok()?)),
-    }
+fn ip(body: &Value) -> Result<Option<IpAddr>, Several> {
+    let one = |addr: &Value| addr.as_str().and_then(|addr| addr.parse().ok()).ok_or(Several);
+    body.get("addr").map(one).transpose()
 }

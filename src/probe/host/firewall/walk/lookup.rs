@@ -9,7 +9,7 @@ use crate::probe::host::firewall::rules::{AddressKind, Field, Match, State, Tabl
 /// TCP.
 const TCP: u64 = 6;
 /// How many elements of a set cost as much as a rule.
-const ELEMENTS_PER_STEP: usize = 8;
+const ELEMENTS_PER_STEP: usize = 32;
 
 /// Yes, no, or it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
