@@ -97,11 +97,11 @@ fn add_tests(rule: &mut Rule, nft: &Rule) {
 }
 
 fn same_field(one: &Test, other: &Test) -> bool {
+    let mark = |test: &Test| matches!(test, Test::Marked { .. } | Test::Is(Field::Mark, _));
+    let flags = |test: &Test| matches!(test, Test::Flags { .. });
     match (one, other) {
         (Test::Is(one, _), Test::Is(other, _)) => one == other,
-        (Test::Flags { .. }, Test::Flags { .. }) => true,
-        (Test::Marked { .. } | Test::Is(Field::Mark, _), Test::Marked { .. } | Test::Is(Field::Mark, _)) => true,
-        _ => false,
+        (one, other) => mark(one) && mark(other) || flags(one) && flags(other),
     }
 }
 
