@@ -17,7 +17,6 @@ mod harmless;
 mod hold;
 mod host;
 mod hostile;
-mod iptables_oracle;
 mod listen;
 mod names;
 mod network;

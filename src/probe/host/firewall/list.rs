@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::ipset::{self, Sets};
 use super::rules::{Family, Source, Table};
 use super::{iptables, nft as nft_rules};
 use crate::model::text::head;
@@ -87,10 +88,12 @@ pub async fn iptables(family: Family, deadline: Instant) -> Listed {
             Err(says) => Some(Err(says)),
         }
     });
+    let texts = [current.as_ref().ok(), legacy.as_ref().and_then(|legacy| legacy.as_ref().ok()?.0.as_ref().ok())];
+    let sets = sets(texts.into_iter().flatten().map(|(_, text)| text.as_str()), deadline).await;
     // A plain `iptables-save` may be of either kind, and says which.
     let (over_nft, other_legacy) = match current {
         Ok((tool, text)) if is_legacy(tool, &text) => (Err(Failure::Missing), Some((tool, text))),
-        Ok((tool, text)) => (over_nft(tool, &text, family), None),
+        Ok((tool, text)) => (over_nft(tool, &text, family, &sets), None),
         Err(failure) => (Err(failure), None),
     };
     let legacy = legacy.map(|legacy| {
@@ -100,14 +103,25 @@ pub async fn iptables(family: Family, deadline: Instant) -> Listed {
             (listing, _) => listing,
         };
         let (tool, text) = listing.map_err(|failure| failure.says(names.legacy()[0]))?;
-        legacy_tables(tool, &text, family, &tables)
+        legacy_tables((tool, &text), family, &tables, &sets)
     });
     Listed { over_nft, legacy }
 }
 
-fn over_nft(tool: &str, text: &str, family: Family) -> Result<OverNft, Failure> {
+/// The sets that these rules look something up in. They are only asked for where rules do, for asking might load a module.
+async fn sets(rules: impl Iterator<Item = &str> + Clone, deadline: Instant) -> Sets {
+    let mut looking = rules.clone();
+    // What packets add to a set is not what was listed.
+    let mut adding = rules;
+    if !looking.any(|text| text.contains("--match-set")) || adding.any(|text| text.contains("-j SET ")) {
+        return Sets::default();
+    }
+    listing("ipset", &["save"], deadline).await.map(|text| ipset::parse(&text)).unwrap_or_default()
+}
+
+fn over_nft(tool: &str, text: &str, family: Family, sets: &Sets) -> Result<OverNft, Failure> {
     let strange = |says| Failure::Says(format!("what {tool} lists cannot be read: {says}"));
-    let tables = iptables::parse(text, Source::Iptables, family).map_err(strange)?;
+    let tables = iptables::parse_with(text, Source::Iptables, family, sets).map_err(strange)?;
     // "# Table `filter' is incompatible, use 'nft' tool."
     let foreign = |line: &str| {
         let (name, rest) = line.strip_prefix("# Table `")?.split_once('\'')?;
@@ -117,8 +131,13 @@ fn over_nft(tool: &str, text: &str, family: Family) -> Result<OverNft, Failure> 
 }
 
 /// The tables must be those that the kernel names: a tool that shows fewer has not told all.
-fn legacy_tables(tool: &str, text: &str, family: Family, named: &[String]) -> Result<Vec<Table>, String> {
-    let tables = iptables::parse(text, Source::IptablesLegacy, family)
+fn legacy_tables(
+    (tool, text): (&str, &str),
+    family: Family,
+    named: &[String],
+    sets: &Sets,
+) -> Result<Vec<Table>, String> {
+    let tables = iptables::parse_with(text, Source::IptablesLegacy, family, sets)
         .map_err(|says| format!("what {tool} lists cannot be read: {says}"))?;
     match named.iter().find(|name| !tables.iter().any(|table| table.name == **name)) {
         Some(name) => Err(format!("{tool} does not list the table {name}, which the kernel has")),
@@ -243,7 +262,7 @@ mod tests {
     fn knows_tables_that_others_made() {
         let text = "# Table `nat' contains incompatible base-chains, use 'nft' tool to list them.\n\
                     # Table `filter' is incompatible, use 'nft' tool.\n# Generated\n";
-        let listed = over_nft("iptables-nft-save", text, Family::Ip).unwrap();
+        let listed = over_nft("iptables-nft-save", text, Family::Ip, &Sets::default()).unwrap();
         assert_eq!((listed.foreign, listed.tables.len()), (vec!["nat".to_owned(), "filter".to_owned()], 0));
     }
 
@@ -252,7 +271,7 @@ mod tests {
         let text = "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n";
         let of = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            legacy_tables("iptables-legacy-save", text, Family::Ip, &names)
+            legacy_tables(("iptables-legacy-save", text), Family::Ip, &names, &Sets::default())
         };
         assert!(of(&["filter"]).is_ok());
         assert_eq!(of(&["nat"]).unwrap_err(), "iptables-legacy-save does not list the table nat, which the kernel has");

@@ -3,6 +3,7 @@
 //! `list.rs` runs the tools, `nft.rs` and `iptables/` read what they print, `join.rs` makes one of it where two tools list
 //! the same table. Without a tool, or the right, to list what may be there, it is unread: never "no firewall".
 
+mod ipset;
 pub mod iptables;
 mod join;
 mod list;
@@ -28,7 +29,7 @@ pub async fn gather(clock: &Clock) -> Observed<Firewall> {
     if !list::may_list() {
         return Observed::hidden(
             BlockerKind::Permission,
-            "only root may list the rules of the packet filter: run it with sudo",
+            "it takes root (CAP_NET_ADMIN) to list the rules of the packet filter: run redisdoc with sudo",
         );
     }
     let deadline = clock.step_end().min(clock::now() + PATIENCE);
@@ -47,14 +48,14 @@ fn put_together(nft: Result<Vec<rules::Table>, Failure>, others: [Listed; 2]) ->
     }
     let mut unread = Vec::new();
     let mut tables = Vec::new();
-    let seen = nft.as_ref().ok().cloned();
+    let nft_listed = nft.is_ok();
     match nft {
         Ok(listed) => tables = listed,
         Err(failure) => unread.push(Unread { source: Source::Nft, says: failure.says("nft") }),
     }
     for listed in others {
         match listed.over_nft {
-            Ok(listing) => join::over_nft(&mut tables, &mut unread, seen.is_some(), listing),
+            Ok(listing) => join::over_nft(&mut tables, &mut unread, nft_listed, listing),
             // What iptables keeps over nftables is in what nft lists as well, only less legible.
             Err(Failure::Missing) => {}
             Err(failure) => unread.push(Unread { source: Source::Iptables, says: failure.says("iptables-save") }),

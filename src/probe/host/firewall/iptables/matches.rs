@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::super::ipset::Sets;
 use super::super::rules::{AddressKind, Family, Field, Match, State, Test, Translation, Values};
 use super::target::hex;
 use super::{Word, joined};
@@ -41,7 +42,7 @@ pub fn basic(family: Family, words: &[Word]) -> Vec<Match> {
 }
 
 /// What an extension (`-m`) tests.
-pub fn module(family: Family, name: &str, words: &[Word]) -> Vec<Match> {
+pub fn module(family: Family, sets: &Sets, name: &str, words: &[Word]) -> Vec<Match> {
     let read = |option: &Asked| -> Option<Vec<Test>> {
         let test = match name {
             "comment" => return Some(Vec::new()),
@@ -51,6 +52,10 @@ pub fn module(family: Family, name: &str, words: &[Word]) -> Vec<Match> {
             "mark" if option.name == "--mark" => mark(option.value()?)?,
             "iprange" => iprange(family, option)?,
             "addrtype" => addrtype(family, option)?,
+            "set" => match (option.name, option.values) {
+                ("--match-set", [name, ends]) => sets.test(family, &name.text, &ends.text)?,
+                _ => return None,
+            },
             _ => return None,
         };
         Some(vec![test])

@@ -8,7 +8,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use super::rules::{Base, Chain, Family, Hook, Kind, Part, Rule, Source, Table};
+use std::collections::BTreeSet;
+
+use super::ipset::Sets;
+use super::rules::{Base, Chain, Family, Hook, Kind, Match, Part, Rule, Source, Table, Test};
 use crate::model::text::{escape, head};
 
 /// How much of a rule, or of a line that is none, is kept.
@@ -19,6 +22,11 @@ const MOST_TEXT: usize = 4_000;
 /// # Errors
 /// The line that is none of such a listing, or that it is cut short.
 pub fn parse(text: &str, source: Source, family: Family) -> Result<Vec<Table>, String> {
+    parse_with(text, source, family, &Sets::default())
+}
+
+/// The same, where these sets are known.
+pub(super) fn parse_with(text: &str, source: Source, family: Family, sets: &Sets) -> Result<Vec<Table>, String> {
     let mut tables = Vec::new();
     let mut open: Option<Table> = None;
     for line in text.lines().map(str::trim_end) {
@@ -30,8 +38,8 @@ pub fn parse(text: &str, source: Source, family: Family) -> Result<Vec<Table>, S
                 open = Some(Table { source, family, name, chains: Vec::new(), sets: Vec::new() });
             }
             (Some(':'), Some(table)) => table.chains.push(chain(line, table).ok_or_else(strange)?),
-            (Some('[' | '-'), Some(table)) => add_rule(line, table).ok_or_else(strange)?,
-            (Some('C'), Some(_)) if line == "COMMIT" => tables.extend(open.take()),
+            (Some('[' | '-'), Some(table)) => add_rule(line, table, sets).ok_or_else(strange)?,
+            (Some('C'), Some(_)) if line == "COMMIT" => tables.extend(open.take().map(|table| with(sets, table))),
             _ => return Err(strange()),
         }
     }
@@ -39,6 +47,19 @@ pub fn parse(text: &str, source: Source, family: Family) -> Result<Vec<Table>, S
         Some(table) => Err(format!("the listing of the table {} is cut short", table.name)),
         None => Ok(tables),
     }
+}
+
+/// The table with the sets that its rules look something up in.
+fn with(sets: &Sets, mut table: Table) -> Table {
+    let parts = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.parts);
+    let name = |part| match part {
+        &Part::Match(Match { test: Test::InSet { ref name, .. }, .. }) => Some(name.as_str()),
+        _ => None,
+    };
+    let used: BTreeSet<&str> = parts.filter_map(name).collect();
+    let used = sets.of_table().filter(|set| used.contains(set.name.as_str())).collect();
+    table.sets = used;
+    table
 }
 
 /// `:INPUT DROP [3:90]`, or `:mine - [0:0]`.
@@ -87,7 +108,7 @@ fn base(table: &Table, chain: &str, drops: bool, packets: Option<u64>) -> Option
 }
 
 /// `[0:0] -A INPUT -s 10.0.0.0/8 -j DROP`.
-fn add_rule(line: &str, table: &mut Table) -> Option<()> {
+fn add_rule(line: &str, table: &mut Table, sets: &Sets) -> Option<()> {
     let (packets, text) = match line.strip_prefix('[') {
         Some(_) => line.split_once(' ').map(|(count, text)| (Some(count), text))?,
         None => (None, line),
@@ -101,7 +122,7 @@ fn add_rule(line: &str, table: &mut Table) -> Option<()> {
     if add.text != "-A" {
         return None;
     }
-    let mut reader = Reader { family: table.family, chains: &table.chains, parts: Vec::new() };
+    let mut reader = Reader { family: table.family, sets, chains: &table.chains, parts: Vec::new() };
     reader.rule(options)?;
     let parts = reader.parts;
     let name = escape(name.text.as_bytes());
@@ -162,6 +183,7 @@ fn words(text: &str) -> Option<Vec<Word>> {
 /// Reads one rule.
 struct Reader<'a> {
     family: Family,
+    sets: &'a Sets,
     chains: &'a [Chain],
     parts: Vec<Part>,
 }
@@ -179,7 +201,7 @@ impl Reader<'_> {
             let (group, others) = rest.split_at(end);
             match group {
                 [word, name, options @ ..] if word.is_option("-m") => {
-                    let tests = matches::module(self.family, &name.text, options);
+                    let tests = matches::module(self.family, self.sets, &name.text, options);
                     self.parts.extend(tests.into_iter().map(Part::Match));
                 }
                 [_] if is_target => return None,
