@@ -37,7 +37,7 @@ fn compare(maker: &Maker, side: Side) {
     eprintln!("lab: {} on the {side:?}: {tally:?}", maker.name);
     assert!(tally.cases > 2_000, "only {tally:?}");
     assert!(tally.undecided * 100 <= tally.cases * MOST_UNDECIDED, "too many are undecided: {tally:?}");
-    assert!(tally.not_loaded * 3 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
+    assert!(tally.not_loaded * 5 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
 }
 
 #[test]

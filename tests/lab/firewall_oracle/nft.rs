@@ -1,5 +1,7 @@
 //! Rules in nft's language, as odd as they come.
 
+#![expect(clippy::format_push_string, reason = "it reads as what it writes")]
+
 use super::field::{CLIENT, PORTS, SERVER, Side};
 use super::random::Random;
 
@@ -34,8 +36,7 @@ impl Table<'_> {
         };
         let bases: Vec<&str> = (0..self.random.between(1, 3)).map(|_| self.random.pick(hooks)).collect();
         self.quiet = bases.contains(&"postrouting");
-        let flags = if self.random.percent(3) { "  flags dormant\n" } else { "" };
-        let mut text = format!("table {} t{number} {{\n{flags}", self.family);
+        let mut text = format!("table {} t{number} {{\n", self.family);
         text += &self.sets();
         for chain in (0..CHAINS).rev() {
             text += &format!("  chain c{chain} {{\n{}  }}\n", self.some_rules(chain + 1, 4));
@@ -84,7 +85,7 @@ impl Table<'_> {
 
     fn nat(&mut self) -> String {
         let hook = if self.side == Side::Server { "prerouting" } else { "output" };
-        let priority = self.random.pick(&["-100", "-99", "0", "dstnat"]);
+        let priority = self.random.pick(&["-100", "-99", "0", "50"]);
         let mut text = format!("  chain nat {{\n    type nat hook {hook} priority {priority};\n");
         if self.random.percent(20) {
             text += &format!("    {} accept\n", self.test());
@@ -108,17 +109,30 @@ impl Table<'_> {
                 2 => format!("dnat to :{port}"),
                 _ => format!("dnat {inet}to {ip_port}"),
             };
-            text += &format!("    meta l4proto tcp {test} {to}\n");
+            let rule = format!("meta l4proto tcp {test} {to}");
+            if is_consistent(&rule) {
+                text += &format!("    {rule}\n");
+            }
         }
         text + "  }\n"
     }
 
     fn some_rules(&mut self, level: usize, most: usize) -> String {
         let count = self.random.between(0, most);
-        (0..count).map(|_| format!("    {}\n", self.rule(level))).collect()
+        (0..count).map(|_| format!("    {}\n", self.rule(level))).collect::<Vec<_>>().concat()
     }
 
+    /// A rule that nft does not refuse for contradicting itself.
     fn rule(&mut self, level: usize) -> String {
+        loop {
+            let rule = self.any_rule(level);
+            if is_consistent(&rule) {
+                return rule;
+            }
+        }
+    }
+
+    fn any_rule(&mut self, level: usize) -> String {
         let mut parts: Vec<String> = (0..self.random.below(3)).map(|_| self.test()).collect();
         if self.random.percent(30) {
             parts.push("counter".to_owned());
@@ -153,7 +167,6 @@ impl Table<'_> {
 
     fn end(&mut self, level: usize) -> String {
         match self.random.below(10) {
-            0..3 => "accept".to_owned(),
             3..5 => "drop".to_owned(),
             5 => "return".to_owned(),
             6 => "continue".to_owned(),
@@ -393,4 +406,14 @@ impl Table<'_> {
         }
         tuples
     }
+}
+
+/// True if it does not want two protocols, or two versions of IP, at once.
+fn is_consistent(rule: &str) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| rule.contains(word));
+    let tcp = has(&["tcp dport", "tcp sport", "tcp flags", "tcp reset", "meta l4proto tcp"]);
+    let other = has(&["udp", "sctp", "icmp\n", "l4proto icmp", "protocol icmp", "nexthdr icmp", "!= icmp"]);
+    let v4 = has(&["ip saddr", "ip daddr", "ip protocol", "ipv4", "icmp type", "dnat ip to", "protocol ip "]);
+    let v6 = has(&["ip6", "ipv6", "icmpv6"]);
+    !(tcp && other || v4 && v6)
 }

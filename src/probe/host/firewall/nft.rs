@@ -7,6 +7,8 @@
 mod expression;
 mod set;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{HashMap, HashSet};
@@ -52,6 +54,8 @@ struct Listed<'a> {
     sleepy: Vec<(usize, Sleep)>,
     /// The sets that packets change.
     moving: HashSet<(usize, String)>,
+    /// True if the names of flags are not to be trusted.
+    garbled: bool,
 }
 
 /// Whether a table sleeps: its chains are asked about nothing.
@@ -64,10 +68,13 @@ enum Sleep {
 impl<'a> Listed<'a> {
     fn add(&mut self, kind: &str, body: &'a Object) -> Result<(), String> {
         match kind {
-            "metainfo" => match body.get("json_schema_version").and_then(Value::as_u64) {
-                Some(1) | None => {}
-                Some(version) => return Err(format!("schema version {version}, and only 1 is known")),
-            },
+            "metainfo" => {
+                self.garbled = body.get("version").and_then(Value::as_str) == Some("1.0.6");
+                match body.get("json_schema_version").and_then(Value::as_u64) {
+                    Some(1) | None => {}
+                    Some(version) => return Err(format!("schema version {version}, and only 1 is known")),
+                }
+            }
             "table" => self.table(body)?,
             "chain" => self.chain(body)?,
             "rule" => self.rule(body)?,
@@ -91,7 +98,7 @@ impl<'a> Listed<'a> {
             chains: Vec::new(),
             sets: Vec::new(),
         };
-        if let Some(sleep) = sleep(body.get("flags"), name) {
+        if let Some(sleep) = sleep(body.get("flags"), self.garbled) {
             self.sleepy.push((place, sleep));
         }
         self.places.insert((family, name), place);
@@ -156,18 +163,20 @@ fn may_sleep(chain: &mut Chain) {
     chain.rules.insert(0, Rule { handle: None, number: 0, packets: None, text, parts });
 }
 
-/// nft 1.0.6 writes the name of the table for each flag that it has, and there are two: dormant and owner.
-fn sleep(flags: Option<&Value>, name: &str) -> Option<Sleep> {
+/// nft 1.0.6 writes what happens to be in its memory as the name of a flag (measured: nothing, and so no JSON; or the
+/// name of the table). Newer ones write the flag.
+fn sleep(flags: Option<&Value>, garbled: bool) -> Option<Sleep> {
     let flags: Vec<&str> = match flags? {
         Value::String(flag) => vec![flag],
         Value::Array(flags) => flags.iter().filter_map(Value::as_str).collect(),
-        _ => return Some(Sleep::Perhaps),
+        _ => Vec::new(),
     };
-    let known = |flag: &&str| ["owner", "persist"].contains(flag);
+    let awake = |flag: &&str| ["owner", "persist"].contains(flag);
     match flags.as_slice() {
-        [flag] if *flag == name => Some(Sleep::Perhaps),
+        [] => Some(Sleep::Perhaps),
+        _ if garbled => Some(Sleep::Perhaps),
         flags if flags.contains(&"dormant") => Some(Sleep::Asleep),
-        flags if flags.iter().all(known) => None,
+        flags if flags.iter().all(awake) => None,
         _ => Some(Sleep::Perhaps),
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Where it cannot be told whether a packet is sent elsewhere or changed, nothing after that is certain, and the walk ends.
 
+mod end;
 mod lookup;
 #[cfg(test)]
 mod tests;

@@ -165,14 +165,14 @@ fn bits(left: &Value, right: &Value) -> Option<Test> {
         let mask = flags(right)?;
         let unset = Test::Flags { mask, value: 0 };
         // Any of them: not none of them. One alone is set when it is.
-        return if mask.count_ones() == 1 {
+        return if mask.is_power_of_two() {
             Some(Test::Flags { mask, value: mask })
         } else {
             Some(Test::Any(one_of(mask).chain((mask == 0).then_some(vec![unset])).collect()))
         };
     }
     if left.get("ct").and_then(|ct| ct.get("key")).and_then(Value::as_str) == Some("status") {
-        let ends = listed(right).iter().map(|end| translation(end)).collect::<Option<_>>()?;
+        let ends = listed(right).iter().map(translation).collect::<Option<_>>()?;
         return Some(Test::Is(Field::Translated, Values::Translations(ends)));
     }
     let (Field::State, form) = field(left)? else { return None };

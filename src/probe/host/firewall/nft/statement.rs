@@ -21,11 +21,21 @@ pub(super) struct Read {
 
 /// Reads the statements of a rule.
 pub(super) fn parse(family: Family, statements: &[Value]) -> Read {
-    let mut rule =
-        Reading { family, version: None, protocol: None, parts: Vec::new(), packets: None, changes: Vec::new() };
+    let mut rule = Reading {
+        family,
+        version: None,
+        protocol: None,
+        after_a_test: true,
+        parts: Vec::new(),
+        packets: None,
+        changes: Vec::new(),
+    };
     for statement in statements {
         match statement.as_object().and_then(|statement| statement.iter().next()) {
-            Some((kind, body)) => rule.statement(kind, body),
+            Some((kind, body)) => {
+                rule.statement(kind, body);
+                rule.after_a_test = kind == "match";
+            }
             None => rule.unknown("a statement", statement),
         }
     }
@@ -37,6 +47,8 @@ struct Reading {
     /// The version of IP that was tested last, and the protocol.
     version: Option<u64>,
     protocol: Option<u64>,
+    /// True if the last statement was a test, or none.
+    after_a_test: bool,
     parts: Vec<Part>,
     packets: Option<u64>,
     changes: Vec<String>,
@@ -92,7 +104,9 @@ impl Reading {
     /// The tests that an expression implies and that a listing leaves out.
     fn imply(&mut self, expression: &Value) {
         if let Some(parts) = expression.get("concat").or_else(|| expression.get("&")).and_then(Value::as_array) {
-            parts.iter().for_each(|part| self.imply(part));
+            for part in parts {
+                self.imply(part);
+            }
         }
         let Some(protocol) = expression.get("payload").and_then(|payload| payload.get("protocol")?.as_str()) else {
             return;
@@ -176,7 +190,10 @@ impl Reading {
         match kind {
             Some("icmp") => self.version(4),
             Some("icmpv6") => self.version(6),
-            Some("tcp reset") => self.protocol(6),
+            Some("tcp reset") => {
+                self.protocol(6);
+                self.may_be_of_one_version();
+            }
             _ => {}
         }
         let how = match kind {
@@ -197,6 +214,17 @@ impl Reading {
         }
     }
 
+    /// nft 1.0.6 forgets a `meta nfproto ipv6` before `reject with tcp reset` when it lists the rule, if there are only tests
+    /// between the two (measured; not with a `counter` or a `log` there).
+    fn may_be_of_one_version(&mut self) {
+        let told = |part: &Part| matches!(part, Part::Match(Match { test: Test::Is(Field::IpVersion, _), .. }));
+        let both = !matches!(self.family, Family::Ip | Family::Ip6);
+        if both && self.after_a_test && !self.parts.iter().any(told) {
+            let says = "nft does not list whether it is for one version of IP only".to_owned();
+            self.parts.push(Part::Match(Match { negated: false, test: Test::Unknown(says) }));
+        }
+    }
+
     fn translate(&mut self, kind: &str, body: &Value) {
         match body.get("family").and_then(Value::as_str) {
             Some("ip") => self.version(4),
@@ -204,12 +232,12 @@ impl Reading {
             _ => {}
         }
         let verdict = match kind {
-            "snat" | "masquerade" => Some(Verdict::Source),
+            "snat" | "masquerade" => Ok(Verdict::Source),
             "redirect" => port(body).map(Verdict::Redirect),
-            _ => ip(body).and_then(|ip| Some(Verdict::Destination(ip, port(body)?))),
+            _ => ip(body).and_then(|ip| Ok(Verdict::Destination(ip, port(body)?))),
         };
         let unknown = || Verdict::Unknown(format!("send it elsewhere ({})", text::statement(kind, body)));
-        self.decide(verdict.unwrap_or_else(unknown));
+        self.decide(verdict.unwrap_or_else(|_| unknown()));
     }
 
     /// What iptables has written and nft has no words for.
@@ -320,17 +348,15 @@ fn icmpx(name: Option<&str>) -> Option<(u8, u8)> {
     })
 }
 
-/// The port that is named; the outer `None` if it is not one alone.
-fn port(body: &Value) -> Option<Option<u16>> {
-    match body.get("port") {
-        None => Some(None),
-        Some(port) => Some(Some(u16::try_from(port.as_u64()?).ok()?)),
-    }
+/// It is there, and it is not one alone.
+struct Several;
+
+fn port(body: &Value) -> Result<Option<u16>, Several> {
+    let one = |port: &Value| port.as_u64().and_then(|port| u16::try_from(port).ok()).ok_or(Several);
+    body.get("port").map(one).transpose()
 }
 
-fn ip(body: &Value) -> Option<Option<IpAddr>> {
-    match body.get("addr") {
-        None => Some(None),
-        Some(addr) => Some(Some(addr.as_str()?.parse().ok()?)),
-    }
+fn ip(body: &Value) -> Result<Option<IpAddr>, Several> {
+    let one = |addr: &Value| addr.as_str().and_then(|addr| addr.parse().ok()).ok_or(Several);
+    body.get("addr").map(one).transpose()
 }

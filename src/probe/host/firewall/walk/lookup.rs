@@ -9,7 +9,7 @@ use crate::probe::host::firewall::rules::{AddressKind, Field, Match, State, Tabl
 /// TCP.
 const TCP: u64 = 6;
 /// How many elements of a set cost as much as a rule.
-const ELEMENTS_PER_STEP: usize = 8;
+const ELEMENTS_PER_STEP: usize = 32;
 
 /// Yes, no, or it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,10 +120,9 @@ impl Seen<'_> {
             (Field::ToKind, Values::Kinds(kinds)) => Some(kinds.contains(&self.kind(packet.to))),
             (Field::FromKind, Values::Kinds(kinds)) => packet.from.map(|ip| kinds.contains(&self.kind(ip))),
             // Without a connection the test ends the rule, turned round or not.
-            (Field::Translated, Values::Translations(which)) => {
-                matches!(self.state, Some(State::New | State::Established))
-                    .then(|| which.iter().any(|which| packet.translated.contains(which)))
-            }
+            (Field::Translated, Values::Translations(which)) => (!self.vague
+                && matches!(self.state, Some(State::New | State::Established)))
+            .then(|| which.iter().any(|which| packet.translated.contains(which))),
             _ => None,
         })
     }

@@ -1,24 +1,22 @@
 //! Following a packet: hooks, base chains, rules, jumps.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::end::{At, End, Ended, MOST_DOUBTS, Spot, Trail, add};
 use super::lookup::{Seen, Truth, is_local};
-use super::{Doubt, How, Packet, Place, Stop, Walk};
+use super::{Doubt, How, Packet, Stop, Walk};
 use crate::probe::host::firewall::rules::{
     Base, Chain, Family, Firewall, Hook, Kind, Part, Rule, State, Table, Translation, Verdict,
 };
 
 /// How many rules are looked at for one packet: far more than any machine has, and a second at most.
-const MOST_STEPS: usize = 3_000_000;
+const MOST_STEPS: usize = 1_000_000;
 /// How deep chains may jump: nftables allows 16 (`NFT_JUMP_STACK_SIZE` in the kernel), iptables-legacy more.
 const DEEPEST: usize = 64;
 /// How many chains cost as much to search as a rule costs to look at.
-const CHAINS_PER_STEP: usize = 16;
-/// How many doubts are kept.
-const MOST_DOUBTS: usize = 50;
+const CHAINS_PER_STEP: usize = 64;
 /// The priority at which connections begin to be tracked (`NF_IP_PRI_CONNTRACK`).
 const CONNTRACK: i32 = -200;
 /// The priorities at which destinations, and sources, are translated, whatever the chains of nat say of themselves: they
@@ -27,32 +25,6 @@ const NAT_DESTINATION: i32 = -100;
 const NAT_SOURCE: i32 = 100;
 /// The loopback interface.
 const LOOPBACK: &str = "lo";
-
-/// How following a chain ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum End<'a> {
-    Accept,
-    Stop(How),
-    /// Sent elsewhere; the chain accepts it.
-    To(Option<IpAddr>, Option<u16>),
-    /// Sent to this machine itself, and accepted.
-    Here(Option<u16>),
-    /// Its source is translated, and it is accepted.
-    Source,
-    /// To the chain that jumped here, or the policy.
-    Return,
-    /// It cannot be told.
-    Open(Cow<'a, str>),
-}
-
-/// A way that following a chain may end, and the rule that ends it.
-type Ended<'a> = (End<'a>, Spot<'a>);
-
-/// How following a chain ended for sure, and how it may have ended before.
-struct Trail<'a> {
-    end: Ended<'a>,
-    may: Vec<Ended<'a>>,
-}
 
 pub(super) struct Walker<'a> {
     firewall: &'a Firewall,
@@ -68,24 +40,6 @@ pub(super) struct Walker<'a> {
     vague: bool,
     /// True once it cannot be told where the packet goes, or what it looks like.
     lost: bool,
-}
-
-/// Where the walker stands.
-#[derive(Clone, Copy)]
-struct At<'a> {
-    table: &'a Table,
-    base: &'a Chain,
-    hook: Hook,
-    chain: &'a Chain,
-    depth: usize,
-}
-
-/// A rule, or the policy of a chain.
-#[derive(Clone, Copy)]
-struct Spot<'a> {
-    at: At<'a>,
-    rule: Option<&'a Rule>,
-    packets: Option<u64>,
 }
 
 impl<'a> Walker<'a> {
@@ -125,6 +79,7 @@ impl<'a> Walker<'a> {
             }
             if here != Truth::No {
                 self.state = self.state_at(hook, base);
+                self.translate_back(hook, base);
                 let moved = self.base(At { table, base: chain, hook, chain, depth: 0 }, base, here);
                 translated = translated.not().and(moved.not()).not();
             }
@@ -178,6 +133,15 @@ impl<'a> Walker<'a> {
             state if !early || over_loopback => state,
             Some(_) if !unknown => Some(State::Invalid),
             _ => None,
+        }
+    }
+
+    /// An answer gets the address back that was asked where sources are translated (`nf_nat_packet`); we do not know it.
+    fn translate_back(&mut self, hook: Hook, base: &Base) {
+        let answers = self.packet.state == Some(State::Established);
+        let after = matches!(hook, Hook::Input | Hook::Postrouting) && asked_at(base) >= NAT_SOURCE;
+        if answers && after && self.packet.translated.contains(&Translation::Destination) {
+            (self.packet.from, self.packet.from_port) = (None, None);
         }
     }
 
@@ -244,7 +208,7 @@ impl<'a> Walker<'a> {
     }
 
     fn translate(&mut self, (end, spot): &Ended<'a>) {
-        let before = self.packet.to;
+        let before = (self.packet.to, self.packet.to_port);
         match end {
             End::To(ip, port) => {
                 self.packet.to = ip.unwrap_or(self.packet.to);
@@ -257,10 +221,13 @@ impl<'a> Walker<'a> {
             }
             _ => return,
         }
-        if spot.at.hook == Hook::Output && before != self.packet.to {
+        if spot.at.hook == Hook::Output && before.0 != self.packet.to {
             self.packet.out_interface = self.is_for_us().then(|| LOOPBACK.to_owned());
         }
-        self.packet.translated.push(Translation::Destination);
+        if before != (self.packet.to, self.packet.to_port) {
+            // What is sent to where it went anyway is not marked as translated (`nf_nat_setup_info`).
+            self.packet.translated.push(Translation::Destination);
+        }
         self.walk.translated_by = Some(spot.place());
     }
 
@@ -293,6 +260,8 @@ impl<'a> Walker<'a> {
         for rule in &at.chain.rules {
             self.steps.set(self.steps.get() + 1);
             if self.steps.get() > MOST_STEPS || at.depth > DEEPEST {
+                // Whatever else there is: it cannot be told.
+                self.steps.set(MOST_STEPS);
                 let why = End::Open("there are too many rules to follow".into());
                 return Trail { end: (why, at.spot(rule)), may };
             }
@@ -355,7 +324,7 @@ impl<'a> Walker<'a> {
 
     fn open(&mut self, may: &mut Vec<Ended<'a>>, spot: Spot<'a>, what: String) {
         self.unsure = true;
-        may.push((End::Open(what.into()), spot));
+        add(may, (End::Open(what.into()), spot));
     }
 
     /// What a map of verdicts comes to. Where two elements hit for sure they overlap, and the kernel's own order decides.
@@ -407,7 +376,7 @@ impl<'a> Walker<'a> {
             return Some((end, spot));
         }
         self.unsure = true;
-        may.push((end, spot));
+        add(may, (end, spot));
         None
     }
 
@@ -430,14 +399,14 @@ impl<'a> Walker<'a> {
         let returns = |end: &Ended<'a>| end.0 == End::Return;
         let may_return = inner.iter().any(returns);
         // To return from a chain that was jumped to is to go on here.
-        may.extend(inner.into_iter().filter(|end| !(back && returns(end))));
+        inner.into_iter().filter(|end| !(back && returns(end))).for_each(|end| add(may, end));
         if returns(&end) && back {
             return None;
         }
         if truth == Truth::Yes && !(back && may_return) {
             return Some(end);
         }
-        may.push(end);
+        add(may, end);
         None
     }
 }
@@ -453,39 +422,5 @@ fn asked_at(base: &Base) -> i32 {
         (Kind::Nat, Hook::Prerouting | Hook::Output) => NAT_DESTINATION,
         (Kind::Nat, _) => NAT_SOURCE,
         _ => base.priority,
-    }
-}
-
-impl<'a> At<'a> {
-    fn spot(self, rule: &'a Rule) -> Spot<'a> {
-        Spot { at: self, rule: Some(rule), packets: rule.packets }
-    }
-}
-
-impl Spot<'_> {
-    fn place(&self) -> Place {
-        let At { table, base, hook, chain, .. } = self.at;
-        Place {
-            source: table.source,
-            family: table.family,
-            table: table.name.clone(),
-            base: base.name.clone(),
-            hook,
-            chain: chain.name.clone(),
-            rule: self.rule.cloned(),
-            packets: self.packets,
-        }
-    }
-}
-
-impl End<'_> {
-    fn says(&self) -> String {
-        match self {
-            Self::Accept | Self::Return | Self::Source => "let it pass".to_owned(),
-            Self::Stop(How::Dropped) => "drop it".to_owned(),
-            Self::Stop(How::Rejected(_)) => "reject it".to_owned(),
-            Self::To(..) | Self::Here(_) => "send it elsewhere".to_owned(),
-            Self::Open(what) => what.clone().into_owned(),
-        }
     }
 }
