@@ -388,7 +388,10 @@ fn rules_at_the_very_edge() {
         "add table netdev edge; add chain netdev edge in { type filter hook ingress device eth0 priority 0; }\n\
          add rule netdev edge in tcp dport 6379 drop",
     );
-    stopped(&client, &server, SERVER, "firewall-drop", "netdev edge in, handle ");
+    // nft 1.0.6 does not list the device of such a chain: which of the machine's it is cannot be told.
+    let diagnosis = joined(&client, &server, SERVER);
+    diagnosis.first_cause("firewall-drop", Confidence::Likely).nothing_certain().check("firewall", "unknown");
+    named(&diagnosis, "netdev edge in, handle 2 may drop it");
 }
 
 #[test]
