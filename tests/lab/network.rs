@@ -1,4 +1,4 @@
-//! What the kernel of the server's machine shows: answers that do not come back, connection tracking, SELinux.
+//! What the kernel of the server's machine shows: answers that do not come back, connection tracking, `SELinux`.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn a_full_table_of_connections() {
     diagnosis.first_cause("conntrack-full", Confidence::Likely).nothing_certain().exit(1);
 }
 
-/// A machine whose SELinux enforces, by its files: the lab's kernel has none.
+/// A machine whose `SELinux` enforces, by its files: the lab's kernel has none.
 fn selinux(host: &Host, denied: &str) {
     let _ = host.sh("mount -t tmpfs none /sys/fs && mkdir -p /sys/fs/selinux && echo 1 >/sys/fs/selinux/enforce");
     let line = format!(

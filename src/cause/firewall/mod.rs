@@ -186,18 +186,24 @@ pub fn opening(facts: &Facts, steps: Vec<Step>) -> Vec<Step> {
     all
 }
 
-/// Says of a candidate that the server's own rules, or ours, let the packets through, where that is sure.
+/// Says of a candidate what the server's own rules, and ours, have to do with it: nothing, or what leaves it open.
 pub fn not_by_rules(case: &Case, attempt: &Attempt, mut support: Support) -> Support {
     let Some(ip) = attempt.ip else { return support };
     let passes = |passage: &Passage| passage.there.passes() && passage.back.as_ref().is_none_or(Fate::passes);
-    if let Some((theirs, host)) = case.facts.arrival(ip).ok().filter(passes).zip(case.host()) {
+    if let Some((theirs, host)) = case.facts.arrival(ip).ok().zip(case.host()) {
         let who = theirs.client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
-        let says = format!("its rules let {who} reach port {}: they are not what stops it", theirs.to.port());
-        support = support.because(host.source("the packet filter"), says);
+        let says = match theirs.there.open.first() {
+            Some(open) => Some(format!("left open: {open}")),
+            None => passes(&theirs)
+                .then(|| format!("its rules let {who} reach port {}: they are not what stops it", theirs.to.port())),
+        };
+        if let Some(says) = says {
+            support = support.because(host.source("the packet filter"), says);
+        }
     }
     if case.facts.departure(ip).is_ok_and(|passage| passes(&passage)) {
-        support =
-            support.not("local-firewall", format!("this machine's own rules let packets to {} out", attempt.address));
+        let says = format!("this machine's own rules let packets to {} out", attempt.address);
+        support = support.not("local-firewall", says);
     }
     support
 }

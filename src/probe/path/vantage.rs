@@ -43,7 +43,7 @@ pub struct Vantage {
     /// What limits our own connections, looked at when one could not even be begun.
     pub limits: Observed<Limits>,
     /// `SELinux`, looked at when a connection was denied.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selinux: Option<Selinux>,
     /// The ends of a unix socket's path, looked at when it could not be used.
     pub socket_path: Observed<Vec<PathPart>>,
