@@ -66,7 +66,7 @@ async fn gather(ask: Ask, password: Option<&Secret>, host_facts: Option<String>,
         Ok(())
     };
     let given = async { given.await.ok().flatten() };
-    let gathering = async { Ok(probe::gather(ask, password, given, clock).await) };
+    let gathering = async { Ok(Box::pin(probe::gather(ask, password, given, clock)).await) };
     let ((), facts) = tokio::try_join!(reading, gathering)?;
     Ok(facts)
 }
