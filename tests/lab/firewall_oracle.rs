@@ -10,7 +10,7 @@ mod random;
 
 use std::time::Duration;
 
-use redisdoc::probe::host::firewall::Firewall;
+use redisdoc::probe::host::firewall::{Firewall, nft as nft_listing};
 
 use crate::world::{Host, Lab};
 use field::{Field, Maker, Side};
@@ -23,9 +23,13 @@ const MOST_UNDECIDED: usize = 25;
 const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
 
 fn list_nft(host: &Host) -> Firewall {
-    let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok();
-    let tables = redisdoc::probe::host::firewall::nft::parse(&listed.stdout);
-    Firewall { tables: tables.unwrap_or_else(|why| panic!("{why}: {}", listed.stdout)), unread: Vec::new() }
+    let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok().stdout;
+    let mut tables = nft_listing::parse(&listed).unwrap_or_else(|why| panic!("{why}: {listed}"));
+    if nft_listing::is_unsettled(&tables) {
+        nft_listing::settle(&mut tables, &host.run(&["nft", "--debug=netlink", "list", "ruleset"]).ok().stdout);
+        assert!(!nft_listing::is_unsettled(&tables), "nft --debug=netlink settles it: {listed}");
+    }
+    Firewall { tables, unread: Vec::new() }
 }
 
 /// `REDISDOC_ORACLE=seed` begins with another rule set, `REDISDOC_ORACLE_SECONDS=n` sends for longer.
