@@ -15,10 +15,10 @@ use redisdoc::probe::host::firewall::{Firewall, nft as nft_listing};
 use crate::world::{Host, Lab};
 use field::{Field, Maker, Side};
 
-/// How long one test sends SYNs.
-const AS_LONG_AS: Duration = Duration::from_secs(20);
-/// How many of a hundred cases may be undecided: limits and other doubts are in a few rules on purpose.
-const MOST_UNDECIDED: usize = 25;
+/// How long one test sends SYNs: some 700 a second.
+const AS_LONG_AS: Duration = Duration::from_secs(15);
+/// How many of a hundred cases may be undecided: limits and other doubts are in a few rules on purpose (measured: 2 to 6).
+const MOST_UNDECIDED: usize = 12;
 
 const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
 
@@ -41,7 +41,7 @@ fn compare(maker: &Maker, side: Side) {
     eprintln!("lab: {} on the {side:?}: {tally:?}", maker.name);
     assert!(tally.cases > 2_000, "only {tally:?}");
     assert!(tally.undecided * 100 <= tally.cases * MOST_UNDECIDED, "too many are undecided: {tally:?}");
-    assert!(tally.not_loaded * 5 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
+    assert!(tally.not_loaded * 10 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
 }
 
 #[test]
