@@ -12,16 +12,16 @@ mod random;
 use std::time::Duration;
 
 use redisdoc::probe::Collected;
-use redisdoc::probe::host::firewall::Firewall;
 use redisdoc::probe::host::firewall::rules::{Family, Source};
+use redisdoc::probe::host::firewall::{Firewall, nft as nft_listing};
 
 use crate::world::{Host, Lab};
 use field::{Field, Maker, Side};
 
-/// How long one test sends SYNs.
-const AS_LONG_AS: Duration = Duration::from_secs(20);
-/// How many of a hundred cases may be undecided: limits and other doubts are in a few rules on purpose.
-const MOST_UNDECIDED: usize = 25;
+/// How long one test sends SYNs: some 700 a second.
+const AS_LONG_AS: Duration = Duration::from_secs(15);
+/// How many of a hundred cases may be undecided: limits and other doubts are in a few rules on purpose (measured: 2 to 6).
+const MOST_UNDECIDED: usize = 12;
 
 const NFT: Maker = Maker { name: "nft", make: nft::rules, load: &["nft", "-f", "-"], list: list_nft };
 
@@ -56,9 +56,13 @@ fn list_all(host: &Host) -> Firewall {
 }
 
 fn list_nft(host: &Host) -> Firewall {
-    let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok();
-    let tables = redisdoc::probe::host::firewall::nft::parse(&listed.stdout);
-    Firewall { tables: tables.unwrap_or_else(|why| panic!("{why}: {}", listed.stdout)), unread: Vec::new() }
+    let listed = host.run(&["nft", "-j", "list", "ruleset"]).ok().stdout;
+    let mut tables = nft_listing::parse(&listed).unwrap_or_else(|why| panic!("{why}: {listed}"));
+    if nft_listing::is_unsettled(&tables) {
+        nft_listing::settle(&mut tables, &host.run(&["nft", "--debug=netlink", "list", "ruleset"]).ok().stdout);
+        assert!(!nft_listing::is_unsettled(&tables), "nft --debug=netlink settles it: {listed}");
+    }
+    Firewall { tables, unread: Vec::new() }
 }
 
 /// `REDISDOC_ORACLE=seed` begins with another rule set, `REDISDOC_ORACLE_SECONDS=n` sends for longer.
@@ -70,7 +74,7 @@ fn compare(maker: &Maker, side: Side) {
     eprintln!("lab: {} on the {side:?}: {tally:?}", maker.name);
     assert!(tally.cases > 2_000, "only {tally:?}");
     assert!(tally.undecided * 100 <= tally.cases * MOST_UNDECIDED, "too many are undecided: {tally:?}");
-    assert!(tally.not_loaded * 5 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
+    assert!(tally.not_loaded * 10 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
 }
 
 #[test]

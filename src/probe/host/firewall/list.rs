@@ -75,7 +75,14 @@ pub async fn nft(deadline: Instant) -> Result<Vec<Table>, Failure> {
         return Ok(Vec::new());
     }
     let text = listing("nft", &["-j", "list", "ruleset"], deadline).await?;
-    nft_rules::parse(&text).map_err(|says| Failure::Says(format!("what nft lists cannot be read: {says}")))
+    let tables = nft_rules::parse(&text);
+    let mut tables = tables.map_err(|says| Failure::Says(format!("what nft lists cannot be read: {says}")))?;
+    if nft_rules::is_unsettled(&tables)
+        && let Ok(printed) = listing("nft", &["--debug=netlink", "list", "ruleset"], deadline).await
+    {
+        nft_rules::settle(&mut tables, &printed);
+    }
+    Ok(tables)
 }
 
 /// What the iptables of one family lists, over nftables and legacy.

@@ -4,12 +4,15 @@
 //! rejection by ICMP does. The kernel has these tests, and so has the rule that is made here. What is not understood becomes
 //! unknown, never true.
 
+mod bytecode;
 mod expression;
 mod set;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use bytecode::{is_unsettled, settle};
 
 use std::collections::{HashMap, HashSet};
 

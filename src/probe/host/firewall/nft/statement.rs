@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::bytecode::ONE_VERSION;
 use super::{expression, text};
 use crate::model::escape;
 use crate::probe::host::firewall::rules::{Entry, Family, Field, Match, Part, Rejection, Test, Values, Verdict};
@@ -214,14 +215,12 @@ impl Reading {
         }
     }
 
-    /// nft 1.0.6 forgets a `meta nfproto ipv6` before `reject with tcp reset` when it lists the rule, if there are only tests
-    /// between the two (measured; not with a `counter` or a `log` there).
+    /// See `bytecode.rs`: what is listed as a rule for both versions may be for one.
     fn may_be_of_one_version(&mut self) {
         let told = |part: &Part| matches!(part, Part::Match(Match { test: Test::Is(Field::IpVersion, _), .. }));
         let both = !matches!(self.family, Family::Ip | Family::Ip6);
         if both && self.after_a_test && !self.parts.iter().any(told) {
-            let says = "nft does not list whether it is for one version of IP only".to_owned();
-            self.parts.push(Part::Match(Match { negated: false, test: Test::Unknown(says) }));
+            self.parts.push(Part::Match(Match { negated: false, test: Test::Unknown(ONE_VERSION.to_owned()) }));
         }
     }
 
