@@ -20,11 +20,12 @@ use clap::ValueEnum;
 use crate::check::{self, Judged};
 use crate::model::text::shell_quote;
 use crate::model::{
-    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Level, Observed, Risk, Severity, Step, Support,
+    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Gap, Level, Observed, Risk, Severity, Step, Support,
     Supported, Target, Where,
 };
 use crate::probe::Facts;
 use crate::probe::host::Host;
+use crate::probe::host::firewall::passage::Passage;
 use crate::probe::host::instance::reached;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
@@ -95,6 +96,22 @@ impl<'a> Case<'a> {
     /// True if the server's machine shows another program on the port: what keeps a Redis from answering is not it.
     pub fn is_a_strangers(&self) -> bool {
         self.raised(&check::process::STRANGER).is_some()
+    }
+
+    /// True if a rule of the server's machine may lead the refused connections elsewhere, to a container or another machine:
+    /// then who listens on it explains nothing.
+    fn may_be_led_elsewhere(&self) -> bool {
+        let refused = self.attempts(&check::tcp::REFUSED).into_iter().filter_map(|attempt| attempt.ip);
+        // Loopback is left alone, unless somebody went to great lengths (`route_localnet`).
+        let asked = refused.filter(|ip| self.host().is_some() && !ip.is_loopback());
+        asked.map(|ip| self.facts.arrival(ip)).any(|passage| match passage {
+            Ok(Passage { there, firewall, .. }) => {
+                there.translated_by.is_some() || there.may_go_elsewhere || !firewall.unread.is_empty()
+            }
+            // Facts of a time when rules were not looked at.
+            Err(Gap::Skipped(_)) => false,
+            Err(Gap::Hidden(_)) => true,
+        })
     }
 
     /// The codes of these that were raised.
@@ -216,6 +233,12 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
         // What one machine shows says nothing of the others that the name leads to.
         support.confidence = support.confidence.min(Confidence::Likely);
     }
+    let of_the_machine = || [listen::CAUSES, startup::CAUSES].iter().any(|family| is_among(cause, family));
+    if support.confidence == Confidence::Certain && of_the_machine() && case.may_be_led_elsewhere() {
+        let tells = "a rule with dnat, redirect or DNAT for that port: look where it leads; none: this is it";
+        let look = Step::look(redis_host(case.facts), "sudo nft list ruleset; sudo iptables-legacy-save -t nat", tells);
+        support = Support { confidence: Confidence::Likely, ..support }.settled_by(look);
+    }
     support.explains.retain(|code| case.raised(code).is_some());
     let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
     support.explains.iter().any(counts).then_some(())?;
@@ -225,6 +248,10 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     }
     on_the_same_terms(&mut remedy, case.facts.ask.require);
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+fn is_among(cause: &Cause, family: &[&Cause]) -> bool {
+    family.iter().any(|known| known.id == cause.id)
 }
 
 /// The command that verifies asks for what this run asked for.

@@ -274,3 +274,37 @@ fn a_service_whose_file_is_gone_says_so() {
     one.systemd("port 6379\n").sh("rm /etc/redis/redis.conf");
     one.diagnose(&[]).first_cause("config-error", Confidence::Certain).exit(1);
 }
+
+#[test]
+fn a_port_that_is_translated_is_another_machines() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, router, server) = lab.routed();
+    let _far = server.redis(&["--bind", "127.0.0.1"]);
+    router.nft(
+        "add table ip n; add chain ip n p { type nat hook prerouting priority -100; }\n\
+         add rule ip n p ip daddr 10.77.1.254 tcp dport 6379 dnat to 10.77.2.2",
+    );
+    let asked = ["-h", "10.77.1.254"];
+    client.joined(&router, &asked).nothing_certain().exit(1);
+    // A server of the router itself, wherever it listens, is not the one behind the rule.
+    let own = router.redis(&["--bind", "127.0.0.1"]);
+    client.joined(&router, &asked).nothing_certain().exit(1);
+    drop(own);
+    router.without_engines().systemd("port 6380\nbind 127.0.0.1 10.77.1.254\nprotected-mode no\n");
+    router.sh("systemctl start redis-server");
+    client.joined(&router, &asked).nothing_certain().exit(1);
+    router.nft("delete table ip n");
+    client.joined(&router, &asked).first_cause("wrong-port", Confidence::Certain).exit(1);
+}
+
+#[test]
+fn rules_that_may_not_be_read_may_translate() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let one = lab.host("solo");
+    one.ip("addr add 10.5.5.1/32 dev lo");
+    one.file("/etc/redis/redis.conf", "port 6379\n").mode("/etc/redis/redis.conf", 0o644);
+    one.doctor(&["-h", "10.5.5.1"]).user(65534).diagnose().nothing_certain().exit(1);
+}
