@@ -76,7 +76,7 @@ fn no_answer(case: &Case) -> Option<Support> {
         return None;
     }
     let trace = traced(case.facts).filter(|trace| Some(trace.to) == attempt.ip);
-    let support = match trace.and_then(|trace| Some((trace, trace.alive()?))) {
+    let support = match trace.and_then(|trace| Some((trace, trace.filtered()?))) {
         Some((trace, other)) => filtered(code, attempt, trace, other),
         None => unanswered(code, attempt, trace),
     };
@@ -94,7 +94,7 @@ fn silent<'a>(case: &Case<'a>) -> Option<(&'static Code, Vec<&'a Attempt>)> {
     }
     // A way to one address that is broken, or its machine that is gone, is another story; a port that is filtered is not.
     case.raised(&tcp::SOME_FAILED)?;
-    let trace = traced(case.facts).filter(|trace| trace.alive().is_some())?;
+    let trace = traced(case.facts).filter(|trace| trace.filtered().is_some())?;
     let attempts = case.facts.tcp.seen()?.attempts.iter();
     Some((&tcp::SOME_FAILED, attempts.filter(|attempt| attempt.ip == Some(trace.to)).collect()))
 }
@@ -282,6 +282,10 @@ mod tests {
     fn another_port_that_answers_makes_it_likely() {
         check_cause(&CAUSE, &timed_out(filtered(&[], &[], 1)), Some(Confidence::Likely));
         check_cause(&CAUSE, &timed_out(filtered(&[1], &[1, 2], 3)), Some(Confidence::Likely));
+        // A port that answers a moment later is not filtered: packets are lost by chance, or its queue was full.
+        let mut later = filtered(&[1], &[1], 2);
+        later.asked.reached = Some(2);
+        check_cause(&CAUSE, &timed_out(later), Some(Confidence::Possible));
         // The trace of another address says nothing of this one.
         let other = Trace { to: [10, 0, 0, 8].into(), ..filtered(&[], &[], 1) };
         check_cause(&CAUSE, &timed_out(other), Some(Confidence::Possible));

@@ -17,9 +17,9 @@ smaller ones (IPv4: fragmentation needed, 3/4; IPv6: packet too big, 2/0) is dro
 sender sends the same packet again and again, until it gives up.
 
 redisdoc then asks the same long question over several connections at the same time, each with a limit of its own on the \
-size of packets, which the peer keeps to. Certain, when every small size passes and every large one is lost, each seen \
-twice: the server, its load and its limits are the same for all of them. A slow server, a full output buffer or a chance \
-loss does not look at the size.
+size of packets, which the peer keeps to. It is certain, when every small size passes, every large one is lost, and no packet \
+of the small questions was: the server, its load and its limits are the same for all of them. A slow server, a full output \
+buffer or a way that loses packets by chance does not look at the size.
 
 Repair: let those ICMP errors through; or make the ends send smaller packets: clamp the MSS on the router or tunnel \
 (nft: tcp option maxseg size set rt mtu), or lower the MTU of the interface. net.ipv4.tcp_mtu_probing=1 on the sending side \
@@ -107,10 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn what_chance_may_have_mixed_is_only_likely() {
-        let mut mixed = up_to(1_400);
-        mixed.tries[1].large_ms = None;
-        check_cause(&CAUSE, &holed(mixed), Some(Confidence::Likely));
-        check_cause(&CAUSE, &holed(up_to(576)), Some(Confidence::Likely));
+    fn where_chance_is_not_ruled_out_it_is_only_likely() {
+        let mut lossy = up_to(1_400);
+        lossy.tries[1].small_ms = Some(204.0);
+        check_cause(&CAUSE, &holed(lossy), Some(Confidence::Likely));
+        check_cause(&CAUSE, &holed(up_to(1_500)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &holed(up_to(576)), None);
     }
 }

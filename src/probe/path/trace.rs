@@ -86,10 +86,16 @@ impl Trace {
         connected.or_else(|| self.others.iter().find(|other| is_answered(other, self.to)))
     }
 
+    /// The same, where the asked port has still not answered: then packets to that port alone are lost.
+    pub fn filtered(&self) -> Option<&Attempt> {
+        self.alive().filter(|_| self.asked.reached.is_none())
+    }
+
     /// True if nothing at all came back from the address itself. An echo that could not be asked for is not counted.
     pub fn is_all_silent(&self) -> bool {
         let silent = |other: &Attempt| other.outcome == Outcome::TimedOut;
-        self.others.iter().all(silent) && !self.others.is_empty() && !self.echoes()
+        let answered = self.asked.reached.is_some() || self.echoes();
+        self.others.iter().all(silent) && !self.others.is_empty() && !answered
     }
 
     /// What was silent, as evidence.
