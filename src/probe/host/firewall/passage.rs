@@ -99,7 +99,7 @@ impl Facts {
         let blind = (!arrives.as_it_is).then(|| Packet { from: None, ..believed.clone() });
         let blind = blind.map(|packet| walk::incoming(firewall, packet, own));
         let answer = Packet { to: walk.to.0, to_port: walk.to.1, ..believed }.answered();
-        let answer = answer.filter(|_| own.contains(&walk.to.0));
+        let answer = answer.filter(|_| own.contains(&walk.to.0)).map(|answer| answer.to(&walk));
         let back = answer.map(|packet| fate(firewall, &walk::outgoing(firewall, packet, own), None));
         Ok(Passage { firewall, host: Some(host), client, to, there: fate(firewall, &walk, blind.as_ref()), back })
     }
@@ -203,7 +203,7 @@ fn over_loopback(firewall: &Firewall, to: SocketAddr, own: &[IpAddr]) -> (Fate, 
         translated: Vec::new(),
         ..syn
     };
-    let back = arrived.answered().map(|answer| {
+    let back = arrived.answered().map(|answer| answer.to(&out)).map(|answer| {
         let out = walk::outgoing(firewall, answer.clone(), own);
         let answer = Packet { in_interface: lo(), out_interface: Some(String::new()), ..answer };
         fate(firewall, &one_after_the_other(out, walk::incoming(&again, answer, own)), None)
@@ -230,6 +230,7 @@ fn one_after_the_other(first: Walk, second: Walk) -> Walk {
         doubts: first.doubts.into_iter().chain(second.doubts).collect(),
         to: second.to,
         translated_by: first.translated_by.or(second.translated_by),
+        tracked: first.tracked && second.tracked,
     }
 }
 

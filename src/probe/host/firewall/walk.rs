@@ -73,6 +73,12 @@ impl Packet {
         })
     }
 
+    /// The same as an answer to a SYN of which this became: of a connection that is not tracked, nobody knows the state.
+    #[must_use]
+    pub fn to(self, syn: &Walk) -> Self {
+        Self { state: self.state.filter(|_| syn.tracked), ..self }
+    }
+
     fn syn(to: SocketAddr) -> Self {
         Self {
             from: None,
@@ -103,6 +109,8 @@ pub struct Walk {
     pub to: (IpAddr, Option<u16>),
     /// Whose rule sent it elsewhere, if one did.
     pub translated_by: Option<Place>,
+    /// False if a rule keeps its connection from being tracked, or may: then the state of the answer is not known.
+    pub tracked: bool,
 }
 
 /// A chain that stops the packet.

@@ -170,6 +170,19 @@ fn connections_are_tracked_from_a_priority_on() {
 }
 
 #[test]
+fn an_answer_to_what_is_not_tracked_has_no_state() {
+    let raw = |rule: &[Part]| filter(Hook::Prerouting, -300, &[rule]);
+    let answered = |chains: &[Chain]| {
+        let walk = incoming(&firewall(chains), syn(), &own());
+        syn().answered().unwrap().to(&walk).state
+    };
+    assert_eq!(answered(&[]), Some(State::Established));
+    assert_eq!(answered(&[raw(&[ports(6379), Part::NoTrack])]), None);
+    assert_eq!(answered(&[raw(&[perhaps(), Part::NoTrack])]), None);
+    assert_eq!(answered(&[raw(&[ports(7000), Part::NoTrack])]), Some(State::Established));
+}
+
+#[test]
 fn translations() {
     let elsewhere = |ip: &str, port| ends(Verdict::Destination(Some(ip.parse().unwrap()), port));
     let nat = |priority, parts: &[Part]| base(Hook::Prerouting, priority, Kind::Nat, &[parts]);

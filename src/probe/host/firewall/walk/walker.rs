@@ -45,13 +45,14 @@ pub(super) struct Walker<'a> {
 impl<'a> Walker<'a> {
     pub(super) fn new(firewall: &'a Firewall, packet: Packet, own: &'a [IpAddr]) -> Self {
         let to = (packet.to, packet.to_port);
-        let walk = Walk { stops: Vec::new(), doubts: Vec::new(), to, translated_by: None };
+        let walk = Walk { stops: Vec::new(), doubts: Vec::new(), to, translated_by: None, tracked: true };
         let (steps, state) = (Cell::new(0), packet.state);
         Self { firewall, own, packet, walk, steps, state, unsure: false, vague: false, lost: false }
     }
 
     pub(super) fn done(mut self) -> Walk {
         self.walk.to = (self.packet.to, self.packet.to_port);
+        self.walk.tracked = !matches!(self.packet.state, None | Some(State::Untracked));
         self.walk
     }
 
