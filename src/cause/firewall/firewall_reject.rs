@@ -108,7 +108,9 @@ fn confidence_of(icmp: Icmp) -> Confidence {
 /// A reset looks like a closed port; between machines a filter may have sent it.
 fn by_reset(case: &Case) -> Option<Support> {
     let attempts = case.attempts(&tcp::REFUSED);
-    let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip)))?;
+    // On one machine only a rule can have sent it, if not the kernel for want of a listener.
+    let open = |ip| case.facts.arrival(ip).is_ok_and(|passage| !passage.there.open.is_empty());
+    let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip) || open(ip)))?;
     let port = case.facts.ask.target.port()?;
     let mut listening = None;
     if let Some(host) = case.host() {

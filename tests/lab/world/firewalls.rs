@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::enter::missing;
-use super::{Host, Running};
+use super::{Host, Lab, Running};
 
 /// The system bus and the firewalld on it; both end when this is dropped.
 pub struct Firewalld {
@@ -28,7 +28,6 @@ impl Host {
     /// Switches ufw on, which denies what comes in, with these commands of its own first: `allow 22/tcp`.
     #[track_caller]
     pub fn ufw(&self, commands: &[&str]) -> &Self {
-        // Without IPv6 in the kernel's modules of the machine ufw does not start.
         for command in commands.iter().copied().chain(["--force enable"]) {
             let _ = self.sh(&format!("ufw {command}"));
         }
@@ -50,9 +49,12 @@ impl Host {
         }
         Firewalld { _daemon: daemon }
     }
+}
 
+impl Lab {
     /// True if this program is here; says loudly where it is not.
     #[must_use]
+    #[expect(clippy::unused_self, reason = "outside a lab the answer would be about the machine")]
     pub fn has(&self, program: &str) -> bool {
         let found = super::enter::find(program).is_some();
         if !found {
