@@ -73,9 +73,14 @@ fn a_reset_by_nft_may_hold_a_test_that_nft_does_not_list() {
         &server,
         "add chain inet filter input { type filter hook input priority 0; }\nadd rule inet filter input tcp dport 6379 reject with tcp reset",
     );
-    let diagnosis = joined(&client, &server, SERVER);
-    diagnosis.first_cause("firewall-reject", Confidence::Likely).nothing_certain().exit(1);
-    named(&diagnosis, "inet filter input, handle ");
+    stopped(&client, &server, SERVER, "firewall-reject", "inet filter input, handle ");
+    server.nft("flush ruleset");
+    table(
+        &server,
+        "add chain inet filter input { type filter hook input priority 0; }\nadd rule inet filter input meta nfproto ipv6 tcp dport 6379 reject with tcp reset",
+    );
+    joined(&client, &server, SERVER).healthy();
+    stopped(&client, &server, "fd77:1::2", "firewall-reject", "inet filter input, handle ");
 }
 
 #[test]
