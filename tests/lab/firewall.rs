@@ -8,11 +8,11 @@ use crate::world::{Confidence, Diagnosis, Host, Lab, Server};
 const SERVER: &str = "10.77.1.2";
 const FAR: &str = "10.77.2.2";
 /// What the server asks for; from both ends the same.
-const PASSWORD: [&str; 4] = ["--requirepass", "pw", "--protected-mode", "no"];
+pub const PASSWORD: [&str; 4] = ["--requirepass", "pw", "--protected-mode", "no"];
 
 /// A client's check with the server's side, and the password.
 #[track_caller]
-fn joined(client: &Host, server: &Host, to: &str) -> Diagnosis {
+pub fn joined(client: &Host, server: &Host, to: &str) -> Diagnosis {
     let facts = server.collect();
     let args = ["-h", to, "-t", "1", "--host-facts", "-"];
     client.doctor(&args).env("REDISCLI_AUTH", "pw").stdin(facts).diagnose()

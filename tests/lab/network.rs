@@ -2,19 +2,11 @@
 
 use std::time::Duration;
 
-use crate::world::{Confidence, Diagnosis, Host, Lab};
+use crate::firewall::{PASSWORD, joined};
+use crate::world::{Confidence, Host, Lab};
 
 const SERVER: &str = "10.77.1.2";
 const FAR: &str = "10.77.2.2";
-const PASSWORD: [&str; 4] = ["--requirepass", "pw", "--protected-mode", "no"];
-
-#[track_caller]
-fn joined(client: &Host, server: &Host, to: &str) -> Diagnosis {
-    let facts = server.collect();
-    let args = ["-h", to, "-t", "1", "--host-facts", "-"];
-    client.doctor(&args).env("REDISCLI_AUTH", "pw").stdin(facts).diagnose()
-}
-
 #[test]
 fn rules_that_stop_the_answer_are_named_and_repaired() {
     let Some(lab) = Lab::enter() else { return };

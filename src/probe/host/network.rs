@@ -16,7 +16,7 @@ use super::process::Process;
 use super::socket::table;
 use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::not_looked_at;
-use crate::probe::path::route::{self, Routes};
+use crate::probe::path::route::{self, Routes, shares_prefix};
 use crate::sys::{files, machine, netlink, process};
 
 /// The most half-open connections that are kept: as many as a listener's queue usually holds.
@@ -104,15 +104,6 @@ impl Network {
             it.local.port() == port && from.is_none_or(|from| it.remote.ip().to_canonical() == from)
         };
         all.iter().filter(wanted)
-    }
-}
-
-/// True if the first `prefix` bits of two addresses are the same.
-pub fn shares_prefix(one: IpAddr, two: IpAddr, prefix: u8) -> bool {
-    match (one, two) {
-        (IpAddr::V4(one), IpAddr::V4(two)) => u32::from(prefix) <= (one.to_bits() ^ two.to_bits()).leading_zeros(),
-        (IpAddr::V6(one), IpAddr::V6(two)) => u32::from(prefix) <= (one.to_bits() ^ two.to_bits()).leading_zeros(),
-        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::Origin;
 use super::instance::{Bind, Instance, Known};
 use super::socket::Listener;
+use crate::probe::path::route::shares_prefix;
 use crate::sys::files;
 
 impl Instance<'_> {
@@ -34,7 +35,7 @@ impl Origin {
     /// True if a server may listen on this address here: it is one of the machine, or of a network that a route makes its
     /// own (`ip route add local 10.99.0.0/24 dev lo`), as all of 127.0.0.0/8 is.
     fn has(&self, ip: IpAddr) -> bool {
-        let within = |(network, prefix): &(IpAddr, u8)| is_within(ip, *network, *prefix);
+        let within = |(network, prefix): &(IpAddr, u8)| shares_prefix(ip, *network, *prefix);
         let loopback = ip.is_loopback() && ip.is_ipv4();
         ip.is_unspecified() || loopback || self.addresses.contains(&ip) || self.local_networks.iter().any(within)
     }
@@ -67,16 +68,6 @@ fn of_trie(text: &str) -> Vec<(IpAddr, u8)> {
     found
 }
 
-fn is_within(ip: IpAddr, network: IpAddr, prefix: u8) -> bool {
-    match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
-            ip.to_bits() & mask == network.to_bits() & mask
-        }
-        _ => false,
-    }
-}
-
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -93,7 +84,8 @@ mod tests {
         let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.99.0.0\n        \
                     /24 host LOCAL\n     |-- 10.5.5.1\n        /32 host LOCAL\n     |-- 127.0.0.0\n        /8 host LOCAL\n";
         assert_eq!(of_trie(trie), [([10, 99, 0, 0].into(), 24)]);
-        assert!(is_within([10, 99, 0, 7].into(), [10, 99, 0, 0].into(), 24));
+        assert!(shares_prefix([10, 99, 0, 7].into(), [10, 99, 0, 0].into(), 24));
+        assert!(!shares_prefix([10, 99, 1, 7].into(), [10, 99, 0, 0].into(), 24));
     }
 
     proptest::proptest! {

@@ -56,17 +56,16 @@ impl Route {
     }
 
     fn covers(&self, ip: IpAddr) -> bool {
-        match (self.network, ip) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            _ => false,
-        }
+        shares_prefix(self.network, ip, self.prefix)
+    }
+}
+
+/// True if the first `prefix` bits of two addresses are the same.
+pub fn shares_prefix(one: IpAddr, two: IpAddr, prefix: u8) -> bool {
+    match (one, two) {
+        (IpAddr::V4(one), IpAddr::V4(two)) => u32::from(prefix) <= (one.to_bits() ^ two.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(two)) => u32::from(prefix) <= (one.to_bits() ^ two.to_bits()).leading_zeros(),
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@ mod join;
 mod list;
 pub mod nft;
 pub mod passage;
+mod protocols;
 pub mod rules;
 pub mod walk;
 

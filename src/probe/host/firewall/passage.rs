@@ -10,7 +10,8 @@ use super::walk::{self, Doubt, Packet, Place, Stop, Walk};
 use crate::model::{Gap, Observed};
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::network::{Network, shares_prefix};
+use crate::probe::host::network::Network;
+use crate::probe::path::route::shares_prefix;
 
 /// The loopback interface.
 const LOOPBACK: &str = "lo";

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::ipset::Sets;
+use super::super::protocols;
 use super::super::rules::{AddressKind, Family, Field, Match, State, Test, Translation, Values};
 use super::target::hex;
 use super::{Word, joined};
@@ -270,28 +271,9 @@ fn interface(name: &str) -> Option<Values> {
     Some(Values::Names(vec![crate::model::escape(name.as_bytes())]))
 }
 
+/// `-p 0` is written as `-p all`, and any.
 fn protocol(name: &str) -> Option<u64> {
-    let number = match name {
-        "icmp" => 1,
-        "igmp" => 2,
-        "ipencap" | "ipip" => 4,
-        "tcp" => 6,
-        "udp" => 17,
-        "dccp" => 33,
-        "ipv6" => 41,
-        "gre" => 47,
-        "esp" => 50,
-        "ah" => 51,
-        "ipv6-icmp" | "icmpv6" => 58,
-        "ospf" => 89,
-        "pim" => 103,
-        "vrrp" => 112,
-        "sctp" => 132,
-        "ipv6-mh" | "mobility-header" | "mh" => 135,
-        "udplite" => 136,
-        number => return number.parse::<u8>().ok().filter(|number| *number != 0).map(u64::from),
-    };
-    Some(number)
+    protocols::number(name).filter(|number| *number != 0)
 }
 
 fn number(value: u64) -> Values {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::text;
 use crate::model::escape;
+use crate::probe::host::firewall::protocols;
 use crate::probe::host::firewall::rules::{AddressKind, Field, State, Test, Translation, Values};
 
 /// How the values of a field are written.
@@ -366,32 +367,7 @@ fn network(ip: IpAddr, length: u32) -> Option<(IpAddr, IpAddr)> {
 
 /// A protocol, as /etc/protocols names it.
 pub(super) fn protocol(value: &Value) -> Option<u64> {
-    if let Some(number) = value.as_u64() {
-        return Some(number);
-    }
-    Some(match value.as_str()? {
-        "icmp" => 1,
-        "igmp" => 2,
-        "ipencap" | "ipip" => 4,
-        "tcp" => 6,
-        "udp" => 17,
-        "dccp" => 33,
-        "ipv6" => 41,
-        "ipv6-route" => 43,
-        "ipv6-frag" => 44,
-        "gre" => 47,
-        "esp" => 50,
-        "ah" => 51,
-        "icmpv6" | "ipv6-icmp" => 58,
-        "ospf" => 89,
-        "pim" => 103,
-        "comp" | "ipcomp" => 108,
-        "vrrp" => 112,
-        "l2tp" => 115,
-        "sctp" => 132,
-        "udplite" => 136,
-        _ => return None,
-    })
+    value.as_u64().or_else(|| protocols::number(value.as_str()?))
 }
 
 fn netfilter_family(value: &Value) -> Option<u64> {
