@@ -49,7 +49,8 @@ pub static STOPPED_HERE: Code = Code::fail(
 );
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
-    let tcp = facts.tcp.known()?;
+    // What was not tried was stopped by nothing, and needs no line of its own.
+    let tcp = facts.tcp.seen().ok_or_else(|| Gap::skipped("no connection was tried"))?;
     if tcp.connected().is_some() {
         return Err(Gap::skipped("the connection is accepted: nothing is in its way"));
     }

@@ -21,6 +21,8 @@ pub struct Look {
 
 /// The width that everything but commands and what servers said is wrapped to.
 const WIDTH: usize = 80;
+/// The room for the names of checks, unless a longer one is told.
+const SHORT_NAME: usize = 7;
 
 /// The report as text.
 pub fn render(report: &Report, look: Look) -> String {
@@ -34,8 +36,11 @@ pub fn render(report: &Report, look: Look) -> String {
             let before = &report.checks[..*at];
             look.verbose || is_told(check, report.status) && !is_repeated(check, before)
         });
-        for (_, check) in told {
-            check_lines(&mut out, check, &told_below(report), look);
+        let told: Vec<&CheckReport> = told.map(|(_, check)| check).collect();
+        // The glyph, a blank, the longest name and another blank.
+        let margin = told.iter().map(|check| check.id.len()).fold(SHORT_NAME, usize::max) + 3;
+        for check in told {
+            check_lines(&mut out, check, &told_below(report), (margin, look));
         }
     }
     causes(&mut out, report, look);
@@ -114,24 +119,25 @@ fn told_below(report: &Report) -> Vec<&Evidence> {
     report.causes.iter().filter(in_full).flat_map(|cause| &cause.evidence).collect()
 }
 
-fn check_lines(out: &mut String, check: &CheckReport, told_below: &[&Evidence], look: Look) {
+fn check_lines(out: &mut String, check: &CheckReport, told_below: &[&Evidence], (margin, look): (usize, Look)) {
     let time = check.duration_ms.map_or_else(String::new, milliseconds);
-    let lines = wrap(&check.summary, WIDTH - 10 - 11);
+    let room = WIDTH - margin - 11;
+    let (names, lines) = (margin - 3, wrap(&check.summary, room));
     let glyph = paint::status(check.status, paint::glyph(check.status, look.ascii));
     let dimmed = |text: &str| if check.status == Status::Skipped { paint::dim(text) } else { text.to_owned() };
     for (number, line) in lines.iter().enumerate() {
         let row = if number == 0 {
             let padding = if time.is_empty() { String::new() } else { format!(" {time:>10}") };
-            let gap = " ".repeat(if padding.is_empty() { 0 } else { (WIDTH - 10 - 11).saturating_sub(columns(line)) });
-            format!("{glyph} {:<7} {}{gap}{}", check.id, dimmed(line), paint::dim(&padding))
+            let gap = " ".repeat(if padding.is_empty() { 0 } else { room.saturating_sub(columns(line)) });
+            format!("{glyph} {:<names$} {}{gap}{}", check.id, dimmed(line), paint::dim(&padding))
         } else {
-            format!("          {}", dimmed(line))
+            format!("{:margin$}{}", "", dimmed(line))
         };
         let _ = writeln!(out, "{}", row.trim_end());
     }
     for finding in check.findings.iter().filter(|finding| look.verbose || finding.severity > Severity::Info) {
         for evidence in finding.evidence.iter().filter(|evidence| !told_below.contains(evidence)) {
-            paragraph(out, "          ", &format!("{}: {}", evidence.source, evidence.says));
+            paragraph(out, &" ".repeat(margin), &format!("{}: {}", evidence.source, evidence.says));
         }
     }
 }
