@@ -16,8 +16,7 @@ use crate::sys::files;
 /// A file that cannot be read, or that holds no such document.
 pub fn read<T: DeserializeOwned>(path: &str, patience: Duration) -> Result<T, Error> {
     let shown = if path == "-" { "standard input".to_owned() } else { escape(path.as_bytes()) };
-    let text = if path == "-" { files::read_stdin(patience) } else { files::read_given(path, patience) };
-    let text = text.map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
+    let text = files::read_saved(path, patience).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
     parse(&text).map_err(|says| Error::NotFacts { path: shown, says: escape(says.as_bytes()) })
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The most that is read of any file. Settings and tables of the kernel are far smaller.
 pub const LIMIT: u64 = 1 << 20;
 
+/// The most that is read of facts that were saved: the rules of a packet filter may list every address of a country.
+const SAVED_LIMIT: u64 = 32 << 20;
+
 /// The most records of the kernel's log that are read: more than its buffer holds on any machine we know.
 const MOST_RECORDS: usize = 100_000;
 
@@ -20,9 +23,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// What `open(2)` or `read(2)` says.
 pub fn read(path: &str) -> io::Result<Vec<u8>> {
+    read_up_to(LIMIT, path)
+}
+
+fn read_up_to(limit: u64, path: &str) -> io::Result<Vec<u8>> {
     let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -32,19 +39,31 @@ pub fn read(path: &str) -> io::Result<Vec<u8>> {
 /// What `open(2)` or `read(2)` says; `TimedOut` where the writer does not come or does not end, `FileTooLarge` where
 /// the file does not fit [`LIMIT`], `InvalidData` where it is no UTF-8.
 pub fn read_given(path: &str, patience: Duration) -> io::Result<String> {
+    given_up_to(LIMIT, path, patience)
+}
+
+/// All of a file that redisdoc saved, or of standard input if it is `-`; its writer has `patience` to write.
+///
+/// # Errors
+/// As [`read_given`], with a limit of its own.
+pub fn read_saved(path: &str, patience: Duration) -> io::Result<String> {
+    if path == "-" { stdin_up_to(SAVED_LIMIT, patience) } else { given_up_to(SAVED_LIMIT, path, patience) }
+}
+
+fn given_up_to(limit: u64, path: &str, patience: Duration) -> io::Result<String> {
     let bytes = match meta(path) {
         // Neither a pipe nor a device: nothing to wait for.
-        Some(meta) if meta.kind != "other" => read(path)?,
-        Some(_) => read_patiently(path, patience)?,
-        None => read(path)?,
+        Some(meta) if meta.kind != "other" => read_up_to(limit, path)?,
+        Some(_) => read_patiently(limit, path, patience)?,
+        None => read_up_to(limit, path)?,
     };
-    whole_text(bytes)
+    whole_text(bytes, limit)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
-fn read_patiently(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+fn read_patiently(limit: u64, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
-    patiently(patience, move |bytes| std::fs::File::open(path)?.take(LIMIT).read_to_end(bytes))
+    patiently(patience, move |bytes| std::fs::File::open(path)?.take(limit).read_to_end(bytes))
 }
 
 /// Reads in a thread of its own, for a read that blocks cannot be called off. It ends with the process.
@@ -70,9 +89,9 @@ fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send
     receiver.recv_timeout(patience).ok()
 }
 
-fn whole_text(bytes: Vec<u8>) -> io::Result<String> {
-    if bytes.len() as u64 >= LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+fn whole_text(bytes: Vec<u8>, limit: u64) -> io::Result<String> {
+    if bytes.len() as u64 >= limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", limit >> 20)));
     }
     // Not the error of `from_utf8` itself, which carries the bytes.
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"))
@@ -138,7 +157,11 @@ pub fn kernel_log(most: usize) -> io::Result<Vec<String>> {
 /// # Errors
 /// What `read(2)` says, or as [`read_given`].
 pub fn read_stdin(patience: Duration) -> io::Result<String> {
-    whole_text(patiently(patience, |bytes| io::stdin().lock().take(LIMIT).read_to_end(bytes))?)
+    stdin_up_to(LIMIT, patience)
+}
+
+fn stdin_up_to(limit: u64, patience: Duration) -> io::Result<String> {
+    whole_text(patiently(patience, move |bytes| io::stdin().lock().take(limit).read_to_end(bytes))?, limit)
 }
 
 /// Sees whether a file that the user named can be read, without reading it: it may be a pipe.

@@ -471,3 +471,18 @@ fn a_version_without_a_password_yet_is_seen_too() {
     server.iptables("-A INPUT -s 10.77.1.1 -j DROP");
     stopped(&client, &server, SERVER, "firewall-drop", "filter INPUT, rule 1");
 }
+
+#[test]
+fn a_set_with_the_addresses_of_a_country_is_read_from_afar_too() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&PASSWORD);
+    let networks: Vec<String> = (0..40_000).map(|i| format!("11.{}.{}.0/25", i / 250, i % 250)).collect();
+    let chain = "add chain inet filter input { type filter hook input priority 0; }";
+    let set = "add set inet filter country { type ipv4_addr; flags interval; }";
+    let elements = format!("add element inet filter country {{ 10.77.1.1, {} }}", networks.join(", "));
+    table(&server, &format!("{chain}\n{set}\n{elements}\nadd rule inet filter input ip saddr @country drop"));
+    let diagnosis = joined(&client, &server, SERVER);
+    diagnosis.first_cause("firewall-drop", Confidence::Certain).exit(1);
+    named(&diagnosis, "@country");
+}
