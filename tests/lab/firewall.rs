@@ -477,11 +477,14 @@ fn a_set_with_the_addresses_of_a_country_is_read_from_afar_too() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();
     let _redis = server.redis(&PASSWORD);
-    let networks: Vec<String> = (0..40_000).map(|i| format!("11.{}.{}.0/25", i / 250, i % 250)).collect();
     let chain = "add chain inet filter input { type filter hook input priority 0; }";
-    let set = "add set inet filter country { type ipv4_addr; flags interval; }";
-    let elements = format!("add element inet filter country {{ 10.77.1.1, {} }}", networks.join(", "));
-    table(&server, &format!("{chain}\n{set}\n{elements}\nadd rule inet filter input ip saddr @country drop"));
+    let set = "add set inet filter country { type ipv4_addr; flags interval; elements = { 10.77.1.1 } }";
+    table(&server, &format!("{chain}\n{set}\nadd rule inet filter input ip saddr @country drop"));
+    let networks: Vec<String> = (0..12_000).map(|i| format!("11.{}.{}.0/25", i / 250, i % 250)).collect();
+    for some in networks.chunks(1_000) {
+        server.nft(&format!("add element inet filter country {{ {} }}", some.join(", ")));
+    }
+    assert!(server.collect().len() > 1 << 20, "more than is read of other files");
     let diagnosis = joined(&client, &server, SERVER);
     diagnosis.first_cause("firewall-drop", Confidence::Certain).exit(1);
     named(&diagnosis, "@country");
