@@ -1,10 +1,13 @@
 //! The question for IPv6 addresses is dropped, and every lookup waits for its answer.
 
+use std::net::IpAddr;
+
 use super::{lookup, name, own, with_evidence};
 use crate::cause::{Case, Cause};
 use crate::check::dns::{SLOW_LOOKUP, TIMEOUT};
 use crate::model::{Code, Confidence, Family, Risk, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::dns::System;
 use crate::probe::path::dns::answers::{Answer, Own, Query, Record};
 
 /// The cause.
@@ -23,19 +26,24 @@ const PROMPT_MS: f64 = 500.0;
 /// One that takes longer than this is what the lookup waits for. Less than a second: a step of two (`-t 2`) leaves our own
 /// queries one, minus what it takes to begin.
 const LATE_MS: f64 = 900.0;
+/// We ask again every second. One question, or two, may be lost by chance while the one for IPv4 is not.
+const THREE_QUESTIONS_MS: f64 = 2_500.0;
 
 fn infer(case: &Case) -> Option<Support> {
     let code: &'static Code = [&SLOW_LOOKUP, &TIMEOUT].into_iter().find(|code| case.raised(code).is_some())?;
     let (dns, own) = lookup(case)?;
     let own = own?;
-    if case.facts.ask.target.family == Family::V4 {
+    // An IPv6 address that came was not waited for in vain: packets are lost by chance.
+    let came = matches!(&dns.system, System::Addresses(addresses) if addresses.iter().any(IpAddr::is_ipv6));
+    if case.facts.ask.target.family == Family::V4 || came {
         return None;
     }
     let pairs = pairs(own);
     let lame = pairs.iter().filter(|(a, aaaa)| is_prompt(a) && is_late(aaaa)).count();
     let (a, aaaa) = *pairs.iter().find(|(a, aaaa)| is_prompt(a) && is_late(aaaa))?;
     let waited = dns.elapsed_ms >= f64::from(own.config.timeout_s) * 950.0;
-    let sure = lame == pairs.len() && waited && aaaa.answer == Answer::Silent;
+    let asked_in_vain = aaaa.answer == Answer::Silent && aaaa.elapsed_ms >= THREE_QUESTIONS_MS;
+    let sure = lame == pairs.len() && waited && asked_in_vain;
     let summary = format!(
         "nameserver {} answers for the IPv4 addresses of {} in {:.1} ms, but for IPv6 {} in {:.1} s",
         a.server,
@@ -100,7 +108,6 @@ mod tests {
     use super::*;
     use crate::cause::dns::tests::{check, check_none, slow};
     use crate::model::Observed;
-    use crate::probe::path::dns::System;
 
     #[test]
     fn certain_where_only_aaaa_is_dropped_and_the_system_waits_for_it() {
@@ -114,6 +121,15 @@ mod tests {
         check(&CAUSE, &slow(2000.0, own()), Some(Confidence::Likely));
         let other_answers = own().and_server([10, 0, 0, 3], Answer::a(), Answer::none());
         check(&CAUSE, &slow(5004.0, other_answers), Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn not_where_the_ipv6_address_came_all_the_same() {
+        let facts = slow(15_070.0, Own::of(Answer::a(), Answer::Silent)).with(|facts| {
+            let Observed::Seen(dns) = &mut facts.dns else { return };
+            dns.system = System::Addresses(vec!["fd77:2::2".parse().unwrap(), [10, 0, 0, 9].into()]);
+        });
+        check_none(&CAUSE, &facts);
     }
 
     #[test]

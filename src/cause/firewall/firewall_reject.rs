@@ -148,8 +148,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             Where::RedisHost,
             format!(
                 "allow {client} to reach TCP port {port} there, for example: ufw allow from {client} to any port {port} \
-                 proto tcp; or firewall-cmd --permanent --add-rich-rule='rule family=ipv4 source address={client} port \
-                 port={port} protocol=tcp accept' and firewall-cmd --reload"
+                 proto tcp; or firewall-cmd --add-rich-rule='rule family=ipv4 source address={client} port port={port} \
+                 protocol=tcp accept', and the same with --permanent"
             ),
         ),
     ]

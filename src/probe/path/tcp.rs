@@ -246,7 +246,8 @@ async fn try_all(dns: &Dns, port: u16, deadline: Instant) -> (Observed<Tcp>, Vec
     let chosen = &addresses[..addresses.len().min(MOST_ADDRESSES)];
     let mut tries = tokio::task::JoinSet::new();
     for (order, ip) in chosen.iter().enumerate() {
-        let address = with_scope(*ip, dns.scope(), port);
+        // An IPv4 address in IPv6's clothes goes out as IPv4 (RFC 4291 section 2.5.5.2), by its routes and rules.
+        let address = with_scope(ip.to_canonical(), dns.scope(), port);
         tries.spawn(async move { (order, try_address(address, deadline).await) });
     }
     let mut tried = tries.join_all().await;

@@ -99,11 +99,12 @@ fn step(firewall: &Firewall, at: &Place, flow: Flow, on: &Where) -> Vec<Step> {
                 "fail2ban has banned {peer}: see why (fail2ban-client status), then: sudo fail2ban-client unban {peer}"
             ),
         )],
+        // Out of DOCKER-USER, RETURN leads to Docker's other chains; ACCEPT passes them.
         Owner::Docker => vec![Step::tell(
             on.clone(),
             format!(
                 "the rule is in a chain of Docker's, which it makes anew; let {peer} reach TCP port {port} in DOCKER-USER, \
-                 which it leaves alone: sudo iptables -I DOCKER-USER -s {peer} -p tcp --dport {port} -j RETURN"
+                 which it leaves alone: sudo iptables -I DOCKER-USER -s {peer} -p tcp --dport {port} -j ACCEPT"
             ),
         )],
         Owner::Kubernetes => vec![Step::tell(
