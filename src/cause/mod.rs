@@ -28,6 +28,7 @@ use crate::probe::host::Host;
 use crate::probe::host::firewall::passage::Passage;
 use crate::probe::host::instance::reached;
 use crate::probe::path::redis::Dialogue;
+use crate::probe::path::reply::{Command, Reply};
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::trace::{Lost, Trace};
 use crate::probe::path::vantage::{Vantage, is_this_machine};
@@ -163,15 +164,26 @@ pub fn local_cli(facts: &Facts) -> String {
     cli
 }
 
-/// The same to the address of the server itself, where its machine shows that it does not listen on 127.0.0.1.
+/// The same to the address of the server itself, where its machine shows that it does not listen on 127.0.0.1. A server that
+/// answers and is not seen is where it answered: whoever else is on the port is another.
 fn own_address(facts: &Facts) -> Option<String> {
-    let process = facts.instance().and_then(|instance| instance.process).or_else(|| facts.neighbour()?.process)?;
+    let own = facts.instance().and_then(|instance| instance.process);
+    if own.is_none() && facts.server_host().is_ok() && is_served(facts) {
+        let at = facts.answered_at().filter(|at| !at.ip().is_loopback() || at.is_ipv6())?;
+        return Some(format!("redis-cli -h {} -p {}", at.ip(), at.port()));
+    }
+    let process = own.or_else(|| facts.neighbour()?.process)?;
     let reached = process.listens.iter().map(|at| reached(*at));
     match reached.min_by_key(|at| (!at.ip().is_loopback(), at.is_ipv6())) {
         Some(at) if at.ip() == Ipv4Addr::LOCALHOST => Some(format!("redis-cli -p {}", at.port())),
         Some(at) => Some(format!("redis-cli -h {} -p {}", at.ip(), at.port())),
         None => process.listens_unix.first().map(|path| format!("redis-cli -s {}", shell_quote(path))),
     }
+}
+
+/// True if PING was answered with PONG.
+fn is_served(facts: &Facts) -> bool {
+    dialogue(facts).is_some_and(|dialogue| matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_))))
 }
 
 /// True if silence means that our bytes were lost on the way, or that the peer's kernel has no room for them: what a

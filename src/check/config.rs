@@ -101,7 +101,11 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         return Err(gap);
     }
     if instance.conf.is_none() && facts.running_settings().is_none() {
-        return Err(Gap::skipped("no redis.conf was found, and no server tells its settings"));
+        return Err(Gap::skipped(if instance.is_alive() {
+            "no redis.conf is known to be the server's own, and it does not tell its settings"
+        } else {
+            "no redis.conf was found, and no server tells its settings"
+        }));
     }
     let findings: Vec<Finding> = [
         faults(&instance),
@@ -205,12 +209,30 @@ fn bind_missing(instance: &Instance) -> Option<Finding> {
 
 fn no_tcp(instance: &Instance) -> Option<Finding> {
     instance.facts().ask.target.port()?;
-    let port = instance.setting("port")?;
     let tls = instance.setting("tls-port").is_some_and(|known| known.values != ["0"]);
-    let listens = instance.process.is_some_and(|process| !process.listens.is_empty());
+    let listens = match instance.process {
+        Some(process) => !process.listens.is_empty(),
+        // It may have been started with that very file before it was changed.
+        None => instance.host.has_untold(),
+    };
     let connected = instance.facts().tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
-    (port.values == ["0"] && !tls && !listens && !connected)
-        .then(|| Finding::new(&NO_TCP, instance.host.source(port.source), "port 0"))
+    if tls || listens || connected {
+        return None;
+    }
+    match instance.setting("port") {
+        Some(port) => {
+            (port.values == ["0"]).then(|| Finding::new(&NO_TCP, instance.host.source(port.source), "port 0"))
+        }
+        None => silent(instance),
+    }
+}
+
+/// A server that is seen to listen on a socket alone, whatever it was told.
+fn silent(instance: &Instance) -> Option<Finding> {
+    let process = instance.process?;
+    let path = process.listens_unix.first()?;
+    let says = format!("pid {} listens on {path}, and on no TCP port", process.pid);
+    Some(Finding::new(&NO_TCP, instance.host.source("sock_diag(7)"), says))
 }
 
 /// A passwordless server that protected mode does not guard, on an address that others can reach.

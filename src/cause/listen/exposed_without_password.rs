@@ -26,10 +26,20 @@ use; let only them through the firewall.",
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&config::EXPOSED)?;
-    let open = case.facts.instance()?.reachable_from_afar();
+    let instance = case.facts.instance()?;
+    let open = instance.reachable_from_afar();
     let list: Vec<String> = open.iter().map(ToString::to_string).collect();
     let summary = format!("whoever reaches {} may read, change and delete everything", list.join(" or "));
-    Some(Support::new(Confidence::Certain, &[&config::EXPOSED], summary).on(finding))
+    let support = Support::new(Confidence::Certain, &[&config::EXPOSED], summary).on(finding);
+    if instance.has_known_owner() {
+        return Some(support);
+    }
+    let look = Step::look(
+        redis_host(case.facts),
+        "sudo ss -ltnp",
+        "Redis itself, or what publishes its container, on that address: this is it",
+    );
+    Some(Support { confidence: Confidence::Likely, ..support }.settled_by(look))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

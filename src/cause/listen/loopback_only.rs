@@ -9,7 +9,8 @@ use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::instance::{Bind, serves};
+use crate::probe::host::conf::Conf;
+use crate::probe::host::instance::{Bind, Known, serves};
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -51,11 +52,14 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     // A server that does not run may be the one that is meant to be there.
     let rivals = host.rivals(case.facts);
+    let untold = rivals.iter().all(|conf| host.may_be_read(conf));
     let mut support = Support::new(
         match (rivals.is_empty(), case.facts.neighbour()) {
             (true, Some(_)) => Confidence::Certain,
             // Whose the listener is could not be seen.
             (true, None) => Confidence::Likely,
+            // Its own file, it seems, which was changed since.
+            (false, Some(_)) if untold => Confidence::Likely,
             (false, _) => Confidence::Possible,
         },
         &codes,
@@ -63,7 +67,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     )
     .on(elsewhere);
     if let Some(bind) = case.facts.neighbour().and_then(|server| server.setting("bind")) {
-        support = support.because(host.source(bind.source), format!("bind {}", bind.values.join(" ")));
+        let unread = if takes_in(&bind, asked) { ", which the server has not read, it seems" } else { "" };
+        support = support.because(host.source(&bind.source), format!("bind {}{unread}", bind.values.join(" ")));
     }
     let support = support.not("wrong-port", format!("it listens on port {port}"));
     Some(match rivals.first() {
@@ -81,10 +86,26 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     })
 }
 
-/// True if the server is told to listen on `ip`, by what it says itself, else by its redis.conf.
+/// True if the server was told to listen on `ip` when it was started, or since.
 fn names(case: &Case, ip: IpAddr) -> bool {
-    let bind = case.facts.neighbour().and_then(|server| server.setting("bind"));
-    bind.is_some_and(|bind| bind.values.iter().filter_map(|word| Bind::parse(word)).any(|bind| serves(bind.ip, ip)))
+    let bind = case.facts.neighbour().and_then(|server| server.heeded_bind());
+    bind.is_some_and(|bind| takes_in(&bind, ip))
+}
+
+fn takes_in(bind: &Known, ip: IpAddr) -> bool {
+    bind.values.iter().filter_map(|word| Bind::parse(word)).any(|bind| serves(bind.ip, ip))
+}
+
+/// The line of the server's own redis.conf that names the asked address by now.
+fn written(facts: &Facts) -> Option<Known> {
+    let ip = facts.asked_addresses().into_iter().find(|ip| !ip.is_loopback())?;
+    facts.neighbour()?.from_conf("bind").filter(|bind| takes_in(bind, ip))
+}
+
+/// A redis.conf that may be the server's own, and that names the asked address by now.
+fn perhaps_written(facts: &Facts) -> Option<&Conf> {
+    let host = facts.server_host().ok()?;
+    host.rivals(facts).into_iter().find(|conf| conf.parsed.seen().is_some() && host.may_be_read(conf))
 }
 
 fn from_afar(case: &Case) -> Option<Support> {
@@ -114,6 +135,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let now = server.is_some_and(|server| repair::rebinds_at_once(&server));
     let at_once = now && bind.as_ref().is_some_and(|bind| bind.line.is_none());
     let open = server.and_then(|server| server.has_password()) != Some(true);
+    let perhaps = perhaps_written(facts).map(|conf| {
+        let text =
+            format!("if the server was started with {}: restart it; that file names the address already", conf.path);
+        Step::tell(on.clone(), text)
+    });
+    if let Some(perhaps) = perhaps {
+        return vec![perhaps, firewall];
+    }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
     } else {
@@ -121,10 +150,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     };
     match (server.zip(bind), ip) {
         (Some((server, bind)), Some(ip)) => {
-            let written = server.from_conf("bind").and_then(|known| known.line);
-            let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
             // The file was changed since the start; where no service starts it, an argument may override the file.
-            if named && systemd_unit(&server).is_some() {
+            if written(facts).is_some() && systemd_unit(&server).is_some() {
                 return vec![repair::restart(facts, Some(server)), firewall];
             }
             let to = format!("{} {ip}", bind.values.join(" "));
@@ -133,7 +160,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         }
         (_, ip) => {
             let address = ip.map_or_else(|| "the address that clients use".to_owned(), |ip| ip.to_string());
-            let text = format!("then add {address} to the 'bind' line of redis.conf, and restart Redis");
+            let then = if steps.is_empty() { "" } else { "then " };
+            let text = format!("{then}add {address} to the 'bind' line of its redis.conf, and restart Redis");
             steps.push(Step::tell(on.clone(), text));
         }
     }

@@ -71,7 +71,8 @@ fn came_later(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::ELSEWHERE)?;
     let instance = case.facts.neighbour()?;
     let told = instance.from_server("bind").is_some();
-    let bind = instance.setting("bind")?;
+    // A line that was written after the start has not been read: see loopback-only.
+    let bind = instance.heeded_bind()?;
     let asked = instance.asked_addresses();
     let named = bind.values.iter().filter_map(|word| Bind::parse(word)).find(|bind| asked.contains(&bind.ip))?;
     let port = case.facts.ask.target.port()?;

@@ -75,11 +75,8 @@ pub fn systemd_unit<'a>(instance: &Instance<'a>) -> Option<&'a str> {
     if instance.process.is_some_and(|process| process.container.is_some()) {
         return None;
     }
-    let unit = match (instance.process, instance.conf) {
-        (Some(process), _) if process.unit.is_some() => process.unit.as_deref(),
-        (_, Some(conf)) => conf.unit.as_deref(),
-        _ => None,
-    }?;
+    let running = instance.process.and_then(|process| process.unit.as_deref());
+    let unit = running.or_else(|| instance.unit_of_conf())?;
     let unit = unit.trim_end_matches(".service");
     let system = instance.host.system.seen();
     let known = system.is_some_and(|system| system.units.iter().any(|known| known.name == unit));

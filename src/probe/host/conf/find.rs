@@ -69,7 +69,12 @@ pub(super) fn gather(leads: Leads<'_>, until: Instant) -> Vec<Conf> {
             follow(&mut found, &lead, until);
         }
     }
-    found.into_iter().map(|(_, conf)| conf).collect()
+    let mut confs: Vec<Conf> = found.into_iter().map(|(_, conf)| conf).collect();
+    for conf in confs.iter_mut().filter(|conf| conf.pid.is_none()) {
+        let apart = leads.servers.iter().filter(|process| is_apart(process, &conf.path));
+        conf.unseen_by = apart.map(|process| process.pid).collect();
+    }
+    confs
 }
 
 fn given(leads: Leads<'_>) -> Option<Lead<'_>> {
@@ -179,7 +184,10 @@ fn follow(found: &mut Vec<(String, Conf)>, lead: &Lead<'_>, until: Instant) {
         return;
     }
     let parsed = read(lead, until);
-    found.push((real, Conf { path: escape(path.as_bytes()), found_by: lead.found_by, pid, unit, parsed }));
+    let read = parsed.seen().map_or(&[][..], |parsed| &parsed.files);
+    let changed_at = read.iter().filter_map(|path| files::changed_at(path)).max();
+    let (path, found_by, unseen_by) = (escape(path.as_bytes()), lead.found_by, Vec::new());
+    found.push((real, Conf { path, found_by, pid, unit, unseen_by, changed_at, parsed }));
 }
 
 fn read(lead: &Lead<'_>, until: Instant) -> Observed<Parsed> {
