@@ -314,6 +314,8 @@ mod tests {
     use crate::model::{Endpoint, Observed};
     use crate::probe::healthy_host::{CONF, seen};
     use crate::probe::host::Host;
+    use crate::probe::host::process::Process;
+    use crate::probe::host::socket::Listener;
 
     #[track_caller]
     fn check(facts: &Facts, codes: &[&str]) {
@@ -374,6 +376,51 @@ mod tests {
         let unix =
             facts.with(|facts| facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() });
         check(&unix, &[]);
+    }
+
+    #[test]
+    fn a_file_that_a_server_may_have_read_before_it_was_changed_switches_nothing_off() {
+        let port_0 = |facts: Facts| facts.conf("port 0").refused([127, 0, 0, 1]);
+        check(&port_0(Facts::at_home().not_running()), &["config/no-tcp"]);
+        let other = |host: &mut Host| {
+            let at = std::net::SocketAddr::from(([127, 0, 0, 1], 7000));
+            let server = Process { pid: 7, unit: None, listens: vec![at], ..Process::healthy() };
+            seen(&mut host.processes).servers = vec![server];
+            seen(&mut host.sockets).tcp.clear();
+            (host.confs[0].pid, host.confs[0].found_by) = (None, FoundBy::Unit);
+        };
+        check(&port_0(Facts::at_home()).host(other), &[]);
+    }
+
+    #[test]
+    fn a_server_that_tells_nothing_is_seen_to_have_a_socket_alone() {
+        let silent = Facts::at_home().refused([127, 0, 0, 1]).host(|host| {
+            seen(&mut host.sockets).tcp.clear();
+            host.confs.clear();
+            let server = &mut seen(&mut host.processes).servers[0];
+            (server.listens, server.listens_unix) = (Vec::new(), vec!["/run/redis.sock".to_owned()]);
+        });
+        let instance = silent.instance().unwrap();
+        assert!(no_tcp(&instance).is_some_and(|finding| finding.evidence[0].source == "sock_diag(7)"));
+    }
+
+    #[test]
+    fn a_tunnel_to_a_server_without_password_exposes_nobody_else() {
+        let open = Facts::at_home().running_with("protected-mode", "no").host(|host| {
+            seen(&mut host.processes).servers.clear();
+            host.confs.clear();
+            let at = |ip: [u8; 4], owner| Listener { owner, ..Listener::healthy(ip.into(), 6379, u64::from(ip[0])) };
+            seen(&mut host.sockets).tcp = vec![at([127, 0, 0, 1], Some(5)), at([10, 0, 0, 9], Some(6))];
+        });
+        check(&open, &[]);
+        let owned = |a, b| {
+            open.clone().host(|host| {
+                let tcp = &mut seen(&mut host.sockets).tcp;
+                (tcp[0].owner, tcp[1].owner) = (a, b);
+            })
+        };
+        check(&owned(None, None), &[]);
+        check(&owned(Some(5), Some(5)), &["config/exposed"]);
     }
 
     #[test]

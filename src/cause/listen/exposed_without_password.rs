@@ -69,6 +69,8 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Risk;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::host::socket::Listener;
 
     #[test]
     fn certain_and_a_password_comes_first() {
@@ -78,5 +80,18 @@ mod tests {
         let steps = remedy(&open);
         assert!(matches!(&steps[0], Step::Run { command, .. } if command.contains("requirepass")));
         assert!(!steps.iter().any(|step| matches!(step, Step::Run { risk: Risk::WidensAccess, .. })));
+    }
+
+    #[test]
+    fn a_listener_of_nobody_knows_whom_is_likely() {
+        let hidden = |owner| {
+            let open = Facts::at_home().running_with("protected-mode", "no").listening(&["0.0.0.0:6379"]);
+            open.host(|host| {
+                seen(&mut host.processes).servers.clear();
+                seen(&mut host.sockets).tcp = vec![Listener { owner, ..Listener::healthy([0; 4].into(), 6379, 1) }];
+            })
+        };
+        check_cause(&CAUSE, &hidden(None), Some(Confidence::Likely));
+        check_cause(&CAUSE, &hidden(Some(5)), Some(Confidence::Certain));
     }
 }

@@ -135,13 +135,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let now = server.is_some_and(|server| repair::rebinds_at_once(&server));
     let at_once = now && bind.as_ref().is_some_and(|bind| bind.line.is_none());
     let open = server.and_then(|server| server.has_password()) != Some(true);
-    let perhaps = perhaps_written(facts).map(|conf| {
-        let text =
-            format!("if the server was started with {}: restart it; that file names the address already", conf.path);
-        Step::tell(on.clone(), text)
-    });
-    if let Some(perhaps) = perhaps {
-        return vec![perhaps, firewall];
+    if let Some(conf) = perhaps_written(facts) {
+        let text = format!(
+            "restart it, if it was started with {}: that file names the address already; else add the address to 'bind' \
+             where it is started",
+            conf.path
+        );
+        return vec![Step::tell(on, text), firewall];
     }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
@@ -191,6 +191,45 @@ mod tests {
         let everywhere = joined.host(|host| seen(&mut host.sockets).tcp[0].ip = [0, 0, 0, 0].into());
         check_cause(&CAUSE, &everywhere, None);
         check_cause(&CAUSE, &Facts::on_loopback().host(|host| seen(&mut host.sockets).tcp.clear()), None);
+    }
+
+    /// The server of [`Facts::on_loopback`], whose file names the asked address by now.
+    fn edited(bind: &str) -> Facts {
+        Facts::on_loopback().conf(bind).host(|host| host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned()))
+    }
+
+    #[test]
+    fn a_line_that_the_server_has_not_read_yet_wants_a_restart() {
+        for bind in ["bind 10.0.0.9", "bind 0.0.0.0", "bind 127.0.0.1 10.0.0.9"] {
+            let facts = edited(bind);
+            check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+            assert!(
+                matches!(&remedy(&facts)[0], Step::Run { command, .. } if command == "sudo systemctl restart redis-server")
+            );
+        }
+        // It has read it, and has no such address, or had none: see bind-address-missing.
+        check_cause(&CAUSE, &Facts::on_loopback().conf("bind 10.0.0.9"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_known_to_be_its_own_is_not_edited() {
+        let untied = |facts: Facts| {
+            facts.host(|host| (host.confs[0].pid, host.confs[0].unit) = (None, None)).process(|one| one.unit = None)
+        };
+        let stranger = untied(Facts::on_loopback());
+        check_cause(&CAUSE, &stranger, Some(Confidence::Certain));
+        assert!(
+            remedy(&stranger)
+                .iter()
+                .all(|step| !matches!(step, Step::Edit { .. } | Step::Run { risk: Risk::Restarts, .. }))
+        );
+        let perhaps = untied(edited("bind 0.0.0.0"));
+        check_cause(&CAUSE, &perhaps, Some(Confidence::Likely));
+        assert!(
+            matches!(&remedy(&perhaps)[0], Step::Tell { text, .. } if text.contains("if it was started with /etc/redis"))
+        );
+        let apart = perhaps.host(|host| host.confs[0].unseen_by = vec![crate::probe::healthy_host::PID]);
+        check_cause(&CAUSE, &apart, Some(Confidence::Possible));
     }
 
     #[test]

@@ -162,4 +162,12 @@ mod tests {
         check_cause(&CAUSE, &late.attempting(vec![refused]), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::on_loopback(), None);
     }
+
+    #[test]
+    fn a_line_that_was_written_after_the_start_says_nothing() {
+        let named = Facts::on_loopback().conf("bind 127.0.0.1 10.0.0.9");
+        check_cause(&CAUSE, &named, Some(Confidence::Likely));
+        let later = named.host(|host| host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned()));
+        check_cause(&CAUSE, &later, None);
+    }
 }

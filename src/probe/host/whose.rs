@@ -34,7 +34,11 @@ impl Facts {
 impl Origin {
     /// True if who asks for `ip` asks for this machine. Loopback is that of the machine that we look from.
     fn is_at(&self, ip: IpAddr) -> bool {
-        if self.collected { self.addresses.contains(&ip) } else { ip.is_loopback() || self.has(ip) }
+        if self.collected {
+            !ip.is_loopback() && self.addresses.contains(&ip)
+        } else {
+            ip.is_loopback() || self.has(ip)
+        }
     }
 
     /// True if facts that were collected elsewhere are those of the target's machine, and fresh.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::parse::{Files, join, parse};
 use super::{Conf, FoundBy, Leads, Parsed};
 use crate::model::{BlockerKind, Observed, escape};
-use crate::probe::host::process::Process;
+use crate::probe::host::process::{Process, State};
 use crate::sys::{clock, files, machine};
 
 /// Where distributions, images and `make install` put it, as patterns.
@@ -118,7 +118,7 @@ fn of_units(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
         let path = unit.conf.as_deref()?;
         let starts = |process: &&Process| {
             let name = process.unit.as_deref().map(|name| name.trim_end_matches(".service"));
-            name == Some(unit.name.as_str()) && !is_apart(process, path)
+            name == Some(unit.name.as_str()) && process.state != State::Zombie && !is_apart(process, path)
         };
         let process = leads.servers.iter().find(starts);
         let lead = Lead::new(path, FoundBy::Unit);
