@@ -97,7 +97,8 @@ impl Facts {
         // A server that was started without a redis.conf has none, whatever stands in the usual places.
         let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
         // Whoever answers without being seen has a redis.conf of its own, and tells it or does not.
-        let unseen = process.is_none() && self.is_answered();
+        let replied = self.redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::has_replied);
+        let unseen = process.is_none() && replied;
         let told =
             |conf: &Conf| conf.found_by == FoundBy::Info && conf.pid.is_none_or(|pid| host.server(pid).is_none());
         let free = |conf: &Conf| match process {
@@ -110,17 +111,9 @@ impl Facts {
         Instance { facts: self, host, process, conf: conf_of(&confs, process, self.ask.target.port()) }
     }
 
-    /// The address at which PING was replied to.
+    /// The address at which the target replied, whatever it said.
     pub fn answered_at(&self) -> Option<SocketAddr> {
-        let dialogue = self.redis.seen().and_then(Redis::preferred)?;
-        dialogue.reply(Command::Ping)?;
-        dialogue.address.parse().ok()
-    }
-
-    /// True if PING was replied to at the target, whatever the reply.
-    pub fn is_answered(&self) -> bool {
-        let dialogue = self.redis.seen().and_then(Redis::preferred);
-        dialogue.is_some_and(|dialogue| dialogue.reply(Command::Ping).is_some())
+        self.redis.seen().and_then(Redis::preferred).filter(|dialogue| dialogue.has_replied())?.address.parse().ok()
     }
 
     /// What INFO says of its redis.conf; empty where it has none.

@@ -226,7 +226,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
         None => servers.iter().map(Some).collect(),
     };
     // Who answers and is not seen has a redis.conf that is not known; so has who has the port on other addresses.
-    let answered = dialogue.is_some_and(|dialogue| dialogue.reply(Command::Ping).is_some());
+    let answered = dialogue.is_some_and(Dialogue::has_replied);
     let has_port = |server: &Process| server.listens.iter().any(|at| Some(at.port()) == port);
     let unseen = own.is_none() && (answered || servers.iter().any(has_port));
     let known = if unseen { &[][..] } else { &confs };
