@@ -200,11 +200,19 @@ fn bind_missing(instance: &Instance) -> Option<Finding> {
         .filter(|bind| if instance.is_alive() { asked.contains(&bind.ip) } else { !bind.optional })
         .collect();
     let failed = instance.facts().tcp.seen().is_none_or(|tcp| tcp.connected().is_none());
+    let failed = failed && (instance.is_alive() || !is_served_elsewhere(instance));
     let list: Vec<String> = missing.iter().map(|bind| bind.ip.to_string()).collect();
     (failed && !missing.is_empty()).then(|| {
         let says = format!("bind {}; this machine has no address {}", known.values.join(" "), list.join(", "));
         Finding::new(&BIND_MISSING, instance.host.source(known.source), says)
     })
+}
+
+/// True if a server has the asked port on other addresses: a file that would put one there is another's, or was read before
+/// it was changed.
+fn is_served_elsewhere(instance: &Instance) -> bool {
+    let port = instance.facts().ask.target.port();
+    instance.host.living().any(|server| server.listens.iter().any(|at| Some(at.port()) == port))
 }
 
 fn no_tcp(instance: &Instance) -> Option<Finding> {
@@ -359,6 +367,14 @@ mod tests {
         check(&down().conf("bind 127.0.0.1 10.9.9.9"), &["config/bind-missing"]);
         check(&down().conf("bind 127.0.0.1 -10.9.9.9"), &[]);
         check(&down().conf("bind * -::*"), &[]);
+        let beside = |port| {
+            down().conf("bind 10.9.9.9").host(|host| {
+                let listens = vec![std::net::SocketAddr::from(([10, 0, 0, 9], port))];
+                seen(&mut host.processes).servers = vec![Process { pid: 7, unit: None, listens, ..Process::healthy() }];
+            })
+        };
+        check(&beside(6379), &[]);
+        check(&beside(7000), &["config/bind-missing"]);
         check(&Facts::at_home().running_with("bind", "127.0.0.1 10.9.9.9"), &["config/differs"]);
     }
 

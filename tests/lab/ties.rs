@@ -128,6 +128,9 @@ fn a_name_of_two_machines_seen_from_one_of_them() {
         let diagnosis = server.diagnose(&["-h", "both"]);
         diagnosis.cause("loopback-only", Confidence::Likely).nothing_certain().exit(1);
         assert!(!diagnosis.to_string().contains("not on 10.77.1.1"), "{diagnosis}");
+        // Who took the connection is known.
+        let _open = server.redis(&["--bind", SERVER, "--requirepass", "x"]);
+        server.diagnose(&["-h", "both"]).cause("password-missing", Confidence::Certain).exit(1);
         server.file("/etc/hosts", own);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::cause::state::systemd_unit;
-use crate::cause::{Case, Cause, redis_host, repair};
+use crate::cause::{Case, Cause, local_cli, redis_host, repair};
 use crate::check::{process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support};
@@ -77,6 +77,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
             redis_host(case.facts),
             format!("sudo ss -ltnp 'sport = :{port}'"),
             "redis-server: this is it; another program: it has the port",
+        )),
+        Some(_) if untold => support.settled_by(Step::look(
+            redis_host(case.facts),
+            format!("{} INFO server | grep config_file", local_cli(case.facts)),
+            "the redis.conf that names the address: this is it; another, or none: a server that does not run is meant to be \
+             there",
         )),
         Some(conf) => support.settled_by(Step::look(
             redis_host(case.facts),

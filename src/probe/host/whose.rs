@@ -22,8 +22,13 @@ impl Facts {
         if its.is_empty() { all } else { its }
     }
 
-    /// True if addresses were tried in vain that are not of the machine whose facts are known.
+    /// True if addresses were tried in vain that are not of the machine whose facts are known. Where the machine that we
+    /// look from took the connection itself, it is the one that is spoken to.
     pub fn has_more_machines(&self) -> bool {
+        let collected = self.host.seen().is_some_and(|host| host.origin.collected);
+        if !collected && self.tcp.seen().is_some_and(|tcp| tcp.connected().is_some()) {
+            return false;
+        }
         let failed = |attempt: &&Attempt| attempt.outcome != Outcome::Connected;
         let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts).iter().filter(failed);
         let its = self.asked_addresses();

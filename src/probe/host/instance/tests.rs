@@ -93,6 +93,11 @@ fn of_two_machines_of_a_name_only_the_own_is_spoken_of() {
     let two = tried([[10, 0, 0, 9], [10, 0, 0, 8]]);
     assert_eq!(two.asked_addresses(), [IpAddr::from([10, 0, 0, 9])]);
     assert!(two.has_more_machines());
+    let connected = |own: [u8; 4]| {
+        let refused = Attempt::failed([10, 0, 0, 8].into(), Outcome::Refused, "ECONNREFUSED", 0.1);
+        Facts::at_home().attempting(vec![refused, Attempt::connected(own.into())])
+    };
+    assert!(!connected([10, 0, 0, 9]).has_more_machines());
     let one = tried([[10, 0, 0, 9], [127, 0, 0, 5]]);
     assert_eq!(one.asked_addresses().len(), 2);
     assert!(!one.has_more_machines());
