@@ -396,6 +396,15 @@ impl<'a> Instance<'a> {
         asked.or_else(told).or_else(written)
     }
 
+    /// The unit of its control group, if that is one of a server: what cron or a supervisor has started is in theirs.
+    pub fn running_unit(&self) -> Option<&'a str> {
+        let unit = self.process?.unit.as_deref()?;
+        let name = unit.trim_end_matches(".service");
+        let known = self.host.system.seen().is_some_and(|system| system.units.iter().any(|known| known.name == name));
+        let named = || ["redis", "valkey", "keydb"].iter().any(|part| name.contains(part));
+        (known || named()).then_some(unit)
+    }
+
     /// The unit that starts a server with its redis.conf. One that was given may be another's than the process that runs.
     pub fn unit_of_conf(&self) -> Option<&'a str> {
         let is_its = |conf: &&Conf| self.process.is_none_or(|process| conf.pid == Some(process.pid));
@@ -404,7 +413,7 @@ impl<'a> Instance<'a> {
 
     /// The unit that starts it: of its control group, or of its redis.conf.
     pub fn unit(&self) -> Option<&'a str> {
-        let running = self.process.and_then(|process| process.unit.as_deref());
+        let running = self.running_unit();
         let only = || match self.host.system.seen()?.units.as_slice() {
             [unit] if self.process.is_none() => Some(unit.name.as_str()),
             _ => None,

@@ -54,6 +54,8 @@ fn the_unit_of_another_servers_file_starts_another() {
     let given = bare().host(|host| (host.confs[0].found_by, host.confs[0].pid) = (FoundBy::Given, Some(7)));
     assert_eq!(unit(&given), None);
     assert!(given.instance().unwrap().conf.is_some());
+    let by_cron = Facts::joined().host(|host| host.confs.clear());
+    assert_eq!(unit(&by_cron.process(|process| process.unit = Some("cron.service".to_owned()))), None);
     assert_eq!(unit(&Facts::at_home().not_running()).as_deref(), Some("redis-server"));
 }
 
