@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::process::{Process, State};
 use super::running::Running;
 use super::socket::{Listener, Sockets};
+use super::system::Init;
 use crate::model::{BlockerKind, Endpoint, Gap, Observed};
 use crate::probe::Facts;
 use crate::probe::path::command::Command;
@@ -407,7 +408,10 @@ impl<'a> Instance<'a> {
 
     /// The unit that starts a server with its redis.conf. One that was given may be another's than the process that runs.
     pub fn unit_of_conf(&self) -> Option<&'a str> {
-        let is_its = |conf: &&Conf| self.process.is_none_or(|process| conf.pid == Some(process.pid));
+        // What systemd starts is in the control group of its unit.
+        let systemd = || self.host.system.seen().is_some_and(|system| system.init == Init::Systemd);
+        let may_be = |process: &Process| process.unit.is_none() && !systemd();
+        let is_its = |conf: &&Conf| self.process.is_none_or(|process| conf.pid == Some(process.pid) && may_be(process));
         self.conf.filter(is_its)?.unit.as_deref()
     }
 

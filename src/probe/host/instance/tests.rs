@@ -50,8 +50,10 @@ fn the_file_is_that_of_the_process_or_the_port() {
 fn the_unit_of_another_servers_file_starts_another() {
     let unit = |facts: &Facts| facts.instance().unwrap().unit().map(str::to_owned);
     let bare = || Facts::joined().process(|process| process.unit = None);
-    assert_eq!(unit(&bare()).as_deref(), Some("redis-server"));
-    let given = bare().host(|host| (host.confs[0].found_by, host.confs[0].pid) = (FoundBy::Given, Some(7)));
+    assert_eq!(unit(&bare()), None);
+    let on_alpine = bare().host(|host| seen(&mut host.system).init = crate::probe::host::system::Init::OpenRc);
+    assert_eq!(unit(&on_alpine).as_deref(), Some("redis-server"));
+    let given = on_alpine.host(|host| (host.confs[0].found_by, host.confs[0].pid) = (FoundBy::Given, Some(7)));
     assert_eq!(unit(&given), None);
     assert!(given.instance().unwrap().conf.is_some());
     let by_cron = Facts::joined().host(|host| host.confs.clear());
