@@ -163,9 +163,16 @@ pub fn local_cli(facts: &Facts) -> String {
     cli
 }
 
-/// The same to the address of the server itself, where its machine shows that it does not listen on 127.0.0.1.
+/// The same to the address of the server itself, where its machine shows that it does not listen on 127.0.0.1. A server that
+/// answers and is not seen is where it answered: whoever else is on the port is another.
 fn own_address(facts: &Facts) -> Option<String> {
-    let process = facts.instance().and_then(|instance| instance.process).or_else(|| facts.neighbour()?.process)?;
+    let own = facts.instance().and_then(|instance| instance.process);
+    if let (None, Ok(_), Some(at)) = (own, facts.server_host(), facts.answered_at()) {
+        let denied = dialogue(facts).is_some_and(Dialogue::is_denied);
+        let is_there = !denied && at.ip() != Ipv4Addr::LOCALHOST;
+        return is_there.then(|| format!("redis-cli -h {} -p {}", at.ip(), at.port()));
+    }
+    let process = own.or_else(|| facts.neighbour()?.process)?;
     let reached = process.listens.iter().map(|at| reached(*at));
     match reached.min_by_key(|at| (!at.ip().is_loopback(), at.is_ipv6())) {
         Some(at) if at.ip() == Ipv4Addr::LOCALHOST => Some(format!("redis-cli -p {}", at.port())),
@@ -299,6 +306,7 @@ pub(crate) mod tests {
     //! The assertion that the tables of every cause share.
 
     use super::*;
+    use crate::probe::healthy_host::seen;
     /// Diagnoses the facts.
     pub fn diagnose(facts: &Facts) -> Diagnosis {
         infer(facts, &check::judge(facts))
@@ -310,6 +318,25 @@ pub(crate) mod tests {
         let judged = check::judge(facts);
         let support = (cause.infer)(&Case { facts, judged: &judged });
         assert_eq!(support.map(|support| support.confidence), expected, "{}", cause.id);
+    }
+
+    #[test]
+    fn the_server_itself_is_spoken_to_and_no_other_on_its_port() {
+        let cli = |facts: Facts| local_cli(&facts);
+        assert_eq!(cli(Facts::at_home()), "redis-cli -p 6379");
+        // A tunnel answers, and the server with that port is another.
+        let tunnel = || {
+            Facts::at_home().listening(&["10.0.0.9:6379"]).host(|host| {
+                let mut at = crate::probe::host::socket::Listener::healthy([127, 0, 0, 1].into(), 6379, 1);
+                at.owner = Some(5);
+                seen(&mut host.sockets).tcp.push(at);
+            })
+        };
+        assert!(tunnel().instance().unwrap().process.is_none());
+        assert_eq!(cli(tunnel()), "redis-cli -p 6379");
+        assert_eq!(cli(tunnel().refused([127, 0, 0, 1])), "redis-cli -h 10.0.0.9 -p 6379");
+        let far = tunnel().with(|facts| seen(&mut facts.redis).dialogues[0].address = "10.0.0.7:6379".to_owned());
+        assert_eq!(cli(far), "redis-cli -h 10.0.0.7 -p 6379");
     }
 
     #[test]

@@ -101,7 +101,11 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         return Err(gap);
     }
     if instance.conf.is_none() && facts.running_settings().is_none() {
-        return Err(Gap::skipped("no redis.conf was found, and no server tells its settings"));
+        return Err(Gap::skipped(if instance.is_alive() {
+            "no redis.conf is known to be the server's own, and it does not tell its settings"
+        } else {
+            "no redis.conf was found, and no server tells its settings"
+        }));
     }
     let findings: Vec<Finding> = [
         faults(&instance),
@@ -196,6 +200,7 @@ fn bind_missing(instance: &Instance) -> Option<Finding> {
         .filter(|bind| if instance.is_alive() { asked.contains(&bind.ip) } else { !bind.optional })
         .collect();
     let failed = instance.facts().tcp.seen().is_none_or(|tcp| tcp.connected().is_none());
+    let failed = failed && (instance.is_alive() || !is_served_elsewhere(instance));
     let list: Vec<String> = missing.iter().map(|bind| bind.ip.to_string()).collect();
     (failed && !missing.is_empty()).then(|| {
         let says = format!("bind {}; this machine has no address {}", known.values.join(" "), list.join(", "));
@@ -203,14 +208,39 @@ fn bind_missing(instance: &Instance) -> Option<Finding> {
     })
 }
 
+/// True if a server has the asked port on other addresses: a file that would put one there is another's, or was read before
+/// it was changed.
+fn is_served_elsewhere(instance: &Instance) -> bool {
+    let port = instance.facts().ask.target.port();
+    instance.host.living().any(|server| server.listens.iter().any(|at| Some(at.port()) == port))
+}
+
 fn no_tcp(instance: &Instance) -> Option<Finding> {
     instance.facts().ask.target.port()?;
-    let port = instance.setting("port")?;
     let tls = instance.setting("tls-port").is_some_and(|known| known.values != ["0"]);
-    let listens = instance.process.is_some_and(|process| !process.listens.is_empty());
+    let listens = match instance.process {
+        Some(process) => !process.listens.is_empty(),
+        // It may have been started with that very file before it was changed.
+        None => instance.host.has_untold(),
+    };
     let connected = instance.facts().tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
-    (port.values == ["0"] && !tls && !listens && !connected)
-        .then(|| Finding::new(&NO_TCP, instance.host.source(port.source), "port 0"))
+    if tls || listens || connected {
+        return None;
+    }
+    match instance.setting("port") {
+        Some(port) => {
+            (port.values == ["0"]).then(|| Finding::new(&NO_TCP, instance.host.source(port.source), "port 0"))
+        }
+        None => silent(instance),
+    }
+}
+
+/// A server that is seen to listen on a socket alone, whatever it was told.
+fn silent(instance: &Instance) -> Option<Finding> {
+    let process = instance.process?;
+    let path = process.listens_unix.first()?;
+    let says = format!("pid {} listens on {path}, and on no TCP port", process.pid);
+    Some(Finding::new(&NO_TCP, instance.host.source("sock_diag(7)"), says))
 }
 
 /// A passwordless server that protected mode does not guard, on an address that others can reach.
@@ -292,6 +322,8 @@ mod tests {
     use crate::model::{Endpoint, Observed};
     use crate::probe::healthy_host::{CONF, seen};
     use crate::probe::host::Host;
+    use crate::probe::host::process::Process;
+    use crate::probe::host::socket::Listener;
 
     #[track_caller]
     fn check(facts: &Facts, codes: &[&str]) {
@@ -335,6 +367,14 @@ mod tests {
         check(&down().conf("bind 127.0.0.1 10.9.9.9"), &["config/bind-missing"]);
         check(&down().conf("bind 127.0.0.1 -10.9.9.9"), &[]);
         check(&down().conf("bind * -::*"), &[]);
+        let beside = |port| {
+            down().conf("bind 10.9.9.9").host(|host| {
+                let listens = vec![std::net::SocketAddr::from(([10, 0, 0, 9], port))];
+                seen(&mut host.processes).servers = vec![Process { pid: 7, unit: None, listens, ..Process::healthy() }];
+            })
+        };
+        check(&beside(6379), &[]);
+        check(&beside(7000), &["config/bind-missing"]);
         check(&Facts::at_home().running_with("bind", "127.0.0.1 10.9.9.9"), &["config/differs"]);
     }
 
@@ -352,6 +392,51 @@ mod tests {
         let unix =
             facts.with(|facts| facts.ask.target.endpoint = Endpoint::Unix { path: "/run/redis.sock".to_owned() });
         check(&unix, &[]);
+    }
+
+    #[test]
+    fn a_file_that_a_server_may_have_read_before_it_was_changed_switches_nothing_off() {
+        let port_0 = |facts: Facts| facts.conf("port 0").refused([127, 0, 0, 1]);
+        check(&port_0(Facts::at_home().not_running()), &["config/no-tcp"]);
+        let other = |host: &mut Host| {
+            let at = std::net::SocketAddr::from(([127, 0, 0, 1], 7000));
+            let server = Process { pid: 7, unit: None, listens: vec![at], ..Process::healthy() };
+            seen(&mut host.processes).servers = vec![server];
+            seen(&mut host.sockets).tcp.clear();
+            (host.confs[0].pid, host.confs[0].found_by) = (None, FoundBy::Unit);
+        };
+        check(&port_0(Facts::at_home()).host(other), &[]);
+    }
+
+    #[test]
+    fn a_server_that_tells_nothing_is_seen_to_have_a_socket_alone() {
+        let silent = Facts::at_home().refused([127, 0, 0, 1]).host(|host| {
+            seen(&mut host.sockets).tcp.clear();
+            host.confs.clear();
+            let server = &mut seen(&mut host.processes).servers[0];
+            (server.listens, server.listens_unix) = (Vec::new(), vec!["/run/redis.sock".to_owned()]);
+        });
+        let instance = silent.instance().unwrap();
+        assert!(no_tcp(&instance).is_some_and(|finding| finding.evidence[0].source == "sock_diag(7)"));
+    }
+
+    #[test]
+    fn a_tunnel_to_a_server_without_password_exposes_nobody_else() {
+        let open = Facts::at_home().running_with("protected-mode", "no").host(|host| {
+            seen(&mut host.processes).servers.clear();
+            host.confs.clear();
+            let at = |ip: [u8; 4], owner| Listener { owner, ..Listener::healthy(ip.into(), 6379, u64::from(ip[0])) };
+            seen(&mut host.sockets).tcp = vec![at([127, 0, 0, 1], Some(5)), at([10, 0, 0, 9], Some(6))];
+        });
+        check(&open, &[]);
+        let owned = |a, b| {
+            open.clone().host(|host| {
+                let tcp = &mut seen(&mut host.sockets).tcp;
+                (tcp[0].owner, tcp[1].owner) = (a, b);
+            })
+        };
+        check(&owned(None, None), &[]);
+        check(&owned(Some(5), Some(5)), &["config/exposed"]);
     }
 
     #[test]

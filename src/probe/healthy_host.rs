@@ -378,6 +378,8 @@ impl Conf {
             found_by: FoundBy::Info,
             pid: Some(PID),
             unit: Some("redis-server".to_owned()),
+            unseen_by: Vec::new(),
+            changed_at: Some("2026-11-01T08:00:00.000Z".to_owned()),
             parsed: Observed::Seen(Parsed {
                 settings: LINES.iter().map(|(number, line)| Setting::healthy(*number, line)).collect(),
                 errors: Vec::new(),

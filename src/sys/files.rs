@@ -279,6 +279,16 @@ pub fn stat(path: &str) -> io::Result<Meta> {
     Ok(Meta { kind: kind.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), usable })
 }
 
+/// When the file at `path` was last changed, moved there, or given to another (RFC 3339, UTC).
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn changed_at(path: &str) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    let (seconds, nanos) = (u64::try_from(meta.ctime()).ok()?, u32::try_from(meta.ctime_nsec()).ok()?);
+    let at = std::time::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
+    Some(humantime::format_rfc3339_millis(at).to_string())
+}
+
 /// Writes `text` to the file at `path`, which is made or emptied first.
 ///
 /// # Errors

@@ -168,7 +168,7 @@ fn name_service(uid: u32) -> Option<String> {
 pub fn started_at(ticks: u64) -> Option<String> {
     let age = since_boot()?.checked_sub(Duration::from_millis(ticks.checked_mul(1000 / TICKS)?))?;
     let started = SystemTime::now().checked_sub(age)?;
-    Some(humantime::format_rfc3339_seconds(started).to_string())
+    Some(humantime::format_rfc3339_millis(started).to_string())
 }
 
 /// How long ago the machine was started, by the clock that /proc counts by: with the time that the machine slept, and shifted where a time namespace shifts it.

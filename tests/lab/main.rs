@@ -28,5 +28,6 @@ mod secrets;
 mod smoke;
 mod state;
 mod tcp;
+mod ties;
 mod tools;
 mod world;

@@ -187,7 +187,7 @@ fn a_low_limit_takes_clients_away() {
 fn clients_that_fill_it_are_counted_against_the_file() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");
-    let _redis = one.redis_conf("maxclients 4\n");
+    one.systemd("maxclients 4\n").sh("systemctl start redis-server");
     let mut held = connect(&one, 4);
     let diagnosis = one.diagnose(&[]);
     diagnosis.finding("ping/max-clients").first_cause("max-clients", Confidence::Certain).exit(1);

@@ -26,10 +26,20 @@ use; let only them through the firewall.",
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&config::EXPOSED)?;
-    let open = case.facts.instance()?.reachable_from_afar();
+    let instance = case.facts.instance()?;
+    let open = instance.reachable_from_afar();
     let list: Vec<String> = open.iter().map(ToString::to_string).collect();
     let summary = format!("whoever reaches {} may read, change and delete everything", list.join(" or "));
-    Some(Support::new(Confidence::Certain, &[&config::EXPOSED], summary).on(finding))
+    let support = Support::new(Confidence::Certain, &[&config::EXPOSED], summary).on(finding);
+    if instance.has_known_owner() {
+        return Some(support);
+    }
+    let look = Step::look(
+        redis_host(case.facts),
+        "sudo ss -ltnp",
+        "Redis itself, or what publishes its container, on that address: this is it",
+    );
+    Some(Support { confidence: Confidence::Likely, ..support }.settled_by(look))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -59,6 +69,8 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Risk;
+    use crate::probe::healthy_host::seen;
+    use crate::probe::host::socket::Listener;
 
     #[test]
     fn certain_and_a_password_comes_first() {
@@ -68,5 +80,18 @@ mod tests {
         let steps = remedy(&open);
         assert!(matches!(&steps[0], Step::Run { command, .. } if command.contains("requirepass")));
         assert!(!steps.iter().any(|step| matches!(step, Step::Run { risk: Risk::WidensAccess, .. })));
+    }
+
+    #[test]
+    fn a_listener_of_nobody_knows_whom_is_likely() {
+        let hidden = |owner| {
+            let open = Facts::at_home().running_with("protected-mode", "no").listening(&["0.0.0.0:6379"]);
+            open.host(|host| {
+                seen(&mut host.processes).servers.clear();
+                seen(&mut host.sockets).tcp = vec![Listener { owner, ..Listener::healthy([0; 4].into(), 6379, 1) }];
+            })
+        };
+        check_cause(&CAUSE, &hidden(None), Some(Confidence::Likely));
+        check_cause(&CAUSE, &hidden(Some(5)), Some(Confidence::Certain));
     }
 }

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use crate::cause::state::systemd_unit;
-use crate::cause::{Case, Cause, redis_host, repair};
+use crate::cause::{Case, Cause, local_cli, redis_host, repair};
 use crate::check::{process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::instance::{Bind, serves};
+use crate::probe::host::conf::Conf;
+use crate::probe::host::instance::{Bind, Known, serves};
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -51,11 +52,14 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     // A server that does not run may be the one that is meant to be there.
     let rivals = host.rivals(case.facts);
+    let untold = rivals.iter().all(|conf| host.may_be_read(conf));
     let mut support = Support::new(
         match (rivals.is_empty(), case.facts.neighbour()) {
             (true, Some(_)) => Confidence::Certain,
             // Whose the listener is could not be seen.
             (true, None) => Confidence::Likely,
+            // Its own file, it seems, which was changed since.
+            (false, Some(_)) if untold => Confidence::Likely,
             (false, _) => Confidence::Possible,
         },
         &codes,
@@ -63,7 +67,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     )
     .on(elsewhere);
     if let Some(bind) = case.facts.neighbour().and_then(|server| server.setting("bind")) {
-        support = support.because(host.source(bind.source), format!("bind {}", bind.values.join(" ")));
+        let unread = if takes_in(&bind, asked) { ", which the server has not read, it seems" } else { "" };
+        support = support.because(host.source(&bind.source), format!("bind {}{unread}", bind.values.join(" ")));
     }
     let support = support.not("wrong-port", format!("it listens on port {port}"));
     Some(match rivals.first() {
@@ -73,6 +78,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
             format!("sudo ss -ltnp 'sport = :{port}'"),
             "redis-server: this is it; another program: it has the port",
         )),
+        Some(_) if untold => support.settled_by(Step::look(
+            redis_host(case.facts),
+            format!("{} INFO server | grep config_file", local_cli(case.facts)),
+            "the redis.conf that names the address: this is it; another, or none: a server that does not run is meant to be \
+             there",
+        )),
         Some(conf) => support.settled_by(Step::look(
             redis_host(case.facts),
             format!("grep -nE '^(bind|port)' {}", shell_quote(&conf.path)),
@@ -81,10 +92,26 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     })
 }
 
-/// True if the server is told to listen on `ip`, by what it says itself, else by its redis.conf.
+/// True if the server was told to listen on `ip` when it was started, or since.
 fn names(case: &Case, ip: IpAddr) -> bool {
-    let bind = case.facts.neighbour().and_then(|server| server.setting("bind"));
-    bind.is_some_and(|bind| bind.values.iter().filter_map(|word| Bind::parse(word)).any(|bind| serves(bind.ip, ip)))
+    let bind = case.facts.neighbour().and_then(|server| server.heeded_bind());
+    bind.is_some_and(|bind| takes_in(&bind, ip))
+}
+
+fn takes_in(bind: &Known, ip: IpAddr) -> bool {
+    bind.values.iter().filter_map(|word| Bind::parse(word)).any(|bind| serves(bind.ip, ip))
+}
+
+/// The line of the server's own redis.conf that names the asked address by now.
+fn written(facts: &Facts) -> Option<Known> {
+    let ip = facts.asked_addresses().into_iter().find(|ip| !ip.is_loopback())?;
+    facts.neighbour()?.from_conf("bind").filter(|bind| takes_in(bind, ip))
+}
+
+/// A redis.conf that may be the server's own, and that names the asked address by now.
+fn perhaps_written(facts: &Facts) -> Option<&Conf> {
+    let host = facts.server_host().ok()?;
+    host.rivals(facts).into_iter().find(|conf| conf.parsed.seen().is_some() && host.may_be_read(conf))
 }
 
 fn from_afar(case: &Case) -> Option<Support> {
@@ -114,6 +141,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let now = server.is_some_and(|server| repair::rebinds_at_once(&server));
     let at_once = now && bind.as_ref().is_some_and(|bind| bind.line.is_none());
     let open = server.and_then(|server| server.has_password()) != Some(true);
+    if let Some(conf) = perhaps_written(facts) {
+        let text = format!(
+            "restart it, if it was started with {}: that file names the address already; else add the address to 'bind' \
+             where it is started",
+            conf.path
+        );
+        return vec![Step::tell(on, text), firewall];
+    }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
     } else {
@@ -121,10 +156,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     };
     match (server.zip(bind), ip) {
         (Some((server, bind)), Some(ip)) => {
-            let written = server.from_conf("bind").and_then(|known| known.line);
-            let named = written.is_some_and(|(_, _, text)| text.split_whitespace().any(|word| word == ip.to_string()));
             // The file was changed since the start; where no service starts it, an argument may override the file.
-            if named && systemd_unit(&server).is_some() {
+            if written(facts).is_some() && systemd_unit(&server).is_some() {
                 return vec![repair::restart(facts, Some(server)), firewall];
             }
             let to = format!("{} {ip}", bind.values.join(" "));
@@ -133,7 +166,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         }
         (_, ip) => {
             let address = ip.map_or_else(|| "the address that clients use".to_owned(), |ip| ip.to_string());
-            let text = format!("then add {address} to the 'bind' line of redis.conf, and restart Redis");
+            let then = if steps.is_empty() { "" } else { "then " };
+            let text = format!("{then}add {address} to the 'bind' line of its redis.conf, and restart Redis");
             steps.push(Step::tell(on.clone(), text));
         }
     }
@@ -163,6 +197,45 @@ mod tests {
         let everywhere = joined.host(|host| seen(&mut host.sockets).tcp[0].ip = [0, 0, 0, 0].into());
         check_cause(&CAUSE, &everywhere, None);
         check_cause(&CAUSE, &Facts::on_loopback().host(|host| seen(&mut host.sockets).tcp.clear()), None);
+    }
+
+    /// The server of [`Facts::on_loopback`], whose file names the asked address by now.
+    fn edited(bind: &str) -> Facts {
+        Facts::on_loopback().conf(bind).host(|host| host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned()))
+    }
+
+    #[test]
+    fn a_line_that_the_server_has_not_read_yet_wants_a_restart() {
+        for bind in ["bind 10.0.0.9", "bind 0.0.0.0", "bind 127.0.0.1 10.0.0.9"] {
+            let facts = edited(bind);
+            check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+            assert!(
+                matches!(&remedy(&facts)[0], Step::Run { command, .. } if command == "sudo systemctl restart redis-server")
+            );
+        }
+        // It has read it, and has no such address, or had none: see bind-address-missing.
+        check_cause(&CAUSE, &Facts::on_loopback().conf("bind 10.0.0.9"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_known_to_be_its_own_is_not_edited() {
+        let untied = |facts: Facts| {
+            facts.host(|host| (host.confs[0].pid, host.confs[0].unit) = (None, None)).process(|one| one.unit = None)
+        };
+        let stranger = untied(Facts::on_loopback());
+        check_cause(&CAUSE, &stranger, Some(Confidence::Certain));
+        assert!(
+            remedy(&stranger)
+                .iter()
+                .all(|step| !matches!(step, Step::Edit { .. } | Step::Run { risk: Risk::Restarts, .. }))
+        );
+        let perhaps = untied(edited("bind 0.0.0.0"));
+        check_cause(&CAUSE, &perhaps, Some(Confidence::Likely));
+        assert!(
+            matches!(&remedy(&perhaps)[0], Step::Tell { text, .. } if text.contains("if it was started with /etc/redis"))
+        );
+        let apart = perhaps.host(|host| host.confs[0].unseen_by = vec![crate::probe::healthy_host::PID]);
+        check_cause(&CAUSE, &apart, Some(Confidence::Possible));
     }
 
     #[test]

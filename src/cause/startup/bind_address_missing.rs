@@ -71,7 +71,8 @@ fn came_later(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::ELSEWHERE)?;
     let instance = case.facts.neighbour()?;
     let told = instance.from_server("bind").is_some();
-    let bind = instance.setting("bind")?;
+    // A line that was written after the start has not been read: see loopback-only.
+    let bind = instance.heeded_bind()?;
     let asked = instance.asked_addresses();
     let named = bind.values.iter().filter_map(|word| Bind::parse(word)).find(|bind| asked.contains(&bind.ip))?;
     let port = case.facts.ask.target.port()?;
@@ -160,5 +161,13 @@ mod tests {
         let refused = Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.2);
         check_cause(&CAUSE, &late.attempting(vec![refused]), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::on_loopback(), None);
+    }
+
+    #[test]
+    fn a_line_that_was_written_after_the_start_says_nothing() {
+        let named = Facts::on_loopback().conf("bind 127.0.0.1 10.0.0.9");
+        check_cause(&CAUSE, &named, Some(Confidence::Likely));
+        let later = named.host(|host| host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned()));
+        check_cause(&CAUSE, &later, None);
     }
 }

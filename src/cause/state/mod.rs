@@ -75,17 +75,10 @@ pub fn systemd_unit<'a>(instance: &Instance<'a>) -> Option<&'a str> {
     if instance.process.is_some_and(|process| process.container.is_some()) {
         return None;
     }
-    let unit = match (instance.process, instance.conf) {
-        (Some(process), _) if process.unit.is_some() => process.unit.as_deref(),
-        (_, Some(conf)) => conf.unit.as_deref(),
-        _ => None,
-    }?;
-    let unit = unit.trim_end_matches(".service");
+    let unit = instance.running_unit().or_else(|| instance.unit_of_conf())?.trim_end_matches(".service");
     let system = instance.host.system.seen();
-    let known = system.is_some_and(|system| system.units.iter().any(|known| known.name == unit));
-    let named = ["redis", "valkey", "keydb"].iter().any(|name| unit.contains(name));
     let booted = system.is_none_or(|system| system.init == Init::Systemd);
-    (booted && (known || named)).then_some(unit)
+    booted.then_some(unit)
 }
 
 /// Adds a setting to a unit, for its next start.

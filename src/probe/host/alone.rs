@@ -37,6 +37,16 @@ impl Host {
         self.confs.iter().filter(move |conf| conf.pid == Some(pid))
     }
 
+    /// True if it is not known which redis.conf this server reads.
+    fn is_untold(&self, server: &Process) -> bool {
+        self.confs_of(server).next().is_none()
+    }
+
+    /// True if a living server does not tell which redis.conf it reads: it may be any, as it was before it was changed.
+    pub fn has_untold(&self) -> bool {
+        self.living().any(|server| self.is_untold(server))
+    }
+
     /// True if this redis.conf may be that of a living server that does not tell which it reads: it listens on the very
     /// port, or stands in the very folder, and was started before the file was changed, perhaps.
     pub fn may_be_read(&self, conf: &Conf) -> bool {
@@ -44,7 +54,7 @@ impl Host {
         let port = parsed.and_then(super::conf::Parsed::port);
         let dir = parsed.and_then(|parsed| parsed.last("dir")).map(|dir| dir.values.concat());
         let dir = dir.as_deref().map(|dir| dir.trim_end_matches('/'));
-        let untold = |server: &&Process| self.confs_of(server).next().is_none();
+        let untold = |server: &&Process| self.is_untold(server) && !conf.unseen_by.contains(&server.pid);
         let fits = |server: &Process| {
             let on_port = port.is_none_or(|port| server.listens.iter().any(|at| at.port() == port));
             on_port || (dir.is_some() && server.cwd.as_deref() == dir)

@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::Host;
 use super::conf::{Conf, FoundBy};
 use super::disk::Disk;
 use super::process::{Process, State};
 use super::running::Running;
 use super::socket::{Listener, Sockets};
-use super::{Host, Origin};
+use super::system::Init;
 use crate::model::{BlockerKind, Endpoint, Gap, Observed};
 use crate::probe::Facts;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{ErrorKind, Reply};
-use crate::probe::path::tcp::{Attempt, Outcome};
-
-/// How far collected facts may be from the check, in time: what runs and listens changes with every restart.
-const FRESH: Duration = Duration::from_secs(10 * 60);
 
 /// The server that is, or ought to be, behind the target.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +26,8 @@ pub struct Instance<'a> {
     pub host: &'a Host,
     /// Its process, if one runs and is known to be the target's.
     pub process: Option<&'a Process>,
-    /// Its redis.conf.
+    /// Its redis.conf: that which was given, or that which its process is known to read. Where no server is seen that is the
+    /// target's, the one that would put one there.
     pub conf: Option<&'a Conf>,
 }
 
@@ -99,10 +97,24 @@ impl Facts {
     fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
         // A server that was started without a redis.conf has none, whatever stands in the usual places.
         let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
-        let free = |conf: &Conf| process.is_some() || !host.is_read(conf);
+        // Whoever answers without being seen has a redis.conf of its own, and tells it or does not.
+        let replied = self.redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::has_replied);
+        let unseen = process.is_none() && replied;
+        let told =
+            |conf: &Conf| conf.found_by == FoundBy::Info && conf.pid.is_none_or(|pid| host.server(pid).is_none());
+        let free = |conf: &Conf| match process {
+            Some(_) => true,
+            None if unseen => told(conf),
+            None => !host.is_read(conf),
+        };
         let open = |conf: &&Conf| conf.found_by == FoundBy::Given || (!bare && free(conf));
         let confs: Vec<&Conf> = host.confs.iter().filter(open).collect();
         Instance { facts: self, host, process, conf: conf_of(&confs, process, self.ask.target.port()) }
+    }
+
+    /// The address at which the target replied, whatever it said.
+    pub fn answered_at(&self) -> Option<SocketAddr> {
+        self.redis.seen().and_then(Redis::preferred).filter(|dialogue| dialogue.has_replied())?.address.parse().ok()
     }
 
     /// What INFO says of its redis.conf; empty where it has none.
@@ -116,62 +128,6 @@ impl Facts {
     pub fn running_settings(&self) -> Option<BTreeMap<String, String>> {
         self.instance()?.settings()
     }
-
-    /// The addresses that were tried; of several machines' only those that the facts of one are of.
-    pub fn asked_addresses(&self) -> Vec<IpAddr> {
-        let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
-        let all: Vec<IpAddr> = tried.iter().filter_map(|attempt| attempt.ip).collect();
-        let collected = self.host.seen().filter(|host| host.origin.collected);
-        let is_its = |ip: &&IpAddr| collected.is_some_and(|host| host.origin.addresses.contains(&ip.to_canonical()));
-        let its: Vec<IpAddr> = all.iter().filter(is_its).copied().collect();
-        if its.is_empty() { all } else { its }
-    }
-
-    /// True if addresses were tried in vain that are not of the machine whose facts are known.
-    pub fn has_more_machines(&self) -> bool {
-        let failed = |attempt: &&Attempt| attempt.outcome != Outcome::Connected;
-        let tried = self.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts).iter().filter(failed);
-        let its = self.asked_addresses();
-        tried.filter_map(|attempt| attempt.ip).any(|ip| !its.contains(&ip))
-    }
-}
-
-impl Origin {
-    /// True if facts that were collected elsewhere are those of the target's machine, and fresh.
-    ///
-    /// # Errors
-    /// Why they are not.
-    fn fits(&self, facts: &Facts) -> Result<(), Gap> {
-        let who = self.hostname.as_deref().unwrap_or("a machine without a name");
-        let not = |why: String| Err(Gap::hidden(BlockerKind::Failed, format!("the host facts are not used: {why}")));
-        match age(&self.taken_at, &facts.taken_at) {
-            None => return not(format!("those of {who} do not say when they were taken")),
-            Some(age) if age > FRESH => {
-                let minutes = age.as_secs() / 60;
-                return not(format!("those of {who} were taken {minutes} minutes before or after this check"));
-            }
-            Some(_) => {}
-        }
-        let dialogue = facts.redis.seen().and_then(Redis::preferred);
-        if facts.host.seen().is_some_and(|host| host.is_home_of(dialogue)) {
-            return Ok(());
-        }
-        let Some(dns) = facts.dns.seen() else { return not("the target has no address to compare".to_owned()) };
-        let addresses = dns.addresses();
-        let is_own = |ip: &IpAddr| !ip.is_loopback() && self.addresses.contains(&ip.to_canonical());
-        if addresses.iter().any(is_own) {
-            return Ok(());
-        }
-        let list = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let own: Vec<IpAddr> = self.addresses.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-        not(format!("they are of {who} ({}), and the target is {}", list(&own), list(addresses)))
-    }
-}
-
-/// How far apart two dates are.
-fn age(taken: &str, now: &str) -> Option<Duration> {
-    let (taken, now) = (humantime::parse_rfc3339(taken).ok()?, humantime::parse_rfc3339(now).ok()?);
-    Some(now.duration_since(taken).unwrap_or_else(|ahead| ahead.duration()))
 }
 
 impl Host {
@@ -300,23 +256,20 @@ fn single<'a>(mut of: impl Iterator<Item = &'a Process>) -> Option<&'a Process> 
     of.next().filter(|_| of.next().is_none())
 }
 
-/// The redis.conf of the target: that which was given, that of its process, of its unit, of its port, or the only one.
+/// The redis.conf of the target: that which was given, else that which its process is known to read: what merely stands
+/// there, on the same port even, may be another server's, and must not be told of this one or edited for it. Without a
+/// process, that of the port, or the only one.
 pub fn conf_of<'a>(confs: &[&'a Conf], process: Option<&Process>, port: Option<u16>) -> Option<&'a Conf> {
     let given = confs.iter().copied().find(|conf| conf.found_by == FoundBy::Given);
-    let of_process =
-        || confs.iter().copied().find(|conf| conf.pid.is_some() && conf.pid == process.map(|process| process.pid));
-    let of_unit = || {
-        let unit = process?.unit.as_deref()?.trim_end_matches(".service");
-        confs.iter().copied().find(|conf| conf.unit.as_deref() == Some(unit))
-    };
-    // What a process reads that is known to read another is not its own.
-    let is_free = |conf: &&Conf| process.is_none_or(|process| conf.pid.is_none_or(|pid| pid == process.pid));
+    if let Some(process) = process {
+        return given.or_else(|| confs.iter().copied().find(|conf| conf.pid == Some(process.pid)));
+    }
     let says = |conf: &&Conf| port.is_some() && conf.parsed.seen().is_some_and(|parsed| parsed.port() == port);
-    let of_port = || confs.iter().copied().filter(is_free).find(says);
+    let of_port = || confs.iter().copied().find(says);
     // One that merely stands in its usual place may be another server's.
     let usual = |conf: &&Conf| conf.found_by != FoundBy::UsualPlace || port.is_none();
-    let only = || confs.first().copied().filter(|_| confs.len() == 1).filter(is_free).filter(usual);
-    given.or_else(of_process).or_else(of_unit).or_else(of_port).or_else(only)
+    let only = || confs.first().copied().filter(|_| confs.len() == 1).filter(usual);
+    given.or_else(of_port).or_else(only)
 }
 
 impl<'a> Instance<'a> {
@@ -361,6 +314,21 @@ impl<'a> Instance<'a> {
         let setting = self.conf?.parsed.seen()?.last(name)?;
         let line = (setting.line > 0).then(|| (setting.file.clone(), setting.line, setting.text.clone()));
         Some(Known { values: setting.values.clone(), source: setting.place(), line })
+    }
+
+    /// True if its process has read its redis.conf as it stands now: it was started after the last change. A clock tick is
+    /// 10 ms.
+    pub fn has_read_conf(&self) -> bool {
+        let at = |date: Option<&String>| humantime::parse_rfc3339(date?).ok();
+        let changed = self.conf.and_then(|conf| at(conf.changed_at.as_ref()));
+        let started = self.process.and_then(|process| at(process.started_at.as_ref()));
+        changed.zip(started).is_some_and(|(changed, started)| changed <= started + Duration::from_millis(10))
+    }
+
+    /// The `bind` that its process was told: by what it says itself, its arguments, or its redis.conf as it has read it.
+    pub fn heeded_bind(&self) -> Option<Known> {
+        let said = self.from_server("bind").or_else(|| self.from_arguments("bind"));
+        said.or_else(|| self.from_conf("bind").filter(|_| self.has_read_conf()))
     }
 
     /// Its redis.conf, where it could be read.
@@ -429,15 +397,32 @@ impl<'a> Instance<'a> {
         asked.or_else(told).or_else(written)
     }
 
+    /// The unit of its control group, if that is one of a server: what cron or a supervisor has started is in theirs.
+    pub fn running_unit(&self) -> Option<&'a str> {
+        let unit = self.process?.unit.as_deref()?;
+        let name = unit.trim_end_matches(".service");
+        let known = self.host.system.seen().is_some_and(|system| system.units.iter().any(|known| known.name == name));
+        let named = || ["redis", "valkey", "keydb"].iter().any(|part| name.contains(part));
+        (known || named()).then_some(unit)
+    }
+
+    /// The unit that starts a server with its redis.conf. One that was given may be another's than the process that runs.
+    pub fn unit_of_conf(&self) -> Option<&'a str> {
+        // What systemd starts is in the control group of its unit.
+        let systemd = || self.host.system.seen().is_some_and(|system| system.init == Init::Systemd);
+        let may_be = |process: &Process| process.unit.is_none() && !systemd();
+        let is_its = |conf: &&Conf| self.process.is_none_or(|process| conf.pid == Some(process.pid) && may_be(process));
+        self.conf.filter(is_its)?.unit.as_deref()
+    }
+
     /// The unit that starts it: of its control group, or of its redis.conf.
     pub fn unit(&self) -> Option<&'a str> {
-        let running = self.process.and_then(|process| process.unit.as_deref());
-        let of_conf = self.conf.and_then(|conf| conf.unit.as_deref());
+        let running = self.running_unit();
         let only = || match self.host.system.seen()?.units.as_slice() {
             [unit] if self.process.is_none() => Some(unit.name.as_str()),
             _ => None,
         };
-        running.or(of_conf).or_else(only).map(|unit| unit.trim_end_matches(".service"))
+        running.or_else(|| self.unit_of_conf()).or_else(only).map(|unit| unit.trim_end_matches(".service"))
     }
 }
 

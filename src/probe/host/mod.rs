@@ -20,6 +20,7 @@ mod reach;
 pub mod running;
 pub mod socket;
 pub mod system;
+mod whose;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -224,7 +225,12 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
         None if servers.is_empty() => vec![None],
         None => servers.iter().map(Some).collect(),
     };
-    let (folders, log_file) = written_to(&behind, &confs, port, |process| settings(dialogue, process, &running));
+    // Who answers and is not seen has a redis.conf that is not known; so has who has the port on other addresses.
+    let answered = dialogue.is_some_and(Dialogue::has_replied);
+    let has_port = |server: &Process| server.listens.iter().any(|at| Some(at.port()) == port);
+    let unseen = own.is_none() && (answered || servers.iter().any(has_port));
+    let known = if unseen { &[][..] } else { &confs };
+    let (folders, log_file) = written_to(&behind, known, port, |process| settings(dialogue, process, &running));
     let disks = disk::gather(&folders, &mounts);
     let limits = limits::gather();
     let log = log::gather(log_file.as_deref());

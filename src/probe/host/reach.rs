@@ -17,7 +17,7 @@ impl Instance<'_> {
     }
 
     /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback. Of a
-    /// server that is not seen itself, they are those of whatever passes connections on to it.
+    /// server that is not seen itself, they are those of whatever passes connections on to it (see [`Self::passed_on_by`]).
     pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {
         let outside = |ip: &IpAddr| !ip.is_loopback() && !is_link_local(*ip);
         let has = |v4: bool| self.host.origin.addresses.iter().any(|ip| outside(ip) && ip.is_ipv4() == v4);
@@ -25,16 +25,37 @@ impl Instance<'_> {
         let Some(port) = self.facts().ask.target.port() else { return Vec::new() };
         let listens: Vec<SocketAddr> = match self.process {
             Some(process) => process.listens.iter().filter(|at| at.port() == port).copied().collect(),
-            None => self.host.listeners(port).into_iter().map(Listener::address).collect(),
+            None => self.passed_on_by(port).into_iter().map(Listener::address).collect(),
         };
         listens.into_iter().filter(|at| open(at.ip())).collect()
+    }
+
+    /// The listeners on this port that lead to where the dialogue led: the one that serves its address, and the others of
+    /// the same owner. Those of anybody else lead to something else.
+    fn passed_on_by(&self, port: u16) -> Vec<&Listener> {
+        let Some(at) = self.facts().answered_at() else { return Vec::new() };
+        let listeners = self.host.listeners(port);
+        // Of two, the kernel takes the one with the very address.
+        let exact = || listeners.iter().find(|listener| listener.ip == at.ip());
+        let Some(served) = exact().or_else(|| listeners.iter().find(|it| it.serves(at.ip()))) else {
+            return Vec::new();
+        };
+        let same = |it: &&Listener| it.inode == served.inode || (it.owner.is_some() && it.owner == served.owner);
+        listeners.iter().copied().filter(same).collect()
+    }
+
+    /// True if it is known whose listeners lead to it: its own, or those of a program that was seen.
+    pub fn has_known_owner(&self) -> bool {
+        let port = self.facts().ask.target.port();
+        let owned = |port| self.passed_on_by(port).iter().all(|listener| listener.owner.is_some());
+        self.process.is_some() || port.is_some_and(owned)
     }
 }
 
 impl Origin {
     /// True if a server may listen on this address here: it is one of the machine, or of a network that a route makes its
     /// own (`ip route add local 10.99.0.0/24 dev lo`), as all of 127.0.0.0/8 is.
-    fn has(&self, ip: IpAddr) -> bool {
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
         let within = |(network, prefix): &(IpAddr, u8)| shares_prefix(ip, *network, *prefix);
         let loopback = ip.is_loopback() && ip.is_ipv4();
         ip.is_unspecified() || loopback || self.addresses.contains(&ip) || self.local_networks.iter().any(within)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::command::SETTINGS;
-use super::reply::{Command, Info, Reply};
+use super::reply::{Command, ErrorKind, Info, Reply};
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
 use crate::model::{Ask, BlockerKind, Level, Observed, Secret};
@@ -148,6 +148,18 @@ impl Dialogue {
     /// Everything that came unasked.
     pub fn unasked(&self) -> Option<&Reply> {
         self.first.unasked.as_ref().or_else(|| self.second.as_ref()?.unasked.as_ref())
+    }
+
+    /// True if a reply came, asked for or not, whatever it says: whoever serves the target is there.
+    pub fn has_replied(&self) -> bool {
+        let refused = matches!(self.unasked(), Some(Reply::Error(_)));
+        refused || self.telling().exchanges.iter().any(|exchange| exchange.reply.is_some())
+    }
+
+    /// True if protected mode turned us away.
+    pub fn is_denied(&self) -> bool {
+        let error = self.unasked().or_else(|| self.reply(Command::Ping)).and_then(Reply::error);
+        error.is_some_and(|error| error.kind == ErrorKind::Denied)
     }
 
     /// Bytes that are not RESP, from either connection.

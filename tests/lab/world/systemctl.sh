@@ -37,6 +37,9 @@ start() {
     rm -f "$unit/failed"
     (cd /var/lib/redis && exec setsid redis-server "$conf" --supervised no --daemonize no >"$log" 2>&1 </dev/null) &
     echo $! >"$unit/pid"
+    # Whose process it is, its control group says.
+    echo "0::/system.slice/redis-server.service" >"$unit/cgroup"
+    mount --bind "$unit/cgroup" "/proc/$(pid)/cgroup"
     for _ in $(seq 250); do
         running || break
         ls -l "/proc/$(pid)/fd" 2>/dev/null | grep -q socket: && { sleep 0.05; running && return 0; }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::parse::{Files, join, parse};
 use super::{Conf, FoundBy, Leads, Parsed};
 use crate::model::{BlockerKind, Observed, escape};
-use crate::probe::host::process::Process;
+use crate::probe::host::process::{Process, State};
 use crate::sys::{clock, files, machine};
 
 /// Where distributions, images and `make install` put it, as patterns.
@@ -69,7 +69,12 @@ pub(super) fn gather(leads: Leads<'_>, until: Instant) -> Vec<Conf> {
             follow(&mut found, &lead, until);
         }
     }
-    found.into_iter().map(|(_, conf)| conf).collect()
+    let mut confs: Vec<Conf> = found.into_iter().map(|(_, conf)| conf).collect();
+    for conf in confs.iter_mut().filter(|conf| conf.pid.is_none()) {
+        let apart = leads.servers.iter().filter(|process| is_apart(process, &conf.path));
+        conf.unseen_by = apart.map(|process| process.pid).collect();
+    }
+    confs
 }
 
 fn given(leads: Leads<'_>) -> Option<Lead<'_>> {
@@ -113,7 +118,7 @@ fn of_units(leads: Leads<'_>) -> impl Iterator<Item = Lead<'_>> {
         let path = unit.conf.as_deref()?;
         let starts = |process: &&Process| {
             let name = process.unit.as_deref().map(|name| name.trim_end_matches(".service"));
-            name == Some(unit.name.as_str()) && !is_apart(process, path)
+            name == Some(unit.name.as_str()) && process.state != State::Zombie && !is_apart(process, path)
         };
         let process = leads.servers.iter().find(starts);
         let lead = Lead::new(path, FoundBy::Unit);
@@ -179,7 +184,10 @@ fn follow(found: &mut Vec<(String, Conf)>, lead: &Lead<'_>, until: Instant) {
         return;
     }
     let parsed = read(lead, until);
-    found.push((real, Conf { path: escape(path.as_bytes()), found_by: lead.found_by, pid, unit, parsed }));
+    let read = parsed.seen().map_or(&[][..], |parsed| &parsed.files);
+    let changed_at = read.iter().filter_map(|path| files::changed_at(path)).max();
+    let (path, found_by, unseen_by) = (escape(path.as_bytes()), lead.found_by, Vec::new());
+    found.push((real, Conf { path, found_by, pid, unit, unseen_by, changed_at, parsed }));
 }
 
 fn read(lead: &Lead<'_>, until: Instant) -> Observed<Parsed> {

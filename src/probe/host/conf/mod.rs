@@ -32,6 +32,12 @@ pub struct Conf {
     pub pid: Option<u32>,
     /// The unit that starts a server with it, where that is known.
     pub unit: Option<String>,
+    /// The servers that see another file at this path: in a container, or in a mount namespace of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_by: Vec<u32>,
+    /// When it, or a file that it includes, was last changed (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<String>,
     /// What it says.
     pub parsed: Observed<Parsed>,
 }
