@@ -41,6 +41,14 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
     let on = redis_host(facts);
     let risk = if verb == "start" { Risk::Safe } else { Risk::Restarts };
     let system = instance.and_then(|instance| instance.host.system.seen());
+    if let (true, Some(unit)) = (is_masked(instance), instance.and_then(|instance| instance.unit())) {
+        let unit = shell_quote(unit);
+        let text = format!(
+            "somebody masked its service, so that nothing starts it; if it is meant to run all the same: 'systemctl unmask \
+             {unit}', then 'systemctl {verb} {unit}'"
+        );
+        return Step::tell(on, text);
+    }
     let command = instance.and_then(|instance| instance.unit()).and_then(|unit| service(system, verb, unit));
     let bare = || instance.filter(|_| verb == "start").and_then(|instance| by_hand(instance, system?));
     match command.or_else(bare) {
@@ -51,17 +59,18 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
     }
 }
 
+/// True if the service that would start it is masked (`systemctl mask`).
+pub fn is_masked(instance: Option<Instance>) -> bool {
+    let unit = instance.and_then(|instance| instance.host.unit(instance.unit()?));
+    unit.is_some_and(|unit| unit.masked) && instance.is_some_and(|instance| !instance.is_alive())
+}
+
 /// The command that does `verb` to a service.
 fn service(system: Option<&System>, verb: &str, name: &str) -> Option<String> {
     let unit = shell_quote(name);
     match system.map(|system| system.init) {
         // The unit of a control group is systemd's, whatever else was not looked at.
-        Some(Init::Systemd) | None => {
-            let masked =
-                system.is_some_and(|system| system.units.iter().any(|known| known.masked && known.name == name));
-            let unmask = if masked { format!("sudo systemctl unmask {unit} && ") } else { String::new() };
-            Some(format!("{unmask}sudo systemctl {verb} {unit}"))
-        }
+        Some(Init::Systemd) | None => Some(format!("sudo systemctl {verb} {unit}")),
         Some(Init::OpenRc) => Some(format!("sudo rc-service {unit} {verb}")),
         Some(Init::SysV) => Some(format!("sudo service {unit} {verb}")),
         Some(Init::Launchd | Init::None) => None,

@@ -17,6 +17,7 @@ use super::socket::Sockets;
 use crate::model::{BlockerKind, Observed};
 use crate::sys::{clock, process as sys};
 pub(super) use arguments::after_scheme;
+pub(super) use family::is_named_like_a_server;
 use look::Looked;
 
 /// The most processes that are looked at: twice what a kernel allows by itself (`pid_max`).
