@@ -141,6 +141,42 @@ pub fn read_stdin(patience: Duration) -> io::Result<String> {
     whole_text(patiently(patience, |bytes| io::stdin().lock().take(LIMIT).read_to_end(bytes))?)
 }
 
+/// A document that the user named, on standard input if it is `-`. Of a pipe no more is read once `is_whole` says of all
+/// that came, piece by piece, that it is: its writer may never close it.
+///
+/// # Errors
+/// As [`read_given`].
+#[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
+pub fn read_document(
+    path: &str,
+    patience: Duration,
+    is_whole: impl FnMut(&[u8]) -> bool + Send + 'static,
+) -> io::Result<String> {
+    let is_pipe = meta(path).is_some_and(|meta| meta.kind == "other");
+    if path == "-" {
+        return whole_text(patiently(patience, |bytes| read_until(io::stdin().lock(), bytes, is_whole))?);
+    }
+    if !is_pipe {
+        return whole_text(read(path)?);
+    }
+    let path = path.to_owned();
+    whole_text(patiently(patience, move |bytes| read_until(std::fs::File::open(path)?, bytes, is_whole))?)
+}
+
+fn read_until(from: impl Read, bytes: &mut Vec<u8>, mut is_whole: impl FnMut(&[u8]) -> bool) -> io::Result<usize> {
+    let (mut from, mut buffer) = (from.take(LIMIT), [0; 8192]);
+    loop {
+        let count = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        bytes.extend_from_slice(&buffer[..count]);
+        if count == 0 || is_whole(&buffer[..count]) {
+            return Ok(bytes.len());
+        }
+    }
+}
+
 /// Sees whether a file that the user named can be read, without reading it: it may be a pipe.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! How a server starts, or does not: files that keep it from starting, services that are meant to start it, and those that
 //! only seem to.
 
+use std::time::Duration;
+
 use crate::world::diagnose::Diagnosis;
 use crate::world::{Confidence, Host, Lab};
 
@@ -73,7 +75,7 @@ fn a_broken_file_is_not_certain_where_another_server_may_be_meant() {
     let kin = host("kin");
     kin.sh("cp $(readlink -f $(command -v redis-server)) /usr/local/bin/dragonfly");
     let _kin = kin.command(&["/usr/local/bin/dragonfly", "--port", "7000", "--set-proc-title", "no"]).spawn();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     likely(&kin, &[]);
     let engine = lab.host("engine");
     engine.systemd(broken).program("/usr/local/bin/podman", "#!/bin/sh\n");
@@ -171,4 +173,61 @@ fn a_masked_service_is_not_started() {
     let diagnosis = one.diagnose(&[]);
     diagnosis.cause("not-running", Confidence::Likely).nothing_certain().exit(1);
     assert!(!kinds(&diagnosis).contains(&"run".to_owned()), "{diagnosis}");
+}
+
+#[test]
+fn facts_that_never_end_are_read_and_those_that_never_come_are_done_without() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&["--bind", "127.0.0.1"]);
+    client.file("/run/facts", server.collect()).sh("mkfifo /run/open /run/silent");
+    let args = |pipe| ["-h", "10.77.1.2", "--deadline", "2", "--host-facts", pipe];
+    let open = client.command(&["sh", "-c", "exec 8<>/run/open; cat /run/facts >&8; sleep 20"]).spawn();
+    let joined = client.diagnose(&args("/run/open"));
+    joined.first_cause("loopback-only", Confidence::Certain).exit(1).within(Duration::from_secs(2));
+    let silent = client.command(&["sh", "-c", "exec 8<>/run/silent; sleep 20"]).spawn();
+    let alone = client.diagnose(&args("/run/silent"));
+    alone.finding("tcp/refused").nothing_certain().exit(1).within(Duration::from_secs(4));
+    alone.check("process", "unknown");
+    assert!(alone.to_string().contains("the host facts did not come in time"), "{alone}");
+    // What is no facts at all is bad usage.
+    client.file("/run/garbage", "{\"a\": 1}");
+    let garbage = client.redisdoc(&["check", "-h", "10.77.1.2", "--host-facts", "/run/garbage"]).run();
+    assert_eq!(garbage.code, Some(2), "{garbage}");
+    drop((open, silent));
+}
+
+#[test]
+fn a_password_is_put_into_the_file_where_config_is_renamed() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, one) = lab.pair();
+    let conf = "port 6379\nprotected-mode no\nbind 0.0.0.0\nrename-command CONFIG \"\"\n";
+    one.without_engines().systemd(conf).sh("systemctl start redis-server");
+    let diagnosis = one.diagnose(&["--deep"]);
+    diagnosis.first_cause("exposed-without-password", Confidence::Certain);
+    diagnosis.apply(|_| &one);
+    one.sh("until redis-cli ping 2>&1 | grep -q NOAUTH; do sleep 0.01; done");
+    let password = one.sh("cat redis-password").stdout;
+    one.doctor(&[]).env("REDISCLI_AUTH", &password).diagnose().healthy();
+}
+
+#[test]
+fn a_server_that_does_not_take_the_password_does_not_show_it() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    for (port, conf) in
+        [("7001", "rename-command CONFIG \"\"\n"), ("7002", "user default on nopass ~* +@all -config\n")]
+    {
+        server.file(&format!("/srv/{port}.conf"), format!("port {port}\n{conf}"));
+        let _redis = server.redis(&[&format!("/srv/{port}.conf")]);
+        // From the client nobody knows what redis.conf says.
+        let diagnosis = client.diagnose(&["-h", "10.77.1.2", "-p", port]);
+        diagnosis.first_cause("protected-mode", Confidence::Certain);
+        let steps = diagnosis.report["causes"][0]["remedy"].as_array().cloned().unwrap_or_default();
+        let set = steps.iter().filter_map(|step| step["command"].as_str()).find(|it| it.contains("-x CONFIG SET"));
+        let ran = server.command(&["sh", "-c", set.unwrap_or_default()]).run();
+        let password = server.sh("cat redis-password").stdout;
+        assert_eq!(password.len(), 48, "{diagnosis}");
+        assert!(ran.code != Some(0) && !ran.to_string().contains(&password), "{ran}");
+    }
 }
