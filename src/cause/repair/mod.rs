@@ -206,9 +206,10 @@ pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set} {ONLY_OK}")), keep]
 }
 
-/// Lets the server's answer be seen only if it is OK: the error for a command that is renamed, or that the user may not
-/// run, repeats its arguments, the password among them; and redis-cli ends well all the same.
-const ONLY_OK: &str = "| grep -qx OK || { echo 'the server did not take it' >&2; false; }";
+/// Keeps the server's answer from being seen: the error for a command that is renamed, or that the user may not run, repeats
+/// its arguments, the password among them; and redis-cli ends well all the same. Where it asks for a password by now, this
+/// was done before.
+const ONLY_OK: &str = "| grep -qE '^(OK|NOAUTH)' || { echo 'the server did not take it' >&2; false; }";
 
 /// Makes a password, and puts it where the next start finds it.
 fn password_by_file(on: Where, place: &Place) -> Step {
@@ -382,7 +383,7 @@ mod tests {
         assert!(matches!(first, Step::Run { command, .. } if !command.contains("redis-cli")));
         keeps(&open().conf("rename-command DEBUG \"\""), &["CONFIG SET requirepass"]);
         // An error would repeat the password.
-        keeps(&open(), &["-x CONFIG SET requirepass <redis-password | grep -qx OK"]);
+        keeps(&open(), &["-x CONFIG SET requirepass <redis-password | grep -qE '^(OK|NOAUTH)'"]);
     }
 
     #[test]
