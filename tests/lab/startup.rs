@@ -231,3 +231,23 @@ fn a_server_that_does_not_take_the_password_does_not_show_it() {
         assert!(ran.code != Some(0) && !ran.to_string().contains(&password), "{ran}");
     }
 }
+
+#[test]
+fn a_renamed_server_that_gives_itself_no_title_keeps_another_ports_absence_open() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.without_engines().sh("cp $(readlink -f $(command -v redis-server)) /usr/local/bin/mydb");
+    let line = ["/usr/local/bin/mydb", "--set-proc-title", "no", "--port", "6379"];
+    let _running = one.command(&line).spawn();
+    one.sh("until redis-cli ping | grep -q PONG; do sleep 0.01; done");
+    one.diagnose(&["-p", "7777"]).nothing_certain().exit(1);
+}
+
+#[test]
+fn a_name_behind_an_address_of_bind_is_the_same_in_file_and_server() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    server.hosts_file("10.77.1.2 myhost\n").file("/etc/redis/r.conf", "bind 127.0.0.1 myhost\nrequirepass pw\n");
+    let _redis = server.redis(&["/etc/redis/r.conf"]);
+    server.diagnose(&["-a", "pw", "--deep"]).healthy();
+}

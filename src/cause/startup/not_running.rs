@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn what_listens_on_redis_own_port_may_be_the_one() {
+        let facts = Facts::at_home().refused([127, 0, 0, 1]).not_running().host(|host| {
+            let stranger = |pid, port| Process {
+                pid,
+                name: "mydb".to_owned(),
+                listens: vec![([127, 0, 0, 1], port).into()],
+                ..Process::healthy()
+            };
+            seen(&mut host.processes).strangers = vec![stranger(7, 22), stranger(8, 6379)];
+        });
+        let asked = facts.with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7777 };
+        });
+        check_cause(&CAUSE, &asked, Some(Confidence::Likely));
+    }
+
+    #[test]
     fn what_somebody_masked_is_not_started() {
         let masked = Facts::at_home().not_running().host(|host| seen(&mut host.system).units[0].masked = true);
         check_cause(&CAUSE, &masked, Some(Confidence::Likely));

@@ -239,6 +239,7 @@ fn is_open(name: &str, args: &[Vec<u8>], at: usize) -> bool {
         // The new name of a command is meant to be known to nobody else, and what a module takes may be a password.
         "rename-command" | "loadmodule" => at == 0,
         // Behind the addresses, a comment, which Redis does not know there, or whatever got there.
+        "bind" if args[..at].iter().any(|arg| arg.starts_with(b"#")) => false,
         "bind" => at == 0 || arg == "#" || is_address(&arg) || SECRETS.contains(&arg.to_ascii_lowercase().as_str()),
         // `x@host`, as in an address with a password.
         "replicaof" | "slaveof" => !arg.contains('@') || open_part(arg.as_bytes()).is_some(),
