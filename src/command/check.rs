@@ -11,6 +11,7 @@ use crate::cli::{CheckArgs, Request};
 use crate::error::Error;
 use crate::model::report::Report;
 use crate::model::{Ask, Secret, escape};
+use crate::probe::host::Given;
 use crate::probe::{self, Collected, Facts};
 use crate::sys::{Clock, files};
 use crate::{cause, check, render};
@@ -51,21 +52,26 @@ fn look(ask: Ask, password: Option<&Secret>, host_facts: Option<String>) -> Resu
 }
 
 /// Gathers the facts, and reads what was collected on the server's machine at the same time: `ssh db redisdoc collect` is
-/// looking there while we knock. What cannot be read ends the run at once.
+/// looking there while we knock. What cannot be read ends the run at once; what does not come in time does not take from
+/// us what we saw ourselves.
 async fn gather(ask: Ask, password: Option<&Secret>, host_facts: Option<String>, clock: Clock) -> Result<Facts, Error> {
     let patience = ask.whole();
     let (give, given) = oneshot::channel();
     let reading = async move {
         let read = move |path: String| saved::read::<Collected>(&path, patience);
         let collected = match host_facts {
-            Some(path) => Some(spawn_blocking(move || read(path)).await.map_err(unfinished)??),
-            None => None,
+            Some(path) => match spawn_blocking(move || read(path)).await.map_err(unfinished)? {
+                Ok(collected) => Given::Facts(Box::new(collected.host.elsewhere())),
+                Err(error) if saved::is_late(&error) => Given::Late,
+                Err(error) => return Err(error),
+            },
+            None => Given::Nothing,
         };
         // The receiver is gone only where the facts are complete without it.
-        let _ = give.send(collected.map(|collected| collected.host.elsewhere()));
+        let _ = give.send(collected);
         Ok(())
     };
-    let given = async { given.await.ok().flatten() };
+    let given = async { given.await.unwrap_or_default() };
     let gathering = async { Ok(Box::pin(probe::gather(ask, password, given, clock)).await) };
     let ((), facts) = tokio::try_join!(reading, gathering)?;
     Ok(facts)

@@ -364,8 +364,10 @@ impl System {
                 user: Some("redis".to_owned()),
                 open_files_limit: Some("65535".to_owned()),
                 masked: false,
+                gone: false,
             }],
             engines: Vec::new(),
+            hints: Vec::new(),
         }
     }
 }

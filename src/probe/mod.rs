@@ -14,8 +14,8 @@ use std::io;
 
 use crate::model::{Ask, Observed, Secret};
 use crate::sys::{Clock, clock, machine};
-use host::Host;
 use host::firewall::{self, Firewall};
+use host::{Given, Host};
 use path::dns::Dns;
 use path::hold::{self, Hold};
 use path::others::{self, Other};
@@ -120,12 +120,7 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
 
 /// Looks at everything that `ask` wants, each thing once, and never fails. `given` is what `redisdoc collect` sees on the
 /// server's own machine (`--host-facts`): it may look there while we knock, and so see our packets arrive.
-pub async fn gather(
-    ask: Ask,
-    password: Option<&Secret>,
-    given: impl Future<Output = Option<Host>>,
-    clock: Clock,
-) -> Facts {
+pub async fn gather(ask: Ask, password: Option<&Secret>, given: impl Future<Output = Given>, clock: Clock) -> Facts {
     let taken_at = clock::date();
     let target = &ask.target;
     let mut dns = path::dns::gather(&ask, &clock).await;

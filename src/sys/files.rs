@@ -39,31 +39,19 @@ fn read_up_to(limit: u64, path: &str) -> io::Result<Vec<u8>> {
 /// What `open(2)` or `read(2)` says; `TimedOut` where the writer does not come or does not end, `FileTooLarge` where
 /// the file does not fit [`LIMIT`], `InvalidData` where it is no UTF-8.
 pub fn read_given(path: &str, patience: Duration) -> io::Result<String> {
-    given_up_to(LIMIT, path, patience)
-}
-
-/// All of a file that redisdoc saved, or of standard input if it is `-`; its writer has `patience` to write.
-///
-/// # Errors
-/// As [`read_given`], with a limit of its own.
-pub fn read_saved(path: &str, patience: Duration) -> io::Result<String> {
-    if path == "-" { stdin_up_to(SAVED_LIMIT, patience) } else { given_up_to(SAVED_LIMIT, path, patience) }
-}
-
-fn given_up_to(limit: u64, path: &str, patience: Duration) -> io::Result<String> {
     let bytes = match meta(path) {
         // Neither a pipe nor a device: nothing to wait for.
-        Some(meta) if meta.kind != "other" => read_up_to(limit, path)?,
-        Some(_) => read_patiently(limit, path, patience)?,
-        None => read_up_to(limit, path)?,
+        Some(meta) if meta.kind != "other" => read(path)?,
+        Some(_) => read_patiently(path, patience)?,
+        None => read(path)?,
     };
-    whole_text(bytes, limit)
+    whole_text(bytes, LIMIT)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
-fn read_patiently(limit: u64, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+fn read_patiently(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
-    patiently(patience, move |bytes| std::fs::File::open(path)?.take(limit).read_to_end(bytes))
+    patiently(patience, move |bytes| std::fs::File::open(path)?.take(LIMIT).read_to_end(bytes))
 }
 
 /// Reads in a thread of its own, for a read that blocks cannot be called off. It ends with the process.
@@ -157,11 +145,45 @@ pub fn kernel_log(most: usize) -> io::Result<Vec<String>> {
 /// # Errors
 /// What `read(2)` says, or as [`read_given`].
 pub fn read_stdin(patience: Duration) -> io::Result<String> {
-    stdin_up_to(LIMIT, patience)
+    whole_text(patiently(patience, |bytes| io::stdin().lock().take(LIMIT).read_to_end(bytes))?, LIMIT)
 }
 
-fn stdin_up_to(limit: u64, patience: Duration) -> io::Result<String> {
-    whole_text(patiently(patience, move |bytes| io::stdin().lock().take(limit).read_to_end(bytes))?, limit)
+/// A document that the user named, on standard input if it is `-`. Of a pipe no more is read once `is_whole` says of all
+/// that came, piece by piece, that it is: its writer may never close it.
+///
+/// # Errors
+/// As [`read_given`].
+#[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
+pub fn read_document(
+    path: &str,
+    patience: Duration,
+    is_whole: impl FnMut(&[u8]) -> bool + Send + 'static,
+) -> io::Result<String> {
+    let is_pipe = meta(path).is_some_and(|meta| meta.kind == "other");
+    if path == "-" {
+        let bytes = patiently(patience, |bytes| read_until(io::stdin().lock(), bytes, is_whole))?;
+        return whole_text(bytes, SAVED_LIMIT);
+    }
+    if !is_pipe {
+        return whole_text(read_up_to(SAVED_LIMIT, path)?, SAVED_LIMIT);
+    }
+    let path = path.to_owned();
+    let bytes = patiently(patience, move |bytes| read_until(std::fs::File::open(path)?, bytes, is_whole))?;
+    whole_text(bytes, SAVED_LIMIT)
+}
+
+fn read_until(from: impl Read, bytes: &mut Vec<u8>, mut is_whole: impl FnMut(&[u8]) -> bool) -> io::Result<usize> {
+    let (mut from, mut buffer) = (from.take(SAVED_LIMIT), [0; 8192]);
+    loop {
+        let count = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        bytes.extend_from_slice(&buffer[..count]);
+        if count == 0 || is_whole(&buffer[..count]) {
+            return Ok(bytes.len());
+        }
+    }
 }
 
 /// Sees whether a file that the user named can be read, without reading it: it may be a pipe.

@@ -271,7 +271,7 @@ fn an_idle_process_of_that_name_leads_to_no_file() {
 fn a_service_whose_file_is_gone_says_so() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");
-    one.systemd("port 6379\n").sh("rm /etc/redis/redis.conf");
+    one.without_engines().systemd("port 6379\n").sh("rm /etc/redis/redis.conf");
     one.diagnose(&[]).first_cause("config-error", Confidence::Certain).exit(1);
 }
 

@@ -244,7 +244,7 @@ fn an_address_that_came_after_the_start_is_not_listened_on() {
 fn a_line_that_redis_refuses_is_found_in_its_file() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();
-    server.systemd("bind 127.0.0.1 10.77.1.2\nrequirepass pw\nmaxclients 1 2\n");
+    server.without_engines().systemd("bind 127.0.0.1 10.77.1.2\nrequirepass pw\nmaxclients 1 2\n");
     assert_ne!(server.run(&["systemctl", "start", "redis-server"]).code, Some(0), "it starts all the same");
     client.joined(&server, &["-h", SERVER, "-a", "pw"]).first_cause("config-error", Confidence::Certain).exit(1);
     let diagnosis = server.diagnose(&["-a", "pw"]);

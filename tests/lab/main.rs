@@ -26,6 +26,7 @@ mod repairs;
 mod resources;
 mod secrets;
 mod smoke;
+mod startup;
 mod state;
 mod tcp;
 mod ties;

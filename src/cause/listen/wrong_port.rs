@@ -22,8 +22,9 @@ The machine answers and nothing listens on the asked port; Redis may be on anoth
 some providers, 26379 for Sentinel, or what 'port' in redis.conf or the published port of a container says.
 
 From the client this is one candidate among others for 'Connection refused'. On the Redis host redisdoc sees where the \
-server listens, and 'ss -ltnp' shows it. It is certain unless a redis.conf of that machine is meant for the asked port: \
-then another server, which does not run, may be the one that is asked for.
+server listens, and 'ss -ltnp' shows it. It is certain where the default port was asked for, and that server is the only \
+one that the machine has: a port that somebody chose, a redis.conf or a service that is meant for it, or a container, may \
+be those of another server, which does not run.
 
 Repair: name that port in the application's settings, or change 'port' in redis.conf.",
     infer,
@@ -62,7 +63,9 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
     let places: Vec<String> = servers(host).map(process::whereabouts).collect();
     let only = servers(host).next()?;
-    let sure = !meant && host.has_only(only);
+    // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
+    // does not run, and that nothing here tells of.
+    let sure = !meant && port == DEFAULT_PORT && host.has_only(only);
     let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
@@ -137,7 +140,20 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::{BlockerKind, Observed};
+    use crate::probe::healthy_host::seen;
     use crate::probe::path::tcp::{Attempt, Outcome};
+
+    /// The only server listens on 6380.
+    fn away() -> Facts {
+        Facts::at_home().refused([127, 0, 0, 1]).conf("port 6380").host(|host| {
+            for listener in &mut seen(&mut host.sockets).tcp {
+                listener.port = 6380;
+            }
+            for server in &mut seen(&mut host.processes).servers {
+                server.listens.iter_mut().for_each(|at| at.set_port(6380));
+            }
+        })
+    }
 
     fn asking(port: u16) -> Facts {
         Facts::at_home().refused([127, 0, 0, 1]).with(|facts| {
@@ -147,15 +163,21 @@ mod tests {
 
     #[test]
     fn the_listeners_make_it_certain() {
-        check_cause(&CAUSE, &asking(6380), Some(Confidence::Certain));
+        check_cause(&CAUSE, &away(), Some(Confidence::Certain));
+        // Who asks for another port than the default may mean another server.
+        check_cause(&CAUSE, &asking(6380), Some(Confidence::Likely));
         // A server that does not run may be meant for the port.
         let meant = asking(6380).conf("port 6380").host(|host| host.confs[0].pid = None);
         check_cause(&CAUSE, &meant.conf("bind 127.0.0.1"), Some(Confidence::Likely));
+        let hinted = away().host(|host| seen(&mut host.system).hints.push("app-redis.service".to_owned()));
+        check_cause(&CAUSE, &hinted, Some(Confidence::Likely));
         // Nor is anything certain beside a redis.conf that may not be read, as Debian's by most users.
         let unread = |kind| {
-            asking(6380).host(|host| {
-                host.confs[0].pid = None;
-                host.confs[0].parsed = Observed::hidden(kind, "EACCES");
+            away().host(|host| {
+                let mut other = host.confs[0].clone();
+                other.pid = None;
+                other.parsed = Observed::hidden(kind, "EACCES");
+                host.confs.push(other);
             })
         };
         check_cause(&CAUSE, &unread(BlockerKind::Permission), Some(Confidence::Likely));

@@ -8,12 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::cause::{local_cli, redis_host};
 use crate::model::text::shell_quote;
-use crate::model::{Endpoint, Risk, Step};
+use crate::model::{Endpoint, Gap, Risk, Step, Where};
 use crate::probe::Facts;
 use crate::probe::host::conf::Setting;
 use crate::probe::host::instance::{Instance, Known};
 use crate::probe::host::system::{Init, System};
+use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
+use crate::probe::path::reply::ErrorKind;
 
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
@@ -41,6 +43,14 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
     let on = redis_host(facts);
     let risk = if verb == "start" { Risk::Safe } else { Risk::Restarts };
     let system = instance.and_then(|instance| instance.host.system.seen());
+    if let (true, Some(unit)) = (is_masked(instance), instance.and_then(|instance| instance.unit())) {
+        let unit = shell_quote(unit);
+        let text = format!(
+            "somebody masked its service, so that nothing starts it; if it is meant to run all the same: 'systemctl unmask \
+             {unit}', then 'systemctl {verb} {unit}'"
+        );
+        return Step::tell(on, text);
+    }
     let command = instance.and_then(|instance| instance.unit()).and_then(|unit| service(system, verb, unit));
     let bare = || instance.filter(|_| verb == "start").and_then(|instance| by_hand(instance, system?));
     match command.or_else(bare) {
@@ -51,17 +61,18 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
     }
 }
 
+/// True if the service that would start it is masked (`systemctl mask`).
+pub fn is_masked(instance: Option<Instance>) -> bool {
+    let unit = instance.and_then(|instance| instance.host.unit(instance.unit()?));
+    unit.is_some_and(|unit| unit.masked) && instance.is_some_and(|instance| !instance.is_alive())
+}
+
 /// The command that does `verb` to a service.
 fn service(system: Option<&System>, verb: &str, name: &str) -> Option<String> {
     let unit = shell_quote(name);
     match system.map(|system| system.init) {
         // The unit of a control group is systemd's, whatever else was not looked at.
-        Some(Init::Systemd) | None => {
-            let masked =
-                system.is_some_and(|system| system.units.iter().any(|known| known.masked && known.name == name));
-            let unmask = if masked { format!("sudo systemctl unmask {unit} && ") } else { String::new() };
-            Some(format!("{unmask}sudo systemctl {verb} {unit}"))
-        }
+        Some(Init::Systemd) | None => Some(format!("sudo systemctl {verb} {unit}")),
         Some(Init::OpenRc) => Some(format!("sudo rc-service {unit} {verb}")),
         Some(Init::SysV) => Some(format!("sudo service {unit} {verb}")),
         Some(Init::Launchd | Init::None) => None,
@@ -154,13 +165,17 @@ pub fn password_first(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
     vec![Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {command}"))]
 }
 
-/// Gives a running server a password at once, and keeps it where the next start finds it.
+/// Gives a running server a password at once, and keeps it where the next start finds it; where CONFIG is renamed, the other
+/// way round.
 pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     let on = redis_host(facts);
     let mut without = facts.clone();
     without.ask.target.password = false;
     let cli = local_cli(&without);
     let place = place(instance.as_ref());
+    if lacks(facts, instance, if matches!(place, Place::AclFile) { "ACL" } else { "CONFIG" }) {
+        return [password_by_file(on, &place), restart(facts, instance)];
+    }
     let set = match place {
         // What stands behind -x comes last, and from no argument that others could see.
         Place::AclFile => {
@@ -188,7 +203,49 @@ pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
             "put it into redis.conf as 'requirepass …' too (or CONFIG REWRITE), or it is gone with the next start",
         ),
     };
-    [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set}")), keep]
+    [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set} {ONLY_OK}")), keep]
+}
+
+/// Keeps the server's answer from being seen: the error for a command that is renamed, or that the user may not run, repeats
+/// its arguments, the password among them; and redis-cli ends well all the same. Where it asks for a password by now, this
+/// was done before.
+const ONLY_OK: &str = "| grep -qE '^(OK|NOAUTH)' || { echo 'the server did not take it' >&2; false; }";
+
+/// Makes a password, and puts it where the next start finds it.
+fn password_by_file(on: Where, place: &Place) -> Step {
+    let command = match place {
+        Place::Conf(path) => append_password(&shell_quote(path)),
+        Place::Rules(rules) => replace_rules(rules),
+        Place::AclFile | Place::Unknown => {
+            let text = "set a password where it is started: 'requirepass' in redis.conf, or the default user in its ACL file; \
+                        the running server takes none, because the command for that is renamed";
+            return Step::tell(on, text);
+        }
+    };
+    let text = format!("make a password, kept in the file {PASSWORD_FILE}, and put it into redis.conf");
+    Step::run(on, Risk::Safe, text, format!("{MAKE_PASSWORD} && {command}"))
+}
+
+/// True if the server said over loopback that it knows no CONFIG.
+fn hides_config(instance: Option<Instance>) -> bool {
+    let pid = instance.and_then(|instance| Some(instance.process?.pid));
+    let said = instance.and_then(|it| it.host.running.iter().find(|running| pid.is_some() && running.pid == pid));
+    let Some(Err(Gap::Hidden(why))) = said.map(|running| running.settings.known()) else { return false };
+    why.says.contains("unknown command")
+}
+
+/// True if the server does not know a command by that name: its redis.conf renames it, or it said so.
+fn lacks(facts: &Facts, instance: Option<Instance>, command: &str) -> bool {
+    let parsed = instance.and_then(|instance| instance.conf?.parsed.seen());
+    let renames = parsed.map_or(&[][..], |parsed| &parsed.settings).iter().any(|setting| {
+        setting.name == "rename-command" && setting.values.first().is_some_and(|it| it.eq_ignore_ascii_case(command))
+    });
+    let is_unknown = |error: &str| ErrorKind::of(error) == ErrorKind::UnknownCommand;
+    let said = || {
+        let dialogue = facts.redis.seen().and_then(Redis::preferred)?;
+        dialogue.reply(Command::ConfigGet)?.error().map(|error| is_unknown(&error.text))
+    };
+    renames || (command == "CONFIG" && (said() == Some(true) || hides_config(instance)))
 }
 
 /// True for the step that makes the password.
@@ -316,6 +373,17 @@ mod tests {
         );
         let bare = open().host(|host| host.confs.clear());
         assert!(matches!(password_now(&bare, bare.instance()), [Step::Run { .. }, Step::Tell { .. }]));
+    }
+
+    #[test]
+    fn where_config_is_renamed_the_file_comes_first() {
+        let renamed = open().conf("rename-command CONFIG \"\"");
+        keeps(&renamed, &["tee -a /etc/redis/redis.conf", "systemctl restart redis-server"]);
+        let [first, _] = password_now(&renamed, renamed.instance());
+        assert!(matches!(first, Step::Run { command, .. } if !command.contains("redis-cli")));
+        keeps(&open().conf("rename-command DEBUG \"\""), &["CONFIG SET requirepass"]);
+        // An error would repeat the password.
+        keeps(&open(), &["-x CONFIG SET requirepass <redis-password | grep -qE '^(OK|NOAUTH)'"]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! redis.conf holds a line with which Redis does not start.
 
-use super::not_running::ABSENT;
+use super::not_running::{ABSENT, sure_of_absence};
 use crate::cause::{Case, Cause, redis_host, repair};
-use crate::check::config;
+use crate::check::{config, disk};
+use crate::model::target::DEFAULT_PORT;
 use crate::model::text::shell_quote;
-use crate::model::{Code, Confidence, Risk, Step, Support};
+use crate::model::{Code, Confidence, Endpoint, Risk, Step, Support};
 use crate::probe::Facts;
+use crate::probe::host::Host;
 use crate::probe::host::conf::{Conf, Fault, FoundBy};
+use crate::probe::host::system::Unit;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -18,7 +21,8 @@ take: an unknown directive, a wrong number of arguments, a number that is none, 
 says so on standard error, so in the journal or the container's output, never in its own log file.
 
 redisdoc reads the file by Redis' own rules. It is certain where no server runs and the service, or --redis-conf, names \
-the file; a file that merely stands in the usual place may not be the one. A server that still runs with what it read \
+the file, which would put a server where it is asked for, and no other service and no container may be meant; a file \
+that merely stands in the usual place may not be the one. A server that still runs with what it read \
 before will not come back from its next restart: that is a warning.
 
 Repair: mend the line, then start Redis.",
@@ -30,27 +34,71 @@ fn infer(case: &Case) -> Option<Support> {
     let code = [&config::ERROR, &config::NEXT_START].into_iter().find(|code| case.raised(code).is_some())?;
     let finding = case.raised(code)?;
     let conf = case.facts.instance()?.conf?;
-    let Some(fault) = faults(case.facts).into_iter().next() else { return Some(without_file(case, conf)) };
-    let refused = fault.sure || code.id == config::NEXT_START.id;
-    // Beside a server that runs, this file may be nobody's.
-    let runs = code.id == config::ERROR.id && case.host()?.living().next().is_some();
-    let sure = conf.found_by < FoundBy::UsualPlace && refused && !runs;
-    let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
+    let is_next = code.id == config::NEXT_START.id;
+    let fault = faults(case.facts).into_iter().next();
+    let sure_line = fault.is_none_or(|fault| fault.sure || is_next) && conf.found_by < FoundBy::UsualPlace;
+    let confidence = match (sure_line, is_next) {
+        (true, true) => Confidence::Certain,
+        (true, false) => sure_of_conf(case, case.host()?, conf),
+        // What is only another server's file keeps nobody from starting, whatever it says.
+        (false, _) if is_next => Confidence::Likely,
+        (false, _) => sure_of_conf(case, case.host()?, conf).min(Confidence::Likely),
+    };
     let mut codes: Vec<&'static Code> = vec![code];
-    if code.id == config::ERROR.id {
+    if !is_next {
         codes.extend(case.all_raised(ABSENT));
+        // Redis goes into 'dir' and opens 'logfile' while it reads the file.
+        codes.extend(case.all_raised(&[&disk::FOLDER_MISSING, &disk::LOG]));
     }
-    let summary = format!("{}:{} holds a line that Redis refuses: {}", fault.file, fault.line, fault.says);
+    let summary = match fault {
+        Some(fault) => format!("{}:{} holds a line that Redis refuses: {}", fault.file, fault.line, fault.says),
+        None => format!("{} is not there", conf.path),
+    };
     let support = Support::new(confidence, &codes, summary).on(finding);
-    let support = if code.id == config::ERROR.id { support.not("not-running", "it would not start") } else { support };
-    Some(if sure { support } else { support.settled_by(see_output(case.facts)) })
+    Some(match (confidence, is_next) {
+        (Confidence::Certain, true) => support,
+        (Confidence::Certain, false) => support.not("not-running", "it would not start"),
+        _ => support.settled_by(see_output(case.facts)),
+    })
 }
 
-/// A service starts Redis with a file that is not there.
-fn without_file(case: &Case, conf: &Conf) -> Support {
-    let codes: Vec<&'static Code> = [&config::ERROR].into_iter().chain(case.all_raised(ABSENT)).collect();
-    let support = Support::new(Confidence::Certain, &codes, format!("{} is not there", conf.path));
-    support.with(case.evidence(&[&config::ERROR])).not("not-running", "it would not start")
+/// How sure one may be that a server of this redis.conf is the one that is asked for and does not run.
+fn sure_of_conf(case: &Case, host: &Host, conf: &Conf) -> Confidence {
+    let answered = case.facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
+    let system = host.system.seen();
+    if answered || system.is_some_and(|system| !system.has_a_server()) {
+        return Confidence::Possible;
+    }
+    // Beside a server that runs, this file may be nobody's.
+    let runs = host.living().next().is_some();
+    let is_given = conf.found_by == FoundBy::Given;
+    let port = case.facts.ask.target.port();
+    let another = system.is_none_or(|system| {
+        let unit = conf.unit.as_deref();
+        let own = system.units.iter().find(|known| Some(known.name.as_str()) == unit);
+        let is_off = own.is_some_and(|own| own.masked || own.gone);
+        is_off || !system.engines.is_empty() || host.another_may_serve(unit, port)
+    });
+    let doubt = runs || (another && !is_given) || !may_want(case, host, conf);
+    let most = if doubt { Confidence::Likely } else { Confidence::Certain };
+    sure_of_absence(case).min(most)
+}
+
+/// True if a server of this redis.conf would be where the target is, or would be but for the lines that it refuses.
+fn may_want(case: &Case, host: &Host, conf: &Conf) -> bool {
+    let Some(parsed) = conf.parsed.seen() else {
+        // Of a file that is not there, its service may still say the port.
+        let unit = conf.unit.as_deref().and_then(|name| host.unit(name));
+        let said = unit.and_then(Unit::port).unwrap_or(DEFAULT_PORT);
+        return case.facts.ask.target.port() == Some(said);
+    };
+    let is_refused = |names: &[&str]| parsed.errors.iter().any(|fault| names.contains(&fault.name().as_str()));
+    match &case.facts.ask.target.endpoint {
+        Endpoint::Tcp { port, .. } => {
+            is_refused(&["port", "bind", "include"]) || parsed.wants(*port, &case.facts.asked_addresses())
+        }
+        Endpoint::Unix { path } => is_refused(&["unixsocket", "include"]) || parsed.names_socket(path),
+    }
 }
 
 /// The lines that Redis refuses, those that every version refuses first.
@@ -72,15 +120,15 @@ fn see_output(facts: &Facts) -> Step {
     )
 }
 
-/// Lines whose absence opens nothing: without them, the defaults count. Others are only told.
-const HARMLESS: [&str; 22] = [
+/// Lines whose absence opens nothing, loses nothing and keeps nobody from starting: without them, the defaults count. What
+/// says where the data is, how much of it is kept, and how the server is started, is only told: without `appendonly yes` it
+/// would start empty.
+const HARMLESS: [&str; 16] = [
     "maxclients",
     "timeout",
     "tcp-backlog",
     "tcp-keepalive",
-    "databases",
     "loglevel",
-    "save",
     "rdbcompression",
     "rdbchecksum",
     "appendfsync",
@@ -88,14 +136,10 @@ const HARMLESS: [&str; 22] = [
     "lua-time-limit",
     "slowlog-log-slower-than",
     "slowlog-max-len",
-    "maxmemory",
-    "maxmemory-policy",
     "maxmemory-samples",
     "always-show-logo",
     "set-proc-title",
-    "daemonize",
-    "supervised",
-    "appendonly",
+    "latency-monitor-threshold",
 ];
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -103,7 +147,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps: Vec<Step> = faults(facts)
         .into_iter()
         .map(|fault| {
-            let name = fault.text.split_whitespace().next().unwrap_or_default().to_lowercase();
+            let name = fault.name();
             let place = format!("{}:{}", fault.file, fault.line);
             if HARMLESS.contains(&name.as_str()) && fault.is_whole() {
                 Step::Edit {
@@ -137,6 +181,7 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::model::{BlockerKind, Observed};
     use crate::probe::healthy_host::{CONF, seen};
+    use crate::probe::host::system::System;
 
     fn refused(facts: Facts, text: &str) -> Facts {
         let (text, says) = (text.to_owned(), "Bad directive or wrong number of arguments".to_owned());
@@ -165,9 +210,73 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_guards_is_not_taken_out() {
+    fn a_line_that_guards_or_keeps_data_is_not_taken_out() {
         let first = |text| remedy(&refused(Facts::at_home().not_running(), text)).remove(0);
         assert!(matches!(first("maxclients many"), Step::Edit { line: Some(900), .. }));
-        assert!(matches!(first("requirepass [secret]"), Step::Tell { .. }));
+        for text in [
+            "requirepass [secret]",
+            "appendonly yess",
+            "save 900",
+            "databases 64x",
+            "maxmemory 100mbb",
+            "maxmemory-policy allkeys-lruu",
+            "daemonize yess",
+            "supervised sysd",
+            "dir /nope",
+        ] {
+            assert!(matches!(first(text), Step::Tell { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn likely_where_another_server_may_be_meant() {
+        let broken = || refused(Facts::at_home().not_running(), "maxclients many");
+        let other = |change: fn(&mut Unit)| {
+            broken().host(|host| {
+                let units = &mut seen(&mut host.system).units;
+                let mut cache = Unit { name: "cache".to_owned(), conf: None, args: Vec::new(), ..units[0].clone() };
+                change(&mut cache);
+                units.push(cache);
+            })
+        };
+        check_cause(&CAUSE, &other(|_| {}), Some(Confidence::Likely));
+        check_cause(
+            &CAUSE,
+            &other(|unit| unit.args = vec!["--port".to_owned(), "6379".to_owned()]),
+            Some(Confidence::Likely),
+        );
+        check_cause(
+            &CAUSE,
+            &other(|unit| unit.args = vec!["--port".to_owned(), "6380".to_owned()]),
+            Some(Confidence::Certain),
+        );
+        check_cause(&CAUSE, &other(|unit| unit.masked = true), Some(Confidence::Certain));
+        let system = |change: fn(&mut System)| broken().host(|host| change(seen(&mut host.system)));
+        check_cause(&CAUSE, &system(|system| system.engines.push("docker".to_owned())), Some(Confidence::Likely));
+        check_cause(
+            &CAUSE,
+            &system(|system| system.hints.push("app-redis.service".to_owned())),
+            Some(Confidence::Likely),
+        );
+        check_cause(&CAUSE, &system(|system| system.units[0].gone = true), Some(Confidence::Likely));
+        check_cause(&CAUSE, &broken().conf("port 7000"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &broken().conf("bind 10.0.0.9"), Some(Confidence::Likely));
+        // Where its own port is what Redis refuses, nobody knows which it was.
+        check_cause(
+            &CAUSE,
+            &refused(Facts::at_home().not_running().conf("port six"), "port six"),
+            Some(Confidence::Certain),
+        );
+        let unset = broken().with(|facts| seen(&mut facts.vantage).container = Some("docker".to_owned()));
+        check_cause(&CAUSE, &unset, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn a_unit_that_was_left_behind_starts_nothing() {
+        let facts = refused(Facts::at_home().not_running(), "maxclients many").host(|host| {
+            let system = seen(&mut host.system);
+            (system.programs, system.units[0].gone) = (Vec::new(), true);
+        });
+        check_cause(&CAUSE, &facts, Some(Confidence::Possible));
     }
 }

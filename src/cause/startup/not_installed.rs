@@ -30,12 +30,22 @@ fn infer(case: &Case) -> Option<Support> {
     let none = case.raised(&process::NONE)?;
     let host = case.host()?;
     let system = host.system.seen()?;
-    if !system.programs.is_empty() || !system.units.is_empty() {
+    if system.has_a_server() {
         return None;
     }
-    let confidence = if system.engines.is_empty() { sure_of_absence(case) } else { Confidence::Possible };
+    // A unit that was left behind, and a script that may start one, show that there was, or is, a server somewhere.
+    let traces = !system.units.is_empty() || !system.hints.is_empty();
+    let confidence = match (system.engines.is_empty(), traces) {
+        (false, _) => Confidence::Possible,
+        (true, true) => sure_of_absence(case).min(Confidence::Likely),
+        (true, false) => sure_of_absence(case),
+    };
     let name = system.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let says = format!("no program of a Redis server is installed{name}, and no service would start one");
+    let service = match system.units.first() {
+        Some(unit) => format!("the program that the service {} starts is not there", unit.name),
+        None => "no service would start one".to_owned(),
+    };
+    let says = format!("no program of a Redis server is installed{name}, and {service}");
     let support = Support::new(confidence, &case.all_raised(ABSENT), "there is no Redis on this machine to be started");
     let support = support.on(none).because(host.source("/usr/bin and the other folders for programs"), says);
     if confidence == Confidence::Certain {
@@ -135,6 +145,17 @@ mod tests {
         check_cause(&CAUSE, &docker, Some(Confidence::Possible));
         let inside = bare().with(|facts| seen(&mut facts.vantage).container = Some("docker".to_owned()));
         check_cause(&CAUSE, &inside, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn traces_of_a_server_make_it_likely() {
+        let hinted = bare().host(|host| seen(&mut host.system).hints.push("app-redis.service".to_owned()));
+        check_cause(&CAUSE, &hinted, Some(Confidence::Likely));
+        let left = Facts::at_home().not_running().host(|host| {
+            let system = seen(&mut host.system);
+            (system.programs, system.units[0].gone) = (Vec::new(), true);
+        });
+        check_cause(&CAUSE, &left, Some(Confidence::Likely));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::process::Process;
+use crate::probe::host::system::System;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -56,12 +57,14 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         || kept_from_listening(case.facts).is_some();
     let is_dead = finding.code.id == process::DEAD.id;
     let system = host.system.seen();
-    let installed = system.is_some_and(|system| !system.programs.is_empty() || !system.units.is_empty());
+    let installed = system.is_some_and(System::has_a_server);
     let (port, instance) = (case.facts.ask.target.port(), case.facts.instance());
     let other_port =
         instance.and_then(|instance| instance.conf?.parsed.seen()?.port()).filter(|own| Some(*own) != port);
     let confidence = match (is_dead || installed, sure_of_absence(case)) {
         (true, _) if kept => Confidence::Possible,
+        // Somebody did not want it to run.
+        (true, sure) if repair::is_masked(case.facts.instance()) => sure.min(Confidence::Likely),
         // Started, it would not be the target's server.
         (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
         (true, sure) => sure,
@@ -252,6 +255,30 @@ mod tests {
     fn it_is_started_by_its_unit() {
         let remedy = remedy(&Facts::at_home().not_running());
         assert!(matches!(&remedy[0], Step::Run { command, .. } if command == "sudo systemctl start redis-server"));
+    }
+
+    #[test]
+    fn what_listens_on_redis_own_port_may_be_the_one() {
+        let facts = Facts::at_home().refused([127, 0, 0, 1]).not_running().host(|host| {
+            let stranger = |pid, port| Process {
+                pid,
+                name: "mydb".to_owned(),
+                listens: vec![([127, 0, 0, 1], port).into()],
+                ..Process::healthy()
+            };
+            seen(&mut host.processes).strangers = vec![stranger(7, 22), stranger(8, 6379)];
+        });
+        let asked = facts.with(|facts| {
+            facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7777 };
+        });
+        check_cause(&CAUSE, &asked, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn what_somebody_masked_is_not_started() {
+        let masked = Facts::at_home().not_running().host(|host| seen(&mut host.system).units[0].masked = true);
+        check_cause(&CAUSE, &masked, Some(Confidence::Likely));
+        assert!(matches!(&remedy(&masked)[0], Step::Tell { text, .. } if text.contains("systemctl unmask")));
     }
 
     #[test]

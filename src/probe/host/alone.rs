@@ -4,6 +4,7 @@
 use super::Host;
 use super::conf::Conf;
 use super::process::Process;
+use super::system::Unit;
 
 /// Where the redis.conf of a machine's own Redis is, on every distribution.
 const OF_THE_MACHINE: &str = "/etc/";
@@ -23,7 +24,30 @@ impl Host {
         } else {
             services.iter().all(|service| self.is_service_of(service, server))
         };
-        processes.all && !processes.some_hidden && !others && system.engines.is_empty() && is_own
+        let none_else = system.engines.is_empty() && system.hints.is_empty();
+        processes.all && !processes.some_hidden && !others && none_else && is_own
+    }
+
+    /// True if a service other than that of this name may start a server for the port: because it is its own, or because
+    /// nothing says which it is.
+    pub fn another_may_serve(&self, but: Option<&str>, port: Option<u16>) -> bool {
+        let Some(system) = self.system.seen() else { return true };
+        let of_conf = |unit: &Unit| {
+            let conf = self.confs.iter().find(|conf| conf.unit.as_deref() == Some(unit.name.as_str()))?;
+            conf.parsed.seen()?.port()
+        };
+        let may = |unit: &Unit| {
+            let own = unit.port().or_else(|| of_conf(unit));
+            own.is_none() || port.is_none() || own == port
+        };
+        let mut others =
+            system.units.iter().filter(|unit| !unit.masked && !unit.gone && Some(unit.name.as_str()) != but);
+        others.any(may) || !system.hints.is_empty()
+    }
+
+    /// The service of this name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.system.seen()?.units.iter().find(|unit| unit.name == name)
     }
 
     /// True if the process is that of a service: by its control group, or by the redis.conf that both have.
@@ -103,7 +127,26 @@ mod tests {
         assert!(!another(|other| other.state = State::Zombie));
         assert!(another(|other| other.sentinel = true));
         assert!(!alone(|host| seen(&mut host.system).engines.push("docker".to_owned())));
+        assert!(!alone(|host| seen(&mut host.system).hints.push("app-redis.service".to_owned())));
         assert!(!alone(|host| seen(&mut host.processes).some_hidden = true));
+    }
+
+    #[test]
+    fn another_service_may_be_the_ports() {
+        let may = |change: fn(&mut Unit)| {
+            let facts = Facts::at_home().host(|host| {
+                let units = &mut seen(&mut host.system).units;
+                let mut other = Unit { name: "cache".to_owned(), conf: None, args: Vec::new(), ..units[0].clone() };
+                change(&mut other);
+                units.push(other);
+            });
+            facts.host.seen().unwrap().another_may_serve(Some("redis-server"), Some(6379))
+        };
+        assert!(may(|_| {}));
+        assert!(!may(|unit| unit.args = vec!["--port".to_owned(), "7000".to_owned()]));
+        assert!(may(|unit| unit.args = vec!["--port".to_owned(), "6379".to_owned()]));
+        assert!(!may(|unit| unit.gone = true));
+        assert!(!may(|unit| unit.masked = true));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Ask, Endpoint, Observed};
+use crate::model::{Ask, BlockerKind, Endpoint, Observed};
 use crate::probe::not_looked_at;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
@@ -119,17 +119,33 @@ pub struct Path<'a> {
     pub redis: &'a Observed<Redis>,
 }
 
+/// What `--host-facts` gave.
+#[derive(Debug, Default)]
+pub enum Given {
+    /// It was not asked for.
+    #[default]
+    Nothing,
+    /// The facts that were collected on the target's machine.
+    Facts(Box<Host>),
+    /// They were not written in time.
+    Late,
+}
+
 /// Looks at this machine, if the target is on it: at what a healthy target's check tells, and at all that might tell why,
 /// where the path did not lead to a PONG. `given` are the facts that were collected on the target's machine.
-pub async fn gather(ask: &Ask, path: Path<'_>, given: Option<Host>, clock: &Clock) -> Observed<Host> {
+pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> Observed<Host> {
     if !CHECKS.iter().any(|check| ask.wants(check)) {
         return Observed::skipped("not selected");
     }
     let is_here = path.vantage.seen().and_then(|vantage| vantage.same_host) == Some(true);
     let dialogue = path.redis.seen().and_then(Redis::preferred);
-    let given = match given {
-        Some(host) if !is_here || host.is_home_of(dialogue) => return Observed::Seen(host),
-        given => given.map(|host| host.origin.hostname.unwrap_or_else(|| "a machine without a name".to_owned())),
+    let not_used = match given {
+        Given::Facts(host) if !is_here || host.is_home_of(dialogue) => return Observed::Seen(*host),
+        Given::Late if !is_here => {
+            return Observed::hidden(BlockerKind::Deadline, "the host facts did not come in time");
+        }
+        Given::Facts(host) => Some(host.origin.hostname.unwrap_or_else(|| "a machine without a name".to_owned())),
+        Given::Late | Given::Nothing => None,
     };
     let all = ask.deep || !dialogue.is_some_and(says_pong);
     if !is_here {
@@ -141,7 +157,7 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Option<Host>, clock: &Cloc
     let asked = asked_addresses(path.tcp);
     let wanted = Wanted { target, asked: &asked, conf: ask.redis_conf.as_deref(), dialogue, addresses, all };
     let mut host = look(wanted, clock).await;
-    host.origin.not_used = given;
+    host.origin.not_used = not_used;
     Observed::Seen(host)
 }
 

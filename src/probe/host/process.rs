@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::socket::Sockets;
+use crate::model::target::DEFAULT_PORT;
 use crate::model::{BlockerKind, Observed};
 use crate::sys::{clock, process as sys};
 pub(super) use arguments::after_scheme;
+pub(super) use family::is_named_like_a_server;
 use look::Looked;
 
 /// The most processes that are looked at: twice what a kernel allows by itself (`pid_max`).
@@ -96,10 +98,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// True if it is none of the servers that are known, and may be one all the same: by a name of the family, or because it
-    /// speaks Redis' protocol.
+    /// True if it is none of the servers that are known, and may be one all the same: by a name of the family, because it
+    /// speaks Redis' protocol, or because it listens on Redis' own port.
     pub fn is_kin(&self) -> bool {
-        family::is_kin(&self.name)
+        family::is_kin(&self.name) || self.listens.iter().any(|at| at.port() == DEFAULT_PORT)
     }
 
     /// True if its sockets could be seen.

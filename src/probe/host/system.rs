@@ -1,6 +1,8 @@
 //! What kind of machine this is: its distribution, what starts its services, which Redis is installed and by which units
 //! it is started.
 
+mod command;
+mod hints;
 mod units;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::text::head;
 use crate::model::{BlockerKind, Observed, escape};
 use crate::sys::{environment, files};
+use units::Services;
 
 /// What is installed, and what starts it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,17 @@ pub struct System {
     /// The container engines that are installed: `docker`, `podman`.
     #[serde(default)]
     pub engines: Vec<String>,
+    /// What may start one, by its name or what it says, and is not known to: a service with a script of its own, a program
+    /// of supervisord, a line of cron.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+impl System {
+    /// True if there is a server that could be started.
+    pub fn has_a_server(&self) -> bool {
+        !self.programs.is_empty() || self.units.iter().any(|unit| !unit.gone)
+    }
 }
 
 /// What starts services on a machine.
@@ -64,6 +78,17 @@ pub struct Unit {
     /// True if `systemctl mask` keeps it from being started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
+    /// True if the program that it starts is not there: a unit that was left behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+}
+
+impl Unit {
+    /// The port that its command line gives its server.
+    pub fn port(&self) -> Option<u16> {
+        let at = self.args.iter().rposition(|arg| arg == "--port")?;
+        self.args.get(at + 1)?.parse().ok()
+    }
 }
 
 /// Names of servers' programs; `KeyDB` and Redict are forks, Dragonfly takes other settings.
@@ -103,13 +128,15 @@ pub fn gather() -> Observed<System> {
     let path = environment::variable("PATH").unwrap_or_default();
     let engines = programs(&path, &ENGINES);
     let engine = |name: &&&str| engines.iter().any(|path| path.ends_with(&format!("/{name}")));
+    let Services { units, hints } = units::gather(init);
     Observed::Seen(System {
         distribution: release.id,
         name: release.name,
         like: release.like,
         init,
         programs: programs(&path, &PROGRAMS),
-        units: units::gather(init),
+        units,
+        hints,
         engines: ENGINES.iter().filter(engine).map(|&name| name.to_owned()).collect(),
     })
 }

@@ -115,6 +115,11 @@ impl Setting {
 }
 
 impl Fault {
+    /// The directive, in lower case, where it is shown.
+    pub fn name(&self) -> String {
+        self.text.split_whitespace().next().unwrap_or_default().to_lowercase()
+    }
+
     /// True if `text` is the whole line: only then can it be found in the file by it.
     pub fn is_whole(&self) -> bool {
         ["[…]", "[secret]", " more word]", " more words]"].iter().all(|mark| !self.text.contains(mark))

@@ -1,5 +1,8 @@
 //! What is kept of a line: never a password.
 
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
 use super::directive::{Kind, kind};
 use super::value::{check, is_open_rule};
 use crate::model::text::{escape, head};
@@ -11,6 +14,8 @@ const LONGEST_TEXT: usize = 200;
 const LONGEST_VALUE: usize = 4096;
 /// The most arguments that are kept.
 const MOST_VALUES: usize = 64;
+/// The longest unit behind a number, with a letter too many: `100mbb`.
+const LONGEST_UNIT: usize = 4;
 /// What stands in the place of a secret.
 const SECRET: &str = "[secret]";
 
@@ -33,7 +38,7 @@ pub(super) fn keep(name: &str, args: &[Vec<u8>], line: &[u8], faulty: bool) -> K
     let kind = kind(name).filter(|_| faulty);
     let belongs = |at: usize| kind.is_none_or(|kind| fits(kind, at, &args[at]));
     let shown: Vec<bool> = (0..args.len()).map(|at| belongs(at) && is_open(name, args, at)).collect();
-    let secret = shown.contains(&false) || args.iter().any(|arg| after_scheme(arg).is_some());
+    let secret = shown.contains(&false) || args.iter().any(|arg| open_part(arg).is_some());
     let value =
         |(arg, shown): (&Vec<u8>, &bool)| if *shown { head(&masked(arg), LONGEST_VALUE) } else { String::new() };
     let values = args.iter().zip(&shown).map(value).take(MOST_VALUES).collect();
@@ -106,10 +111,12 @@ fn is_short_number(arg: &[u8]) -> bool {
     (1..=6).contains(&arg.len()) && arg.iter().all(u8::is_ascii_digit)
 }
 
-/// Whether a word is a number or begins like one (`10k`), is one of letters alone (`many`), or is an address
+/// Whether a word is a number, perhaps with a unit (`10k`), is one of letters alone (`many`), or is an address
 /// (`port tcp://10.0.0.1:6379`).
 fn is_plain(arg: &[u8]) -> bool {
-    let like_a_number = arg.first().is_none_or(|first| first.is_ascii_digit() || b"+-".contains(first));
+    let unit = arg.iter().position(|byte| !byte.is_ascii_digit() && !b"+-.,_".contains(byte)).unwrap_or(arg.len());
+    let like_a_number = arg.is_empty()
+        || (unit > 0 && arg.len() - unit <= LONGEST_UNIT && arg[unit..].iter().all(u8::is_ascii_alphabetic));
     let letters = arg.len() <= 20 && arg.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(byte));
     like_a_number || letters || arg.windows(3).any(|part| part == b"://")
 }
@@ -144,9 +151,20 @@ pub(in crate::probe::host) fn open_arguments(args: &[String]) -> Vec<String> {
     kept
 }
 
-/// An argument without the user's part of an address in it: `redis://:x@host`.
+/// The part of an argument before what may be a password: in an address (`redis://:x@host`), or behind the name of a
+/// setting that ran into it (`/run/r.pid;requirepass:x`).
+fn open_part(arg: &[u8]) -> Option<usize> {
+    let lower = arg.to_ascii_lowercase();
+    let behind = |name: &&str| {
+        let at = lower.windows(name.len()).position(|part| part == name.as_bytes())? + name.len();
+        lower.get(at).is_some_and(|byte| b":=;,|\"' \t\\".contains(byte)).then_some(at)
+    };
+    SECRETS.iter().filter_map(behind).chain(after_scheme(arg)).min()
+}
+
+/// An argument without what may be a password in it.
 pub(super) fn masked(arg: &[u8]) -> Vec<u8> {
-    match after_scheme(arg) {
+    match open_part(arg) {
         Some(cut) => [&arg[..cut], SECRET.as_bytes()].concat(),
         None => arg.to_vec(),
     }
@@ -220,11 +238,21 @@ fn is_open(name: &str, args: &[Vec<u8>], at: usize) -> bool {
         "user" => is_open_rule(arg.trim_start_matches('(').trim_end_matches(')')),
         // The new name of a command is meant to be known to nobody else, and what a module takes may be a password.
         "rename-command" | "loadmodule" => at == 0,
-        // Behind the addresses, a comment, which Redis does not know there.
-        "bind" => !args[..at].iter().any(|arg| arg.starts_with(b"#")),
+        // Behind the addresses, a comment, which Redis does not know there, or whatever got there.
+        "bind" if args[..at].iter().any(|arg| arg.starts_with(b"#")) => false,
+        "bind" => at == 0 || arg == "#" || is_address(&arg) || SECRETS.contains(&arg.to_ascii_lowercase().as_str()),
+        // `x@host`, as in an address with a password.
+        "replicaof" | "slaveof" => !arg.contains('@') || open_part(arg.as_bytes()).is_some(),
         "sentinel" => at == 0 || !(first.contains("pass") || first.contains("rename") || first.contains("auth")),
         name => !name.contains('.'),
     }
+}
+
+/// Whether a word may be what a server listens on: an address or a name, which hardly anybody writes in capitals.
+fn is_address(word: &str) -> bool {
+    let bare = word.trim_start_matches('-');
+    let is_name = bare.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c));
+    is_name || ["*", "::*"].contains(&bare) || Ipv6Addr::from_str(bare.split('%').next().unwrap_or_default()).is_ok()
 }
 
 #[cfg(test)]
@@ -268,6 +296,26 @@ mod tests {
         keeps("bind ::1 requirepass hunter2", &["::1", "requirepass", ""], true, "bind ::1 requirepass [secret]");
         keeps(r"bind ::1\nrequirepass pw", &[r"::1\nrequirepass", ""], true, r"bind ::1\nrequirepass [secret]");
         keeps("bind 127.0.0.1  ::1", &["127.0.0.1", "::1"], false, "bind 127.0.0.1  ::1");
+        keeps(
+            "bind ::1 127.0.0.1 -::1 * Hunter2",
+            &["::1", "127.0.0.1", "-::1", "*", ""],
+            true,
+            "bind ::1 127.0.0.1 -::1 * [secret]",
+        );
+        keeps(
+            "bind 10.0.0.1 myhost fe80::1%e0",
+            &["10.0.0.1", "myhost", "fe80::1%e0"],
+            false,
+            "bind 10.0.0.1 myhost fe80::1%e0",
+        );
+        keeps("replicaof pw@host 6379", &["", "6379"], true, "replicaof [secret] 6379");
+        keeps(
+            "pidfile /run/r.pid;requirepass:pw",
+            &["/run/r.pid;requirepass[secret]"],
+            true,
+            "pidfile /run/r.pid;requirepass[secret]",
+        );
+        keeps("include /etc/requirepass.conf", &["/etc/requirepass.conf"], false, "include /etc/requirepass.conf");
         keeps("logfile redis://:pw@h/x", &["redis://[secret]"], true, "logfile redis://[secret]");
         keeps("logfile \"a\\x1b\"", &["a\\x1b"], false, "logfile \"a\\x1b\"");
     }
@@ -292,6 +340,8 @@ mod tests {
             ("port tcp://10.0.0.1:6379", "port tcp://10.0.0.1:6379"),
             ("maxclients S3CRET", "maxclients [1 more word]"),
             ("maxclients 10k", "maxclients 10k"),
+            ("maxmemory 100mbb", "maxmemory 100mbb"),
+            ("databases 16S3CRET", "databases [1 more word]"),
             ("maxclients 10 000", "maxclients 10 000"),
             ("dir /a S3CRET of mine", "dir /a [3 more words]"),
             ("slaveof redis://:S3CRET@h:6379", "slaveof redis://[secret]"),

@@ -26,8 +26,13 @@ const TOOLS: [&str; 9] =
 /// True if a process of this name may be a server, though not one that is known.
 pub fn is_kin(comm: &str) -> bool {
     let comm = comm.to_ascii_lowercase();
-    let named = STEMS.iter().any(|stem| comm.contains(stem)) && !TOOLS.iter().any(|tool| comm.contains(tool));
-    named || KIN.iter().any(|name| comm.starts_with(name))
+    is_named_like_a_server(&comm) || KIN.iter().any(|name| comm.starts_with(name))
+}
+
+/// True for a name that holds one of the family's, and none of a tool's.
+pub fn is_named_like_a_server(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    STEMS.iter().any(|stem| name.contains(stem)) && !TOOLS.iter().any(|tool| name.contains(tool))
 }
 
 /// True if it is a server: not redis-cli, not a child that writes a snapshot, not a script of that name.

@@ -1,6 +1,7 @@
 //! The services that start a Redis server, as their files define them: systemd's units with drop-ins, and init scripts.
 
-use super::{Init, PROGRAMS, Unit};
+use super::command::{Command, is_named};
+use super::{Init, Unit, hints};
 use crate::model::text::head;
 use crate::probe::host::conf::{join, open_arguments};
 use crate::sys::files;
@@ -30,30 +31,41 @@ const MOST_FOLDERS: usize = 4096;
 /// The longest value that is kept.
 const LONGEST: usize = 4096;
 
-/// Every service that starts a Redis server.
-pub(super) fn gather(init: Init) -> Vec<Unit> {
-    let mut units: Vec<Unit> = systemd("");
-    if init != Init::Systemd {
-        units.extend(scripts(&units));
-    }
-    units
+/// What starts a Redis server.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    /// The services that do.
+    pub units: Vec<Unit>,
+    /// What may do, too.
+    pub hints: Vec<String>,
+}
+
+/// Every service that starts a Redis server, and whatever else may.
+pub(super) fn gather(init: Init) -> Services {
+    let Services { mut units, hints } = systemd("");
+    // systemd makes units of the scripts for which there is none (systemd-sysv-generator(8)).
+    units.extend(scripts(&units));
+    let hints = match init {
+        Init::Systemd => hints,
+        _ => Vec::new(),
+    };
+    Services { units, hints: hints.into_iter().chain(hints::gather("")).take(MOST).collect() }
 }
 
 /// Init scripts, also those of `OpenRC`: what they do is not to be read off them.
 fn scripts(units: &[Unit]) -> Vec<Unit> {
-    let ours = |name: &String| {
-        let server = ["redis", "valkey", "keydb", "redict"].iter().any(|start| name.starts_with(start));
-        server && !name.contains("sentinel") && !units.iter().any(|unit| unit.name == *name)
-    };
+    let ours =
+        |name: &String| is_named(name) && !name.contains("sentinel") && !units.iter().any(|unit| unit.name == *name);
     let names = files::list(INIT_SCRIPTS, MOST_FOLDERS).into_iter().filter(ours).take(MOST);
     names.map(|name| Unit { file: format!("{INIT_SCRIPTS}/{name}"), ..Service::default().unit(&name) }).collect()
 }
 
 /// The units below a root (none but in tests).
-fn systemd(root: &str) -> Vec<Unit> {
+fn systemd(root: &str) -> Services {
     let folders = FOLDERS.map(|folder| format!("{root}{folder}"));
+    let (others, hints) = others(&folders);
     let instances = TEMPLATES.iter().flat_map(|name| instances(&folders, name));
-    let names = NAMES.iter().map(|name| (*name).to_owned()).chain(instances).chain(others(&folders));
+    let names = NAMES.iter().map(|name| (*name).to_owned()).chain(instances).chain(others);
     let mut units: Vec<Unit> = Vec::new();
     let mut seen: Vec<(String, Option<String>)> = Vec::new();
     for name in names.take(MOST) {
@@ -70,25 +82,38 @@ fn systemd(root: &str) -> Vec<Unit> {
         units.push(Unit { file, masked, ..service.unit(&name) });
         seen.push((real, instance));
     }
-    units
+    Services { units, hints }
 }
 
-/// Services of other names that start a server of the family, templates aside.
-fn others(folders: &[String]) -> Vec<String> {
-    let starts =
-        |line: &str| line.trim_start().starts_with("ExecStart") && PROGRAMS.iter().any(|name| line.contains(name));
-    let named = |file: String| file.strip_suffix(".service").filter(|name| !name.contains('@')).map(str::to_owned);
-    let mut found: Vec<String> = Vec::new();
+/// Services of other names that start a server of the family, and those that may.
+fn others(folders: &[String]) -> (Vec<String>, Vec<String>) {
+    let named = |file: String| file.strip_suffix(".service").map(str::to_owned);
+    let (mut found, mut hints, mut looked_at): (Vec<String>, Vec<String>, Vec<String>) = Default::default();
     for folder in folders {
         for name in files::list(folder, MOST_FOLDERS).into_iter().filter_map(named) {
-            let known = NAMES.contains(&name.as_str()) || name.contains("sentinel") || found.contains(&name);
-            let text = || files::read_text(&format!("{folder}/{name}.service")).unwrap_or_default();
-            if !known && text().lines().any(starts) {
-                found.push(name);
+            let template = name.split_once('@').map(|(prefix, _)| prefix);
+            let known = NAMES.contains(&name.as_str()) || template.is_some_and(|name| TEMPLATES.contains(&name));
+            if known || name.contains("sentinel") || looked_at.contains(&name) {
+                continue;
             }
+            let path = format!("{folder}/{name}.service");
+            let lines = assignments(&files::read_text(&path).unwrap_or_default());
+            let commands =
+                || lines.iter().filter(|(key, _)| key == "ExecStart").map(|(_, value)| Command::parse(value));
+            let starts = commands().any(|command| command.starts_a_server());
+            // Another name of a service is that service.
+            let may_be = (is_named(&name) && alias(&path).is_none()) || commands().any(|command| command.is_named());
+            match template {
+                // An instance is found by its template.
+                Some(prefix) if starts && name.ends_with('@') => found.extend(instances(folders, prefix)),
+                None if starts => found.push(name.clone()),
+                None if may_be && files::link(&path).as_deref() != Some(MASK) => hints.push(format!("{name}.service")),
+                _ => {}
+            }
+            looked_at.push(name);
         }
     }
-    found
+    (found, hints)
 }
 
 /// The unit that the link at `path` is another name of: systemd goes by the name of what it leads to, not by the folder.
@@ -192,6 +217,8 @@ struct Service {
     args: Vec<String>,
     user: Option<String>,
     open_files_limit: Option<String>,
+    /// The server's program, where it is started by its path.
+    program: Option<String>,
 }
 
 impl Service {
@@ -205,7 +232,10 @@ impl Service {
             let value = lines.iter().rev().find(|(known, _)| known == key).map(|(_, value)| specified(value, name));
             value.filter(|value| !value.is_empty()).map(|value| head(value.as_bytes(), 100))
         };
-        let args = commands.iter().find_map(|command| arguments(command)).unwrap_or_default();
+        let commands: Vec<Command> = commands.into_iter().map(Command::parse).collect();
+        let args = commands.iter().find_map(Command::arguments).unwrap_or_default();
+        let is_apart = ["RootDirectory", "RootImage"].iter().any(|key| last(key).is_some());
+        let program = commands.iter().find_map(Command::program).filter(|path| !is_apart && !path.contains(['%', '$']));
         let mut args: Vec<String> = args.iter().map(|arg| specified(arg, name)).collect();
         // What is only known when the service starts leads to no file.
         let is_conf = args.first().is_some_and(|arg| !arg.starts_with('-') && !arg.contains('$'));
@@ -215,6 +245,7 @@ impl Service {
             args: open_arguments(&args),
             user: last("User"),
             open_files_limit: last("LimitNOFILE"),
+            program: program.map(str::to_owned),
         }
     }
 
@@ -227,51 +258,9 @@ impl Service {
             user: self.user,
             open_files_limit: self.open_files_limit,
             masked: false,
+            gone: self.program.is_some_and(|path| files::is_missing(&path)),
         }
     }
-}
-
-/// The arguments of a command line that starts a server, also through a shell.
-fn arguments(command: &str) -> Option<Vec<String>> {
-    let mut words = words(command.trim_start_matches(['@', '-', ':', '+', '!', '|']));
-    let is_server = |word: &String| PROGRAMS.contains(&word.rsplit('/').next().unwrap_or_default());
-    if !words.iter().any(is_server) {
-        // `sh -c 'exec redis-server …'`
-        words = words.iter().flat_map(|word| word.split_whitespace()).map(str::to_owned).collect();
-    }
-    let mut at = words.iter().position(is_server)? + 1;
-    // `@` gives the program another name.
-    at += usize::from(command.starts_with('@') && words.len() > at);
-    Some(words[at..].iter().take(MOST).cloned().collect())
-}
-
-/// The words of a command line; quotes hold them together.
-fn words(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut quote = None;
-    let mut open = false;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            (c, Some(mark)) if c == mark => quote = None,
-            ('"' | '\'', None) => (quote, open) = (Some(c), push(&mut words, open, None)),
-            (c, None) if c.is_whitespace() => open = false,
-            ('\\', _) => open = push(&mut words, open, chars.next()),
-            (c, _) => open = push(&mut words, open, Some(c)),
-        }
-    }
-    words
-}
-
-/// Adds to the last word, or begins one.
-fn push(words: &mut Vec<String>, open: bool, c: Option<char>) -> bool {
-    if !open {
-        words.push(String::new());
-    }
-    if let Some(word) = words.last_mut() {
-        word.extend(c);
-    }
-    true
 }
 
 /// The specifiers that distributions use (systemd.unit(5)).
@@ -359,12 +348,29 @@ mod tests {
         let link = |to: &str, path: &str| std::os::unix::fs::symlink(to, at(path)).unwrap();
         link(&at("/lib/systemd/system/redis-server.service"), "/etc/systemd/system/redis.service");
         link("/dev/null", "/etc/systemd/system/valkey.service");
-        let units = systemd(root.path().to_str().unwrap());
+        put("/etc/systemd/system/cache@.service", "[Service]\nExecStart=/usr/bin/redis-server --port %i\n");
+        put("/etc/systemd/system/multi-user.target.wants/cache@7000.service", "");
+        put("/lib/systemd/system/env.service", "[Service]\nExecStart=/usr/bin/env LANG=C \\\n  redis-server\n");
+        put("/lib/systemd/system/pre.service", "[Service]\nExecStartPre=/usr/bin/pgrep redis-server\nExecStart=/x\n");
+        put("/lib/systemd/system/my-redis.service", "[Service]\nExecStart=/opt/run.sh\n");
+        put("/lib/systemd/system/redis_exporter.service", "[Service]\nExecStart=/opt/redis_exporter\n");
+        put("/lib/systemd/system/script.service", "[Service]\nExecStart=/bin/sh /opt/start-redis.sh\n");
+        let Services { units, hints } = systemd(root.path().to_str().unwrap());
         let names: Vec<(&str, bool)> = units.iter().map(|unit| (unit.name.as_str(), unit.masked)).collect();
         assert_eq!(
             names,
-            [("redis-server", false), ("valkey", true), ("redis@one", false), ("redis@two", false), ("cache", false)]
+            [
+                ("redis-server", false),
+                ("valkey", true),
+                ("redis@one", false),
+                ("redis@two", false),
+                ("cache", false),
+                ("cache@7000", false),
+                ("env", false)
+            ]
         );
+        assert_eq!(units[5].port(), Some(7000));
+        assert_eq!(hints, ["my-redis.service", "script.service"]);
         assert_eq!((units[0].open_files_limit.as_deref(), units[0].user.as_deref()), (Some("2"), Some("a")));
         assert_eq!(units[2].conf, Some(at("/etc/redis/redis-one.conf")));
     }
