@@ -72,7 +72,7 @@ fn compare(maker: &Maker, side: Side) {
     let long = number("REDISDOC_ORACLE_SECONDS").map_or(AS_LONG_AS, Duration::from_secs);
     let tally = Field::new(&lab).compare(maker, side, number("REDISDOC_ORACLE").unwrap_or(1), long);
     eprintln!("lab: {} on the {side:?}: {tally:?}", maker.name);
-    assert!(tally.cases > 2_000, "only {tally:?}");
+    assert!(tally.cases > field::LEAST_CASES, "only {tally:?}");
     assert!(tally.undecided * 100 <= tally.cases * MOST_UNDECIDED, "too many are undecided: {tally:?}");
     assert!(tally.not_loaded * 10 <= tally.rule_sets, "the kernel takes too few: {tally:?}");
 }
