@@ -181,6 +181,11 @@ fn own_address(facts: &Facts) -> Option<String> {
     }
 }
 
+/// Facts that are older than the check may show what was mended since.
+pub fn collect_again(facts: &Facts) -> Step {
+    Step::look(redis_host(facts), "redisdoc collect -o now.facts", "check with these: the same answer, and this is it")
+}
+
 /// True if silence means that our bytes were lost on the way, or that the peer's kernel has no room for them: what a
 /// process does or does not do explains only the silence after they were acknowledged.
 pub fn is_unheard(facts: &Facts) -> bool {
@@ -241,6 +246,10 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
         support.confidence = support.confidence.min(Confidence::Likely);
     }
     let of_the_machine = || [listen::CAUSES, startup::CAUSES].iter().any(|family| is_among(cause, family));
+    let by_its_facts = || support.explains.iter().any(|code| is_of_the_host(code));
+    if support.confidence == Confidence::Certain && case.facts.has_old_host() && by_its_facts() {
+        support = Support { confidence: Confidence::Likely, ..support }.settled_by(collect_again(case.facts));
+    }
     if support.confidence == Confidence::Certain && of_the_machine() && case.may_be_led_elsewhere() {
         let tells = "a rule with dnat, redirect or DNAT for that port: look where it leads; none: this is it";
         let look = Step::look(redis_host(case.facts), "sudo nft list ruleset; sudo iptables-legacy-save -t nat", tells);
@@ -255,6 +264,11 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     }
     on_the_same_terms(&mut remedy, case.facts.ask.require);
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
+}
+
+/// True if a check of the server's machine raises it.
+fn is_of_the_host(code: &Code) -> bool {
+    check::CHECKS.iter().any(|check| check.level.is_none() && check.codes.iter().any(|known| known.id == code.id))
 }
 
 fn is_among(cause: &Cause, family: &[&Cause]) -> bool {

@@ -329,6 +329,11 @@ fn facts_of_another_machine_or_another_time_are_not_used() {
     facts["host"]["origin"]["taken_at"] = "2020-01-01T00:00:00Z".into();
     let stale = client.doctor(&["-h", SERVER, "--host-facts", "-"]).stdin(facts.to_string()).diagnose();
     stale.check("process", "unknown").nothing_certain().exit(1);
+    // What was true some minutes ago may have been mended since.
+    let ago = server.sh("date -u -d '3 minutes ago' +%Y-%m-%dT%H:%M:%SZ").stdout;
+    facts["host"]["origin"]["taken_at"] = ago.trim().into();
+    let old = client.doctor(&["-h", SERVER, "--host-facts", "-"]).stdin(facts.to_string()).diagnose();
+    old.first_cause("loopback-only", Confidence::Likely).nothing_certain().exit(1);
     for garbage in ["", "nonsense", "{}", "{\"facts_version\": 1}"] {
         let ran = client.redisdoc(&["check", "-h", SERVER, "--host-facts", "-"]).stdin(garbage).run();
         assert_eq!(ran.code, Some(2), "{ran}");

@@ -35,6 +35,12 @@ const CODES: [&Code; 4] = [&tcp::TIMEOUT, &tcp::UNREACHABLE, &tcp::REJECTED, &tc
 
 fn infer(case: &Case) -> Option<Support> {
     let provider = cloud::provider(case.facts)?;
+    // A rule that is known to stop it needs no guess.
+    let known =
+        super::stopped_there(case.facts, false, |_| true).is_some() || super::stopped_here(case.facts).is_some();
+    if known {
+        return None;
+    }
     let (code, attempt) = CODES.into_iter().find_map(|code| Some((code, *case.attempts(code).first()?)))?;
     let ip = attempt.ip?;
     let silent = code.id == tcp::TIMEOUT.id || code.id == tcp::UNREACHABLE.id;

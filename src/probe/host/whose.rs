@@ -11,6 +11,8 @@ use crate::probe::path::tcp::{Attempt, Outcome};
 
 /// How far collected facts may be from the check, in time: what runs and listens changes with every restart.
 const FRESH: Duration = Duration::from_secs(10 * 60);
+/// Beyond this, something may have been repaired since: collecting once for several checks is what people do.
+const OF_THE_MOMENT: Duration = Duration::from_secs(60);
 
 impl Facts {
     /// The addresses that were tried; of several machines' only those of the machine whose facts are known.
@@ -20,6 +22,13 @@ impl Facts {
         let is_its = |ip: &&IpAddr| self.host.seen().is_some_and(|host| host.origin.is_at(ip.to_canonical()));
         let its: Vec<IpAddr> = all.iter().filter(is_its).copied().collect();
         if its.is_empty() { all } else { its }
+    }
+
+    /// True if the facts of the server's machine were collected a while before or after this check: what they show may have
+    /// been mended since.
+    pub fn has_old_host(&self) -> bool {
+        let collected = self.host.seen().map(|host| &host.origin).filter(|origin| origin.collected);
+        collected.is_some_and(|origin| age(&origin.taken_at, &self.taken_at).is_none_or(|age| age > OF_THE_MOMENT))
     }
 
     /// True if addresses were tried in vain that are not of the machine whose facts are known. Where the machine that we
