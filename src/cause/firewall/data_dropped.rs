@@ -1,7 +1,7 @@
 //! The handshake passes, and what carries data is swallowed.
 
 use crate::cause::{Case, Cause, dialogue, redis_host};
-use crate::check::ping;
+use crate::check::{ping, state};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::redis::End;
@@ -27,6 +27,23 @@ Repair: allow the application, not only the port, in the device that inspects th
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    unheard(case).or_else(|| large(case))
+}
+
+/// PING was answered, and what is larger was not: a filter may look at length or contents.
+fn large(case: &Case) -> Option<Support> {
+    let finding = case.raised(&state::INFO_SILENT)?;
+    case.facts.ask.target.port()?;
+    let summary = "small answers come and a large one does not: a filter may drop it for its length or contents";
+    let support = Support::new(Confidence::Possible, &[&state::INFO_SILENT], summary).on(finding);
+    Some(support.settled_by(Step::look(
+        redis_host(case.facts),
+        "sudo nft -a list ruleset; sudo iptables-legacy-save",
+        "there, and on every router and proxy between: a rule that looks at the length of packets, or at their contents",
+    )))
+}
+
+fn unheard(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::SILENT)?;
     let dialogue = dialogue(case.facts)?;
     let lost = dialogue.first.unacknowledged.filter(|bytes| *bytes > 0)?;
