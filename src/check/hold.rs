@@ -95,11 +95,12 @@ fn evidence(hold: &Hold) -> Vec<Evidence> {
             _ => "no answer to PING".to_owned(),
         }
     });
-    let fresh = hold.fresh.as_ref().map(|fresh| match (fresh.answered, fresh.same_run) {
-        (false, _) => "a fresh connection is not answered either",
-        (true, Some(true)) => "a fresh connection is answered by the same run of the server",
-        (true, Some(false)) => "a fresh connection is answered by another run of the server",
-        (true, None) => "a fresh connection is answered",
+    let fresh = hold.fresh.as_ref().map(|fresh| match (fresh.answered, fresh.same_run, &fresh.failed) {
+        (false, _, Some(why)) => format!("a fresh connection comes to nothing: {why}"),
+        (false, _, None) => "a fresh connection is not answered either".to_owned(),
+        (true, Some(true), _) => "a fresh connection is answered by the same run of the server".to_owned(),
+        (true, Some(false), _) => "a fresh connection is answered by another run of the server".to_owned(),
+        (true, None, _) => "a fresh connection is answered".to_owned(),
     });
     let words = [meanwhile, then].into_iter().flatten().map(|says| Evidence::new("read(2)", says));
     words.chain(fresh.map(|says| Evidence::new("PING", says))).collect()
@@ -114,7 +115,7 @@ pub(crate) mod tests {
     /// Facts of a connection to the same run of a server, held for 60 s.
     pub fn held(wait: Wait, after: impl Into<Option<After>>) -> Facts {
         let after = after.into();
-        let fresh = Some(Fresh { answered: true, same_run: Some(true) });
+        let fresh = Some(Fresh { answered: true, same_run: Some(true), failed: None });
         let hold = Hold { address: "10.0.0.9:6379".to_owned(), asked_ms: 60_000, wait, after, fresh };
         Facts::healthy().with(|facts| facts.hold = Observed::Seen(hold))
     }
@@ -129,7 +130,15 @@ pub(crate) mod tests {
     pub fn freshly(facts: Facts, answered: bool, same_run: Option<bool>) -> Facts {
         facts.with(|facts| {
             let Observed::Seen(hold) = &mut facts.hold else { return };
-            hold.fresh = Some(Fresh { answered, same_run });
+            hold.fresh = Some(Fresh { answered, same_run, failed: None });
+        })
+    }
+
+    /// The same, where the fresh connection was not made, for this reason.
+    pub fn not_made(facts: Facts, why: &str) -> Facts {
+        freshly(facts, false, None).with(|facts| {
+            let Observed::Seen(Hold { fresh: Some(fresh), .. }) = &mut facts.hold else { return };
+            fresh.failed = Some(why.to_owned());
         })
     }
 

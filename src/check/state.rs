@@ -22,6 +22,7 @@ pub static CHECK: Check = Check {
         &READ_ONLY,
         &MEMORY_FULL,
         &NOT_ENOUGH_REPLICAS,
+        &INFO_SILENT,
     ],
     judge,
 };
@@ -110,6 +111,15 @@ pub static MEMORY_FULL: Code = Code {
     title: "Redis is out of memory for writes",
     explain: "INFO shows used_memory above maxmemory with the policy noeviction: reads work, writes are answered with OOM.",
 };
+/// Small answers come, a large one does not.
+pub static INFO_SILENT: Code = Code::fail(
+    "state/info-silent",
+    Level::Ready,
+    "small answers come, a large one does not",
+    "PING was answered, and INFO, whose answer takes several packets, with silence: no error, no end of the connection. What \
+     an application reads is as large. A server where INFO is renamed or denied answers with an error; a proxy that swallows \
+     commands it does not know looks the same.",
+);
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
@@ -129,6 +139,13 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if findings.is_empty() {
         match dialogue.info() {
             Some(info) => findings.extend(shown_by_info(info, dialogue)),
+            None if is_info_lost(dialogue) => {
+                // After a pong, less is waited for.
+                if !dialogue.first.answers_ping() {
+                    facts.ask.waited_out(dialogue.first.elapsed_ms)?;
+                }
+                findings.push(Finding::new(&INFO_SILENT, "read(2)", "PING was answered, INFO with silence"));
+            }
             None if written => return Err(cannot_see(dialogue)),
             None => {}
         }
@@ -204,6 +221,16 @@ fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
     Some(Finding::new(code, "redis replied", error.text.clone()))
 }
 
+/// True if INFO was asked for and nothing came, where PING was answered, by whichever connection.
+fn is_info_lost(dialogue: &Dialogue) -> bool {
+    let first = &dialogue.first;
+    let asked = first.exchanges.iter().any(|exchange| exchange.command == Command::Info && exchange.reply.is_none());
+    // A proxy that swallows HELLO answers INFO in its place.
+    let shifted = first.reply(Command::Hello).is_some_and(|reply| !matches!(reply, Reply::Hello(_) | Reply::Error(_)));
+    let pongs = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_)));
+    asked && first.end == End::Silent && pongs && !shifted
+}
+
 fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
     if let Some(Reply::Hello(hello)) = dialogue.reply(Command::Hello)
         && hello.mode == "sentinel"
@@ -270,7 +297,7 @@ fn memory_full(info: &Info) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::model::Observed;
-    use crate::probe::path::redis::Exchange;
+    use crate::probe::path::redis::{Conversation, Exchange};
 
     #[track_caller]
     fn check(facts: &Facts, codes: &[&str]) -> Judgement {
@@ -373,6 +400,37 @@ mod tests {
         check(&held_pfcount(End::Silent), &["state/paused"]);
         // A proxy that closes on what it does not know has not paused anybody.
         check(&held_pfcount(End::Closed), &[]);
+    }
+
+    /// INFO not answered, and PING by the first connection or only by the second.
+    fn lost_info(by_the_second: bool, end: End) -> Facts {
+        Facts::healthy().with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+            let dialogue = &mut redis.dialogues[0];
+            (dialogue.first.end, dialogue.first.elapsed_ms) = (end, 5_000.0);
+            let least = dialogue.first.exchanges.iter().filter(|exchange| exchange.command == Command::Ping);
+            let second = Conversation { exchanges: least.cloned().collect(), ..dialogue.first.clone() };
+            for exchange in &mut dialogue.first.exchanges {
+                let lost = exchange.command == Command::Info || by_the_second;
+                exchange.reply.take_if(|_| lost);
+            }
+            dialogue.second = by_the_second.then_some(second);
+        })
+    }
+
+    #[test]
+    fn info_that_never_comes_is_a_failure() {
+        check(&lost_info(false, End::Silent), &["state/info-silent"]);
+        check(&lost_info(true, End::Silent), &["state/info-silent"]);
+        check(&lost_info(false, End::Closed), &[]);
+        check(&Facts::healthy().erring(Command::Info, "ERR unknown command 'INFO'"), &[]);
+        let short = lost_info(true, End::Silent).with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+            redis.dialogues[0].first.elapsed_ms = 700.0;
+        });
+        assert!(matches!(judge(&short), Err(Gap::Hidden(_))));
+        // An answer in the place of another's is somebody's who swallows commands.
+        check(&lost_info(false, End::Silent).replying(Command::Hello, Reply::Other("$9".to_owned())), &[]);
     }
 
     #[test]

@@ -73,5 +73,23 @@ fn a_server_that_was_restarted_forgot_nothing() {
     let _again = server.redis(&OPEN);
     let ran = check.wait(Duration::from_secs(20));
     assert!(ran.stdout.contains("hold/server-gone") && !ran.stdout.contains("idle-cut"), "{ran}");
-    assert!(!ran.stdout.contains("idle-timeout"), "{ran}");
+    assert!(!ran.stdout.contains("idle-timeout") && ran.stdout.contains("not-running"), "{ran}");
+}
+
+#[test]
+fn a_server_that_is_gone_has_a_cause() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _router, server) = lab.routed();
+    for (stop, cause) in [("refuse", "not-running"), ("drop", "firewall-drop")] {
+        let mut redis = server.redis(&OPEN);
+        let check = client.doctor(&HELD).spawn();
+        std::thread::sleep(Duration::from_secs(1));
+        if stop == "drop" {
+            server.nft("add table inet t; add chain inet t f { type filter hook input priority 0; policy drop; }");
+        } else {
+            redis.kill();
+        }
+        let ran = check.wait(Duration::from_secs(20));
+        assert!(ran.stdout.contains("hold/server-gone") && ran.stdout.contains(cause), "{ran}");
+    }
 }

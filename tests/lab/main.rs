@@ -19,6 +19,7 @@ mod host;
 mod hostile;
 mod listen;
 mod names;
+mod neighbour;
 mod network;
 mod path;
 mod process;

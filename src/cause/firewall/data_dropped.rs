@@ -1,7 +1,7 @@
 //! The handshake passes, and what carries data is swallowed.
 
 use crate::cause::{Case, Cause, dialogue, redis_host};
-use crate::check::ping;
+use crate::check::{hold, ping, state};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::redis::End;
@@ -27,6 +27,35 @@ Repair: allow the application, not only the port, in the device that inspects th
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    unheard(case).or_else(|| large(case)).or_else(|| dropped_meanwhile(case))
+}
+
+/// It answered before a connection was held for a while; now a fresh one is accepted and not answered.
+fn dropped_meanwhile(case: &Case) -> Option<Support> {
+    let finding = case.raised(&hold::SERVER_GONE)?;
+    let fresh = case.facts.hold.seen()?.fresh.as_ref()?;
+    let port = case.facts.ask.target.port()?;
+    (!fresh.answered && fresh.failed.is_none()).then_some(())?;
+    let summary = "what answered before accepts connections, and what they carry may be dropped since";
+    let tells = "bytes_received missing or 0 on our connection: our data is dropped on the way";
+    let look = Step::look(redis_host(case.facts), format!("ss -tni 'sport = :{port}'"), tells);
+    Some(Support::new(Confidence::Possible, &[&hold::SERVER_GONE], summary).on(finding).settled_by(look))
+}
+
+/// PING was answered, and what is larger was not: a filter may look at length or contents.
+fn large(case: &Case) -> Option<Support> {
+    let finding = case.raised(&state::INFO_SILENT)?;
+    case.facts.ask.target.port()?;
+    let summary = "small answers come and a large one does not: a filter may drop it for its length or contents";
+    let support = Support::new(Confidence::Possible, &[&state::INFO_SILENT], summary).on(finding);
+    Some(support.settled_by(Step::look(
+        redis_host(case.facts),
+        "sudo nft -a list ruleset; sudo iptables-legacy-save",
+        "there, and on every router and proxy between: a rule that looks at the length of packets, or at their contents",
+    )))
+}
+
+fn unheard(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::SILENT)?;
     let dialogue = dialogue(case.facts)?;
     let lost = dialogue.first.unacknowledged.filter(|bytes| *bytes > 0)?;
@@ -83,6 +112,15 @@ mod tests {
         check_cause(&CAUSE, &silent.clone().unheard(0), None);
         check_cause(&CAUSE, &silent, None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn what_answered_before_may_be_dropped_since() {
+        use crate::check::hold::tests::{freshly, held, not_made};
+        use crate::probe::path::hold::Wait;
+        let closed = held(Wait::Closed(12_400.0), None);
+        check_cause(&CAUSE, &freshly(closed.clone(), false, None), Some(Confidence::Possible));
+        check_cause(&CAUSE, &not_made(closed, "no answer"), None);
     }
 
     fn second(end: End, unacknowledged: Option<u64>) -> Facts {

@@ -3,7 +3,7 @@
 use super::{Stopped, not_by_rules, opening, stopped_there};
 use crate::cause::path::ways;
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::{firewall, tcp};
+use crate::check::{firewall, hold, tcp};
 use crate::model::{Code, Confidence, Evidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, Outcome};
@@ -38,7 +38,18 @@ Repair: allow the client's address to reach the Redis port, where the packets ar
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    by_rules(case).or_else(|| no_answer(case))
+    by_rules(case).or_else(|| no_answer(case)).or_else(|| dropped_meanwhile(case))
+}
+
+/// It answered before a connection was held for a while; now nothing answers a fresh one.
+fn dropped_meanwhile(case: &Case) -> Option<Support> {
+    let finding = case.raised(&hold::SERVER_GONE)?;
+    let hold = case.facts.hold.seen()?;
+    let failed = hold.fresh.as_ref()?.failed.is_some() && !hold.is_refused();
+    let attempt = case.facts.tcp.seen()?.connected().filter(|_| failed)?;
+    let summary = "what answered before does not any more: the machine is gone, or the packets are dropped since";
+    let support = Support::new(Confidence::Possible, &[&hold::SERVER_GONE], summary).on(finding);
+    Some(support.settled_by(look(case, attempt)?))
 }
 
 /// The rules of the server's machine stop what nothing answered to.
@@ -289,6 +300,15 @@ mod tests {
         // The trace of another address says nothing of this one.
         let other = Trace { to: [10, 0, 0, 8].into(), ..filtered(&[], &[], 1) };
         check_cause(&CAUSE, &timed_out(other), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn what_answered_before_may_be_dropped_since() {
+        use crate::check::hold::tests::{held, not_made};
+        use crate::probe::path::hold::Wait;
+        let closed = held(Wait::Closed(12_400.0), None);
+        check_cause(&CAUSE, &not_made(closed.clone(), "no answer"), Some(Confidence::Possible));
+        check_cause(&CAUSE, &not_made(closed, "ECONNREFUSED"), None);
     }
 
     #[test]

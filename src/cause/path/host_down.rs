@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 
 use super::ways;
-use crate::cause::{Case, Cause};
+use crate::cause::{Case, Cause, redis_host};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::host::Host;
+use crate::probe::host::firewall::discovery::{Hurdle, hurdle};
+use crate::probe::path::route::Route;
 use crate::probe::path::tcp::{Attempt, IcmpMeaning};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "host-down",
-    title: "no machine answers at that address",
+    title: "nobody answers for that address on its link",
     explain: "\
 Neighbour discovery (ARP, or NDP for IPv6) got no answer on the last link. The kernel asks three times, one second \
 apart, and reports 'No route to host' after about 3.1 s (measured: 3.07 to 3.14 s). When the target is on our own link \
@@ -24,7 +27,14 @@ behind a router that says nothing, or everything to it is filtered.
 A firewall that rejects answers within milliseconds instead. If the route leads through a gateway, it is the gateway \
 that does not answer.
 
-Repair: the machine is off, its interface is down, or the address is wrong or has moved to another machine.",
+A machine that is up is not found either where a filter at one of the ends drops the question or its answer: an ARP table of \
+nft or arptables, or rules that drop ICMPv6 types 135 and 136 with the rest. It is certain where a router has asked in vain, \
+or this machine's own rules are known to let the answer in; likely where they could not be read; and only possible where \
+the facts of the server's machine show that it is up. An interface with too wide a prefix (/16 for /24) asks on its own link \
+for machines that are behind a router.
+
+Repair: the machine is off, its interface is down, the address is wrong or has moved to another machine, the prefix of the \
+interface is too wide, or a filter drops neighbour discovery.",
     infer,
     remedy,
 };
@@ -42,6 +52,9 @@ fn infer(case: &Case) -> Option<Support> {
 /// Nothing comes back on any port: the host is gone behind a router that says nothing, or everything is filtered.
 fn silent(case: &Case) -> Option<Support> {
     let trace = case.facts.trace.seen().filter(|trace| trace.is_all_silent())?;
+    if is_up(case.facts, trace.to).is_some() {
+        return None;
+    }
     let attempt = case.attempts(&tcp::TIMEOUT).into_iter().find(|attempt| attempt.ip == Some(trace.to))?;
     let summary = format!("nothing at all comes back from {}: the machine may be gone, or the address wrong", trace.to);
     let support = Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary)
@@ -71,17 +84,34 @@ fn reported(case: &Case) -> Option<Support> {
     let (ip, from) = (attempt.ip?, attempt.icmp?.from);
     let local = case.is_own(from);
     let late = ASKED_IN_VAIN_MS.contains(&attempt.elapsed_ms);
+    let up = is_up(case.facts, ip).filter(|_| !local || may_be_on_link(case.facts, ip));
+    let finds = || !local || finds_neighbours(case.facts, ip);
     let confidence = match (late, local) {
-        (true, _) => Confidence::Certain,
+        _ if up.is_some() => Confidence::Possible,
+        (true, _) if finds() => Confidence::Certain,
+        // The answer may have come, and been dropped here.
+        (true, _) => Confidence::Likely,
         // The kernel or the router may have been asking already, for another program.
         (false, true) if attempt.elapsed_ms > AT_ONCE_MS => Confidence::Likely,
         (false, _) => Confidence::Possible,
     };
-    let support = Support::new(confidence, &[&tcp::UNREACHABLE], summary(case.facts, ip, from, local))
+    let mut support = Support::new(confidence, &[&tcp::UNREACHABLE], summary(case.facts, ip, from, local))
         .because("connect(2)", attempt.says())
         .with(ways(case.facts, ip));
+    if let Some(hurdle) = hurdle_here(case.facts, ip).filter(|_| local) {
+        support = support.because(hurdle.source.list(), hurdle.says);
+    }
+    if let Some(host) = up {
+        support = support.because(host.source("addresses"), format!("{ip}: the machine is up"));
+        if let Some(hurdle) = hurdle_there(case.facts, ip) {
+            support = support.because(host.source(hurdle.source.list()), hurdle.says);
+        }
+        return Some(support.settled_by(heard(case.facts)));
+    }
     Some(if late {
-        support.not("firewall-reject", "it took as long as neighbour discovery takes; a firewall answers at once")
+        let support =
+            support.not("firewall-reject", "it took as long as neighbour discovery takes; a firewall answers at once");
+        if confidence < Confidence::Certain { support.settled_by(own_rules(case.facts, ip)) } else { support }
     } else {
         let on = if local { Where::Here } else { Where::Network };
         support.settled_by(Step::look(on, format!("ip neigh show {ip}"), "FAILED or INCOMPLETE: nobody answers"))
@@ -92,9 +122,58 @@ fn meaning(attempt: &Attempt) -> Option<IcmpMeaning> {
     attempt.icmp.map(|icmp| icmp.meaning())
 }
 
+/// The server's machine, where its facts show that it is up and has the address.
+fn is_up(facts: &Facts, ip: IpAddr) -> Option<&Host> {
+    facts.server_host().ok().filter(|host| host.origin.addresses.contains(&ip.to_canonical()))
+}
+
+/// True if this machine's own rules are known, and let neighbour discovery through.
+fn finds_neighbours(facts: &Facts, ip: IpAddr) -> bool {
+    let known = facts.firewall.seen().is_some_and(|firewall| firewall.unread.is_empty());
+    known && hurdle_here(facts, ip).is_none()
+}
+
+fn hurdle_here(facts: &Facts, ip: IpAddr) -> Option<Hurdle> {
+    hurdle(facts.firewall.seen()?, ip)
+}
+
+fn hurdle_there(facts: &Facts, ip: IpAddr) -> Option<Hurdle> {
+    hurdle(is_up(facts, ip)?.firewall.seen()?, ip)
+}
+
+/// Whether the question arrives at a machine that is up.
+fn heard(facts: &Facts) -> Step {
+    Step::look(
+        redis_host(facts),
+        "sudo tcpdump -ni any 'arp or icmp6'",
+        "while you check again: questions that arrive and are not answered are dropped by a filter there; none at all: the \
+         link between, or the prefix of the client's interface",
+    )
+}
+
+fn own_rules(facts: &Facts, ip: IpAddr) -> Step {
+    let command =
+        hurdle_here(facts, ip).map_or("sudo nft -a list ruleset; sudo arptables -L -n", |it| it.source.shown());
+    let what = if ip.is_ipv4() { "ARP" } else { "ICMPv6 types 135 and 136" };
+    Step::look(
+        Where::Here,
+        command,
+        format!("a rule or policy that drops {what}: then that is it; none: nobody answers"),
+    )
+}
+
+/// The route to `ip`, where all that count are known.
+fn route(facts: &Facts, ip: IpAddr) -> Option<&Route> {
+    facts.routes.seen().filter(|routes| routes.are_all_for(ip))?.to(ip)
+}
+
+/// True if no gateway is known to lead to `ip`: then it may be on our own link.
+fn may_be_on_link(facts: &Facts, ip: IpAddr) -> bool {
+    route(facts, ip).is_none_or(|route| route.gateway.is_none())
+}
+
 fn summary(facts: &Facts, ip: IpAddr, from: IpAddr, local: bool) -> String {
-    let routes = facts.routes.seen().filter(|routes| routes.are_all_for(ip));
-    match routes.and_then(|routes| routes.to(ip)).map(|route| route.gateway) {
+    match route(facts, ip).map(|route| route.gateway) {
         _ if !local => format!("the router {from} asked for {ip} on its link, and nobody answered"),
         Some(Some(gateway)) => format!("the gateway {gateway}, which leads to {ip}, does not answer on our link"),
         Some(None) => format!("nobody answers for {ip} on our own link"),
@@ -107,22 +186,76 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let name = facts.ask.target.host().filter(|host| *host != ip.to_string());
     let whose =
         name.map_or_else(|| format!("that {ip} is right"), |name| format!("that {ip} is still the address of {name}"));
-    vec![
-        Step::look(Where::Here, "ip neigh", "shows which neighbours answer: REACHABLE and STALE do, FAILED does not"),
-        Step::tell(Where::RedisHost, format!("see that the machine is on, its interface up, and {whose}")),
-    ]
+    let mut steps = vec![Step::look(
+        Where::Here,
+        "ip neigh",
+        "shows which neighbours answer: REACHABLE and STALE do, FAILED does not",
+    )];
+    if may_be_on_link(facts, ip) {
+        let tells =
+            format!("shows the prefix of our interface: one that is too wide takes {ip} for a neighbour of ours");
+        steps.push(Step::look(Where::Here, "ip -br addr", tells));
+    }
+    let hurdles = [(Where::Here, hurdle_here(facts, ip)), (redis_host(facts), hurdle_there(facts, ip))];
+    let what = if ip.is_ipv4() { "ARP" } else { "neighbour discovery (ICMPv6 types 135 and 136)" };
+    steps.extend(hurdles.into_iter().filter_map(|(on, hurdle)| {
+        Some(Step::tell(on, format!("let {what} in and out; now there is {}", hurdle?.says)))
+    }));
+    steps.push(if is_up(facts, ip).is_some() {
+        Step::tell(redis_host(facts), "see that its interface is up, and on the link that the client is on")
+    } else {
+        Step::tell(Where::RedisHost, format!("see that the machine is on, its interface up, and {whose}"))
+    });
+    steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::host::firewall::Firewall;
+    use crate::probe::host::firewall::discovery::tests::filter;
+    use crate::probe::host::firewall::rules::Family;
     use crate::probe::path::tcp::{Icmp, Outcome};
 
     fn unreachable(from: [u8; 4], elapsed_ms: f64) -> Facts {
+        met(Facts::healthy(), from, elapsed_ms)
+    }
+
+    /// Where this machine's rules are known, and stop nothing.
+    fn met(facts: Facts, from: [u8; 4], elapsed_ms: f64) -> Facts {
         let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::HostUnreachable, "EHOSTUNREACH", elapsed_ms);
         let icmp = Some(Icmp { kind: 3, code: 1, from: from.into() });
-        Facts::healthy().attempting(vec![Attempt { icmp, ..attempt }])
+        facts
+            .attempting(vec![Attempt { icmp, ..attempt }])
+            .with(|facts| facts.firewall = Observed::Seen(Firewall::default()))
+    }
+
+    #[test]
+    fn our_own_rules_may_keep_the_answer_out() {
+        let local = unreachable([10, 0, 0, 2], 3080.0);
+        let hidden = local.clone().with(|facts| facts.firewall = Observed::skipped("not looked at"));
+        check_cause(&CAUSE, &hidden, Some(Confidence::Likely));
+        let with = |firewall| local.clone().with(|facts| facts.firewall = Observed::Seen(firewall));
+        check_cause(&CAUSE, &with(filter(Family::Arp, true, Vec::new())), Some(Confidence::Likely));
+        check_cause(&CAUSE, &with(filter(Family::Inet, true, Vec::new())), Some(Confidence::Certain));
+        // A router that has asked knows nothing of our rules.
+        let far = unreachable([10, 9, 9, 9], 3080.0).with(|facts| facts.firewall = Observed::skipped("not looked at"));
+        check_cause(&CAUSE, &far, Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn a_machine_that_is_up_is_not_gone() {
+        for from in [[10, 0, 0, 2], [10, 9, 9, 9]] {
+            check_cause(&CAUSE, &met(Facts::joined(), from, 3080.0), Some(Confidence::Possible));
+        }
+        let filtered = met(Facts::joined(), [10, 0, 0, 2], 3080.0)
+            .host(|host| host.firewall = Observed::Seen(filter(Family::Arp, true, Vec::new())));
+        let tells = |step: &Step| matches!(step, Step::Tell { text, .. } if text.contains("arp t f drops by policy"));
+        assert!(remedy(&filtered).iter().any(tells));
+        let prefix = |step: &Step| matches!(step, Step::Look { command, .. } if command == "ip -br addr");
+        assert!(remedy(&filtered).iter().any(prefix));
     }
 
     #[test]
@@ -133,7 +266,6 @@ mod tests {
 
     #[test]
     fn silence_on_every_port_is_a_candidate() {
-        use crate::model::Observed;
         use crate::probe::path::trace::tests::{filtered, silent};
         let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
         let facts = Facts::healthy().attempting(vec![attempt]);
@@ -141,6 +273,8 @@ mod tests {
         check_cause(&CAUSE, &traced(silent(&[1, 2])), Some(Confidence::Possible));
         check_cause(&CAUSE, &traced(silent(&[])), Some(Confidence::Possible));
         check_cause(&CAUSE, &traced(filtered(&[1], &[1], 2)), None);
+        let joined = Facts::joined().attempting(facts.tcp.seen().unwrap().attempts.clone());
+        check_cause(&CAUSE, &joined.with(|facts| facts.trace = Observed::Seen(silent(&[1, 2]))), None);
         check_cause(&CAUSE, &facts, None);
     }
 

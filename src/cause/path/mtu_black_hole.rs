@@ -1,7 +1,7 @@
 //! Packets over a certain size are lost on the way, and nobody says so.
 
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::ping;
+use crate::check::{ping, state};
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::sizes::{Hole, Sizes};
@@ -28,12 +28,44 @@ finds a size that passes by itself, after some seconds.",
     remedy,
 };
 
+/// What fits no link that IP runs over: RFC 791 has every host take 576 bytes, RFC 8200 every link 1,280.
+const NARROW: u16 = 576;
+
 fn infer(case: &Case) -> Option<Support> {
+    by_size(case).or_else(|| unmeasured(case))
+}
+
+/// A large answer is lost, and no size is known to pass.
+fn unmeasured(case: &Case) -> Option<Support> {
+    let finding = case.raised(&state::INFO_SILENT)?;
+    let port = case.facts.ask.target.port()?;
+    let summary = "small answers come and a large one does not: packets of its size may be lost on the way";
+    let support = Support::new(Confidence::Possible, &[&state::INFO_SILENT], summary).on(finding);
+    let support = match case.facts.sizes.seen().filter(|sizes| sizes.is_stuck()) {
+        Some(_) => support.because("TCP_MAXSEG", "a long answer comes with no size of packets"),
+        None => support,
+    };
+    let tells = "a retransmission timer (on:) that counts up, while the client waits: the answer was sent, and is lost";
+    Some(support.settled_by(Step::look(redis_host(case.facts), format!("ss -tnoi 'sport = :{port}'"), tells)))
+}
+
+/// Some sizes pass and larger ones do not.
+fn by_size(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::LARGE_LOST)?;
     let sizes = case.facts.sizes.seen()?;
     let hole = sizes.hole()?;
-    let confidence = if hole.is_clear { Confidence::Certain } else { Confidence::Likely };
-    let support = Support::new(confidence, &[&ping::LARGE_LOST], summary(sizes, hole)).on(finding);
+    let is_link = hole.passes > NARROW;
+    let confidence = if hole.is_clear && is_link { Confidence::Certain } else { Confidence::Likely };
+    let codes = [&ping::LARGE_LOST, &state::INFO_SILENT];
+    let support = Support::new(confidence, &codes, summary(sizes, hole)).on(finding);
+    if !is_link {
+        return Some(support.settled_by(Step::look(
+            redis_host(case.facts),
+            "sudo nft -a list ruleset; sudo iptables-legacy-save",
+            "there, and on every router between: a rule that looks at the length of packets (meta length, -m length) drops \
+             them; no link is so narrow",
+        )));
+    }
     let support = match sizes.mtu {
         Some(mtu) => support.because("IP_MTU", format!("this machine's kernel takes {mtu} bytes to fit")),
         None => support,
@@ -64,7 +96,11 @@ fn look(facts: &Facts, hole: Hole) -> Step {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let passes = facts.sizes.seen().and_then(Sizes::hole).map_or(1_280, |hole| hole.passes);
+    let Some(Hole { passes, .. }) = facts.sizes.seen().and_then(Sizes::hole).filter(|hole| hole.passes > NARROW) else {
+        let text = "let large packets of the connection through: take the rule away that drops them for their length; on a \
+                    link that is too narrow, let the ICMP errors 3/4 and ICMPv6 2/0 through";
+        return vec![Step::tell(Where::Network, text)];
+    };
     let clamp = "sudo nft 'add table inet mss_clamp; \
                  add chain inet mss_clamp forward { type filter hook forward priority mangle; }; \
                  add rule inet mss_clamp forward tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'";
@@ -112,6 +148,8 @@ mod tests {
         lossy.tries[1].small_ms = Some(204.0);
         check_cause(&CAUSE, &holed(lossy), Some(Confidence::Likely));
         check_cause(&CAUSE, &holed(up_to(1_500)), Some(Confidence::Likely));
-        check_cause(&CAUSE, &holed(up_to(576)), None);
+        // No link is as narrow: that is a filter's rule.
+        check_cause(&CAUSE, &holed(up_to(576)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &holed(up_to(296)), None);
     }
 }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use crate::cause::firewall::{Stopped, not_by_rules, opening, stopped_there};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, tcp};
-use crate::model::{Confidence, Risk, Step, Support};
+use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
+use crate::probe::host::firewall::passage::Fate;
 use crate::probe::host::network::{HalfOpen, Network};
 use crate::probe::path::tcp::{Attempt, Outcome};
 
@@ -25,8 +26,9 @@ sent again and again; a SYN that was dropped before leaves nothing. redisdoc als
 through its packet filter, and compares the interface with rp_filter, by which the kernel drops what arrives by another \
 interface than its answer would leave by.
 
-Certain by SYN-RECV from the client's address with answers that were sent again, and by a rule that drops the answer; \
-likely by routes and rp_filter alone. An attempt of the last minute leaves its trace: check, then collect, then check with \
+Certain by a rule that drops the answer, and by SYN-RECV from the client's address with answers that were sent again where \
+the client's own packet filter is known to let them in: a client that drops them itself leaves the same trace, so where its \
+rules could not be read it is likely, as by routes and rp_filter alone. An attempt of the last minute leaves its trace: check, then collect, then check with \
 --host-facts.
 
 Repair: the route back to the client's network, the rule, or rp_filter=2 on that interface.",
@@ -75,7 +77,9 @@ fn half_open(case: &Case) -> Option<Support> {
     }
     let says = format!("SYN-RECV from {}: the answer was sent again {} times", waits.remote, waits.retransmits);
     let summary = format!("the server answers {client}, and its answers are lost");
-    let support = Support::new(Confidence::Certain, &[&tcp::TIMEOUT], summary)
+    let takes = takes_answers(case.facts, attempt.ip?);
+    let confidence = if takes { Confidence::Certain } else { Confidence::Likely };
+    let support = Support::new(confidence, &[&tcp::TIMEOUT], summary)
         .because("connect(2)", attempt.says())
         .because(host.source("sock_diag(7)"), says)
         .not("firewall-drop", "the client's packets arrive");
@@ -83,7 +87,23 @@ fn half_open(case: &Case) -> Option<Support> {
         Some(why) => support.because(host.source("routes"), why),
         None => support,
     };
+    let support = if takes { support } else { support.settled_by(own_rules()) };
     Some(not_by_rules(case, attempt, support))
+}
+
+/// True if this machine's own packet filter is known to let the answers from `ip` in.
+fn takes_answers(facts: &Facts, ip: IpAddr) -> bool {
+    let passes = |fate: &Fate| fate.passes();
+    facts.departure(ip).is_ok_and(|ours| ours.there.passes() && ours.back.as_ref().is_some_and(passes))
+}
+
+fn own_rules() -> Step {
+    Step::look(
+        Where::Here,
+        "sudo nft -a list ruleset",
+        "a rule or policy that drops what comes in for connections of ours: then this machine drops the answers itself; none: \
+         they are lost before",
+    )
 }
 
 /// A connection of the client that the server has answered again and again.
@@ -164,22 +184,32 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ];
     }
     let who = client.map_or_else(|| "CLIENT-ADDRESS".to_owned(), |ip| ip.to_string());
-    vec![
-        Step::look(on.clone(), format!("ip route get {who}"), "shows by which interface and router its answers leave"),
-        Step::tell(
-            on,
-            format!(
-                "add the route back to {who}, by the router that its packets come from, and keep it in the network's settings"
-            ),
-        ),
-    ]
+    let mut steps = Vec::new();
+    if asked.is_some_and(|ip| !takes_answers(facts, ip)) {
+        steps.push(own_rules());
+    }
+    let tells = "shows by which interface and router its answers leave";
+    steps.push(Step::look(on.clone(), format!("ip route get {who}"), tells));
+    let lacks = network.zip(client).and_then(|(network, client)| no_route(network, client)).is_some();
+    steps.push(if lacks {
+        let text = format!(
+            "add the route back to {who}, by the router that its packets come from, and keep it in the network's settings"
+        );
+        Step::tell(on, text)
+    } else {
+        let text = format!("let what the server sends to {who} through, wherever it is dropped: by a router or firewall");
+        Step::tell(Where::Network, text)
+    });
+    steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::Observed;
     use crate::probe::healthy_host::seen;
+    use crate::probe::host::firewall::Firewall;
     use crate::probe::host::firewall::rules::{Hook, Verdict};
 
     fn silent(change: impl FnOnce(&mut Network)) -> Facts {
@@ -188,6 +218,11 @@ mod tests {
     }
 
     fn half_open(retransmits: u8) -> Facts {
+        unread(retransmits).with(|facts| facts.firewall = Observed::Seen(Firewall::default()))
+    }
+
+    /// Where this machine's own rules could not be read.
+    fn unread(retransmits: u8) -> Facts {
         let (local, remote) = ("10.0.0.9:6379".parse().unwrap(), "10.0.0.2:50000".parse().unwrap());
         silent(|network| seen(&mut network.half_open).push(HalfOpen { local, remote, retransmits }))
     }
@@ -200,6 +235,20 @@ mod tests {
         check_cause(&CAUSE, &half_open(2).refused([10, 0, 0, 9]), None);
         check_cause(&CAUSE, &silent(|_| ()), None);
         check_cause(&CAUSE, &Facts::joined(), None);
+    }
+
+    #[test]
+    fn a_client_may_drop_the_answers_itself() {
+        let unread = unread(2);
+        check_cause(&CAUSE, &unread, Some(Confidence::Likely));
+        let told = |facts: &Facts, words: &str| {
+            let tells = |step: &Step| matches!(step, Step::Tell { text, .. } if text.contains(words));
+            remedy(facts).iter().any(tells)
+        };
+        assert!(matches!(&remedy(&unread)[0], Step::Look { on: Where::Here, .. }));
+        assert!(!told(&unread, "add the route back") && !told(&half_open(2), "add the route back"));
+        let lost = half_open(2).host(|host| seen(&mut seen(&mut host.network).routes).routes.clear());
+        assert!(told(&lost, "add the route back"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::cause::dns::hosts_file_override;
 use crate::cause::firewall::kept_from_listening;
 use crate::cause::repair;
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::{config, process, target, tcp};
+use crate::check::{config, hold, process, target, tcp};
 use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
@@ -138,7 +138,24 @@ pub fn sure_of_absence(case: &Case) -> Confidence {
     }
 }
 
+/// It answered, and was gone after a connection had been held for a while: refused, or another run of it.
+fn gone(case: &Case) -> Option<Support> {
+    let finding = case.raised(&hold::SERVER_GONE)?;
+    let hold = case.facts.hold.seen()?;
+    let restarted = hold.fresh.as_ref().is_some_and(|fresh| fresh.answered);
+    let summary = match (restarted, hold.is_refused()) {
+        (true, _) => "the server was stopped and started again, or gave its place to another, in the meantime",
+        (false, true) => "the server was stopped in the meantime: a fresh connection is refused or closed",
+        (false, false) => return None,
+    };
+    Some(Support::new(Confidence::Possible, &[&hold::SERVER_GONE], summary).on(finding).settled_by(status(case.facts)))
+}
+
 fn on_port(case: &Case, port: u16) -> Option<Support> {
+    refused(case, port).or_else(|| gone(case))
+}
+
+fn refused(case: &Case, port: u16) -> Option<Support> {
     let attempt = *case.attempts(&tcp::REFUSED).first()?;
     let ip = attempt.ip?;
     let in_container = case.vantage().is_some_and(|vantage| vantage.container.is_some());
@@ -212,6 +229,18 @@ mod tests {
 
     fn refused(ip: [u8; 4]) -> Facts {
         Facts::healthy().attempting(vec![Attempt::failed(ip.into(), Outcome::Refused, "ECONNREFUSED", 0.2)])
+    }
+
+    #[test]
+    fn a_server_that_went_away_may_have_been_stopped() {
+        use crate::check::hold::tests::{freshly, held, not_made};
+        use crate::probe::path::hold::Wait;
+        let closed = held(Wait::Closed(12_400.0), None);
+        let possible = Some(Confidence::Possible);
+        check_cause(&CAUSE, &not_made(closed.clone(), "ECONNREFUSED"), possible);
+        check_cause(&CAUSE, &freshly(closed.clone(), true, Some(false)), possible);
+        check_cause(&CAUSE, &not_made(closed.clone(), "no answer"), None);
+        check_cause(&CAUSE, &closed, None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{doing, process, queue, stat_of};
 use crate::cause::{Case, Cause, is_unheard, local_cli, redis_host};
-use crate::check::{limits, ping, tcp};
+use crate::check::{limits, ping, state, tcp};
 use crate::model::{Code, Confidence, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::process::State;
@@ -69,9 +69,12 @@ fn on_its_machine(case: &Case) -> Option<Support> {
 }
 
 fn from_afar(case: &Case) -> Option<Support> {
-    let (code, confidence) = [(&ping::SLOW, Confidence::Likely), (&ping::SILENT, Confidence::Possible)]
-        .into_iter()
-        .find(|(code, _)| case.raised(code).is_some())?;
+    let codes: [(&'static Code, Confidence); 3] = [
+        (&ping::SLOW, Confidence::Likely),
+        (&ping::SILENT, Confidence::Possible),
+        (&state::INFO_SILENT, Confidence::Possible),
+    ];
+    let (code, confidence) = codes.into_iter().find(|(code, _)| case.raised(code).is_some())?;
     let finding = case.raised(code).filter(|_| !is_unheard(case.facts) && !case.is_a_strangers())?;
     let summary = match confidence {
         Confidence::Possible => "a command that takes longer than our patience keeps all others waiting",

@@ -11,7 +11,7 @@ use super::talk::Talk;
 use super::tcp::{Dialled, Tcp};
 use crate::model::{Ask, BlockerKind, Observed, Secret};
 use crate::sys::clock::{self, Clock};
-use crate::sys::socket::{Read, Stream};
+use crate::sys::socket::{Dial, Read, Stream};
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Hold {
     /// What a fresh connection met, where this one had an end.
     pub fresh: Option<Fresh>,
 }
+
+/// A fresh connection that was accepted and came to its end before an answer.
+const ENDED: &str = "closed without an answer";
 
 /// What happened while nothing was said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,9 @@ pub struct Fresh {
     pub answered: bool,
     /// Whether INFO names the same run of the server as before; `None` where it does not tell.
     pub same_run: Option<bool>,
+    /// Why it came to nothing: the errno of connecting, silence, or its end before an answer.
+    #[serde(default)]
+    pub failed: Option<String>,
 }
 
 impl Hold {
@@ -73,6 +79,12 @@ impl Hold {
     /// True if the server is not there any more, or is another run of it: then its end was that of the connection.
     pub fn server_is_gone(&self) -> bool {
         self.fresh.as_ref().is_some_and(|fresh| !fresh.answered || fresh.same_run == Some(false))
+    }
+
+    /// True if a fresh connection was refused, or ended at once: nothing listens there any more.
+    pub fn is_refused(&self) -> bool {
+        let failed = self.fresh.as_ref().and_then(|fresh| fresh.failed.as_deref());
+        failed.is_some_and(|failed| failed == "ECONNREFUSED" || failed == ENDED)
     }
 
     /// When the peer closed it, in milliseconds after the last word.
@@ -160,10 +172,17 @@ async fn fresh(
     before: &Dialogue,
     deadline: Instant,
 ) -> Fresh {
-    let Some(stream) = dial.again(deadline).await else { return Fresh { answered: false, same_run: None } };
+    let not_made = |why: String| Fresh { answered: false, same_run: None, failed: Some(why) };
+    let stream = match dial.dial(deadline).await {
+        Dial::Connected(stream) => stream,
+        Dial::Failed(failure) => return not_made(format!("{:?}", failure.errno)),
+        Dial::TimedOut => return not_made("no answer".to_owned()),
+    };
     lines.push(line(Command::Info, &[]));
     let talk = said(&stream, &lines, secret, deadline).await;
     let run = |conversation: &Conversation| conversation.info().and_then(|info| info.get("run_id").map(str::to_owned));
     let same_run = run(before.telling()).zip(run(&talk)).map(|(before, now)| before == now);
-    Fresh { answered: talk.answers_ping(), same_run }
+    // A server that is about to end may have accepted it.
+    let ended = matches!(talk.end, End::Closed | End::Broken(_)) && !talk.answers_ping();
+    Fresh { answered: talk.answers_ping(), same_run, failed: ended.then(|| ENDED.to_owned()) }
 }

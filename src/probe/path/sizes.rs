@@ -22,9 +22,9 @@ use crate::sys::socket::{self, Dial, Reach, Stream};
 const WAIT: Duration = Duration::from_millis(1_400);
 /// Less time than this left for the run is too little to tell loss from distance.
 const LEAST: Duration = Duration::from_millis(500);
-/// The sizes of packets that are tried, beside what the interface allows (twice, for a packet may be lost by chance): what
-/// everybody must take (RFC 791; RFC 8200: 1,280), tunnels, `WireGuard` (1,420), `PPPoE` and friends, Ethernet.
-const SIZES: [u16; 7] = [576, 1_024, 1_280, 1_380, 1_420, 1_460, 1_500];
+/// The sizes of packets that are tried, beside what the interface allows (twice, for a packet may be lost by chance): of slow
+/// serial lines (RFC 1144), what everybody must take (RFC 791; RFC 8200: 1,280), tunnels, `WireGuard` (1,420), `PPPoE` and friends, Ethernet.
+const SIZES: [u16; 8] = [296, 576, 1_024, 1_280, 1_380, 1_420, 1_460, 1_500];
 /// The large question: more than the largest packet of Ethernet (9,000), less than Redis takes of a stranger (16 KiB).
 const LARGE: usize = 10_000;
 
@@ -89,6 +89,11 @@ impl Sizes {
         let outward = first.unacknowledged.is_some_and(|bytes| bytes > 0);
         let is_clear = untold == 0 && hanging.len() > MANY && self.is_steady();
         Some(Hole { passes: passing.last()?.limit?, lost: first.limit, is_clear, outward })
+    }
+
+    /// True if the small question was answered throughout, and the large one by no size.
+    pub fn is_stuck(&self) -> bool {
+        self.tries.iter().all(|one| one.small_ms.is_some() && one.large_ms.is_none())
     }
 
     /// True if the small question was answered alike everywhere: no packet had to be sent again.
@@ -205,7 +210,8 @@ pub(crate) mod tests {
         let jumbo = up_to(1_500).hole().unwrap();
         assert_eq!((jumbo.passes, jumbo.lost, jumbo.is_clear), (1_500, None, false));
         // Not even the smallest passes, or it alone: that is not for its size.
-        assert_eq!((up_to(100).hole(), up_to(576).hole()), (None, None));
+        assert_eq!((up_to(100).hole(), up_to(296).hole()), (None, None));
+        assert_eq!((up_to(100).is_stuck(), up_to(576).is_stuck()), (true, false));
     }
 
     #[test]

@@ -221,13 +221,17 @@ pub enum Dialled {
 impl Dialled {
     /// Connects again; `None` if that fails.
     pub async fn again(&self, deadline: Instant) -> Option<Stream> {
-        let dial = match self {
-            Self::Tcp(address) => socket::dial(*address, deadline).await,
-            Self::Unix(path) => socket::dial_unix(path, deadline).await,
-        };
-        match dial {
+        match self.dial(deadline).await {
             Dial::Connected(stream) => Some(stream),
             Dial::Failed(_) | Dial::TimedOut => None,
+        }
+    }
+
+    /// Connects again.
+    pub async fn dial(&self, deadline: Instant) -> Dial {
+        match self {
+            Self::Tcp(address) => socket::dial(*address, deadline).await,
+            Self::Unix(path) => socket::dial_unix(path, deadline).await,
         }
     }
 }

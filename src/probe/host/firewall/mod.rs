@@ -3,6 +3,7 @@
 //! `list.rs` runs the tools, `nft.rs` and `iptables/` read what they print, `join.rs` makes one of it where two tools list
 //! the same table. Without a tool, or the right, to list what may be there, it is unread: never "no firewall".
 
+pub mod discovery;
 mod ipset;
 pub mod iptables;
 mod join;
