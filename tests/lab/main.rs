@@ -24,6 +24,7 @@ mod path;
 mod process;
 mod repairs;
 mod resources;
+mod rules;
 mod secrets;
 mod smoke;
 mod state;
