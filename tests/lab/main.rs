@@ -25,6 +25,7 @@ mod path;
 mod process;
 mod repairs;
 mod resources;
+mod rules;
 mod secrets;
 mod smoke;
 mod startup;

@@ -12,6 +12,8 @@ mod selinux_denied;
 
 pub use selinux_denied::kept_from_listening;
 
+use std::net::IpAddr;
+
 use super::{Case, Cause, repair};
 use crate::cause::repair::firewall::Flow;
 use crate::check;
@@ -90,20 +92,55 @@ impl Stopped<'_> {
                 format!("let CLIENT-ADDRESS (not everybody) reach TCP port {port}, in the tool that owns the rule"),
             )];
         };
-        let (before, after): (Vec<Stop>, Vec<Stop>) = self.fate.stops.iter().cloned().partition(is_before_translation);
-        let leaves = |stop: &Stop| matches!(stop.at.hook, Hook::Output | Hook::Postrouting | Hook::Egress);
-        let flow = |port| Flow { peer, port, leaves: false, answers: self.answer };
-        let mut steps = Vec::new();
-        for (stops, port) in [(before, port), (after, self.fate.to.1.unwrap_or(port))] {
-            for stop in stops {
-                let flow =
-                    Flow { leaves: leaves(&stop), ..flow(if self.answer { self.passage.to.port() } else { port }) };
-                steps.extend(repair::firewall::open(self.passage.firewall, &[stop], flow, on));
-            }
+        let steps = self.opened(peer, on);
+        if !theirs || self.passage.as_it_is {
+            return steps;
         }
-        steps.dedup();
+        let look = format!(
+            "the address that it arrives from may be another than {peer}: see it there while the client tries (sudo tcpdump \
+             -ni any 'tcp dst port {port}'), then allow that one"
+        );
+        let advised = |step| match step {
+            Step::Run { on, command, .. } => Step::tell(on, format!("if it is {peer}: {command}")),
+            step => step,
+        };
+        std::iter::once(Step::tell(on.clone(), look)).chain(steps.into_iter().map(advised)).collect()
+    }
+
+    /// The steps that open the way there, and the way of the answer.
+    fn opened(&self, peer: IpAddr, on: &Where) -> Vec<Step> {
+        let Passage { there, answer_stops, over_loopback, .. } = &self.passage;
+        let asked = self.passage.to.port();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut opened: Vec<&Stop> = Vec::new();
+        let ways = there.stops.iter().map(|stop| (stop, false)).chain(answer_stops.iter().map(|stop| (stop, true)));
+        for (stop, answers) in ways {
+            // What lets all of loopback pass lets pass what comes later in that chain, too.
+            if *over_loopback && opened.iter().any(|before| is_behind(stop, before)) {
+                continue;
+            }
+            let port = if answers || is_before_translation(stop) { asked } else { there.to.1.unwrap_or(asked) };
+            let leaves = matches!(stop.at.hook, Hook::Output | Hook::Postrouting | Hook::Egress);
+            let flow = Flow { peer, port, leaves, answers, over_loopback: *over_loopback };
+            for step in repair::firewall::open(self.passage.firewall, std::slice::from_ref(stop), flow, on) {
+                if !steps.contains(&step) {
+                    steps.push(step);
+                }
+            }
+            opened.push(stop);
+        }
         steps
     }
+}
+
+/// True if it is in the same chain, and not before.
+fn is_behind(stop: &Stop, before: &Stop) -> bool {
+    let chain = |stop: &Stop| {
+        let at = &stop.at;
+        (at.source, at.family, at.table.clone(), at.chain.clone(), at.hook)
+    };
+    let number = |stop: &Stop| stop.at.rule.as_ref().map_or(u32::MAX, |rule| rule.number);
+    chain(stop) == chain(before) && number(before) <= number(stop)
 }
 
 /// True if the packet still has the port there that the client asked for.

@@ -19,6 +19,8 @@ pub struct Flow {
     pub leaves: bool,
     /// True for the answers, which come from the port.
     pub answers: bool,
+    /// True if they do not leave the machine: then all that does not is let through.
+    pub over_loopback: bool,
 }
 
 /// Who owns a rule.
@@ -135,6 +137,7 @@ fn is_plain(at: &Place) -> bool {
 fn text(flow: Flow) -> String {
     let Flow { peer, port, .. } = flow;
     match (flow.leaves, flow.answers) {
+        _ if flow.over_loopback => "let this machine reach itself".to_owned(),
         (false, false) => format!("let {peer} reach TCP port {port}"),
         (true, false) => format!("let this machine reach TCP port {port} of {peer}"),
         (true, true) => format!("let the answers from TCP port {port} go to {peer}"),
@@ -219,7 +222,11 @@ fn nft(firewall: &Firewall, at: &Place, flow: Flow, on: &Where) -> Vec<Step> {
         None if !may_leave_early(firewall, at) => format!("add rule {family} {} {}", at.table, at.chain),
         _ => format!("insert rule {family} {} {}", at.table, at.chain),
     };
-    let rule = format!("{ip} {address} {peer} tcp {end} {port} accept");
+    let rule = match (flow.over_loopback, flow.leaves) {
+        (true, true) => "oifname lo accept".to_owned(),
+        (true, false) => "iifname lo accept".to_owned(),
+        (false, _) => format!("{ip} {address} {peer} tcp {end} {port} accept"),
+    };
     vec![
         Step::run(on.clone(), Risk::WidensAccess, text(flow), format!("sudo nft {place} {rule}")),
         Step::tell(
@@ -241,7 +248,12 @@ fn iptables(firewall: &Firewall, at: &Place, flow: Flow, on: &Where, programs: [
         None if !may_leave_early(firewall, at) => format!("-A {}", at.chain),
         None => format!("-I {}", at.chain),
     };
-    let command = format!("sudo {program}{table} {place} {address} {peer} -p tcp {end} {port} -j ACCEPT");
+    let what = match (flow.over_loopback, flow.leaves) {
+        (true, true) => "-o lo".to_owned(),
+        (true, false) => "-i lo".to_owned(),
+        (false, _) => format!("{address} {peer} -p tcp {end} {port}"),
+    };
+    let command = format!("sudo {program}{table} {place} {what} -j ACCEPT");
     vec![
         Step::run(on.clone(), Risk::WidensAccess, text(flow), command),
         Step::tell(
@@ -278,8 +290,13 @@ mod tests {
     use crate::probe::host::firewall::rules::Rule;
     use crate::probe::host::firewall::walk::How;
 
-    const IN: Flow =
-        Flow { peer: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5)), port: 6379, leaves: false, answers: false };
+    const IN: Flow = Flow {
+        peer: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5)),
+        port: 6379,
+        leaves: false,
+        answers: false,
+        over_loopback: false,
+    };
 
     fn at(source: Source, table: &str, chain: &str, handle: Option<u64>) -> Place {
         let rule = Rule { handle, number: 3, packets: Some(1), text: String::new(), parts: Vec::new() };
@@ -337,6 +354,18 @@ mod tests {
         check(&nft(), &[], Flow { leaves: true, ..IN }, "ip daddr 10.0.0.5 tcp dport 6379 accept");
         check(&nft(), &[], Flow { leaves: true, answers: true, ..IN }, "ip daddr 10.0.0.5 tcp sport 6379 accept");
         check(&nft(), &[], Flow { answers: true, ..IN }, "ip saddr 10.0.0.5 tcp sport 6379 accept");
+    }
+
+    #[test]
+    fn a_machine_may_reach_itself() {
+        let (nft, iptables) =
+            (at(Source::Nft, "filter", "input", Some(4)), at(Source::Iptables, "filter", "INPUT", None));
+        let itself = Flow { over_loopback: true, ..IN };
+        check(&nft, &[], itself, "insert rule inet filter input position 4 iifname lo accept");
+        check(&iptables, &[], itself, "sudo iptables -I INPUT 3 -i lo -j ACCEPT");
+        let out = Flow { leaves: true, ..itself };
+        check(&nft, &[], out, "oifname lo accept");
+        check(&iptables, &[], out, "-o lo -j ACCEPT");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::probe::path::route::shares_prefix;
 
 /// The loopback interface.
 const LOOPBACK: &str = "lo";
+/// A port that clients' connections come from, as Linux and most others choose them (32768–60999; 49152–65535).
+const EPHEMERAL: u16 = 50_001;
 /// SYN and ACK.
 const SYN_ACK: u8 = 2 | 16;
 
@@ -33,6 +35,12 @@ pub struct Passage<'a> {
     pub there: Fate,
     /// What becomes of the answer, where the client's address is known.
     pub back: Option<Fate>,
+    /// The chains that stop the answer if it goes to a port as clients have them: what would stop it once the SYN passes.
+    pub answer_stops: Vec<Stop>,
+    /// True if it is known that the packets have the client's very address there.
+    pub as_it_is: bool,
+    /// True if they do not leave the machine.
+    pub over_loopback: bool,
 }
 
 /// What becomes of a packet.
@@ -48,6 +56,8 @@ pub struct Fate {
     pub translated_by: Option<Place>,
     /// True if a rule may send it elsewhere, or not.
     pub may_go_elsewhere: bool,
+    /// True if a rule gives it another source, or may.
+    pub source_may_change: bool,
 }
 
 impl Fate {
@@ -73,6 +83,13 @@ impl Fate {
     }
 }
 
+impl Passage<'_> {
+    /// See [`Fate::counted`].
+    fn counted(self) -> Self {
+        Self { there: self.there.counted(), back: self.back.map(Fate::counted), ..self }
+    }
+}
+
 impl Facts {
     /// The way of an attempt to `ip` through the packet filter of the server's machine.
     ///
@@ -87,22 +104,26 @@ impl Facts {
         let to = SocketAddr::new(ip, self.port()?);
         let own = host.origin.addresses.as_slice();
         if self.is_on_this_machine(ip) {
-            let (there, back) = over_loopback(firewall, to, own);
-            let (there, back) =
-                if host.origin.collected { (there, back) } else { (there.counted(), back.map(Fate::counted)) };
-            return Ok(Passage { firewall, host: Some(host), client: Some(ip), to, there, back });
+            let passage = over_loopback(firewall, host, to, own);
+            return Ok(if host.origin.collected { passage } else { passage.counted() });
         }
         let client = self.source_to(ip);
         let network = host.network.seen();
-        let arrives = arrival_of(network, client, to);
+        let renamed = self.departure(ip).is_ok_and(|ours| ours.there.source_may_change);
+        let arrives = arrival_of(network, client, to, renamed);
         let believed = Packet::syn_in(client, to, arrives.interface.clone());
         let walk = walk::incoming(firewall, believed.clone(), own);
-        let blind = (!arrives.as_it_is).then(|| Packet { from: None, ..believed.clone() });
+        let as_it_is = arrives.as_it_is;
+        let blind = (!as_it_is).then(|| Packet { from: None, ..believed.clone() });
         let blind = blind.map(|packet| walk::incoming(firewall, packet, own));
         let answer = Packet { to: walk.to.0, to_port: walk.to.1, ..believed }.answered();
         let answer = answer.filter(|_| own.contains(&walk.to.0)).map(|answer| answer.to(&walk));
-        let back = answer.map(|packet| fate(firewall, &walk::outgoing(firewall, packet, own), None));
-        Ok(Passage { firewall, host: Some(host), client, to, there: fate(firewall, &walk, blind.as_ref()), back })
+        let goes = |answer: Packet| walk::outgoing(firewall, answer, own);
+        let answer_stops = answer.clone().map(|packet| goes(usual(packet)).stops).unwrap_or_default();
+        let back = answer.map(|packet| fate(firewall, &goes(packet), None));
+        let there = fate(firewall, &walk, blind.as_ref());
+        let host = Some(host);
+        Ok(Passage { firewall, host, client, to, there, back, answer_stops, as_it_is, over_loopback: false })
     }
 
     /// The way of an attempt to `ip`, on another machine, through the packet filter of the machine we look from.
@@ -131,8 +152,20 @@ impl Facts {
             flags: SYN_ACK,
             ..syn
         });
-        let back = answer.map(|packet| fate(firewall, &walk::incoming(firewall, packet, own), None).counted());
-        Ok(Passage { firewall, host: None, client, to, there, back })
+        let comes = |answer: Packet| walk::incoming(firewall, answer, own);
+        let answer_stops = answer.clone().map(|packet| comes(usual(packet)).stops).unwrap_or_default();
+        let back = answer.map(|packet| fate(firewall, &comes(packet), None).counted());
+        Ok(Passage {
+            firewall,
+            host: None,
+            client,
+            to,
+            there,
+            back,
+            answer_stops,
+            as_it_is: true,
+            over_loopback: false,
+        })
     }
 
     /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
@@ -174,8 +207,8 @@ struct Arrival {
 }
 
 /// Between machines on one link nobody translates. That the server has the client's network on a link of its own is not
-/// enough: container networks have the same addresses on every machine.
-fn arrival_of(network: Option<&Network>, client: Option<IpAddr>, to: SocketAddr) -> Arrival {
+/// enough: container networks have the same addresses on every machine. Nor is it where the client's own rules `renamed` it.
+fn arrival_of(network: Option<&Network>, client: Option<IpAddr>, to: SocketAddr, renamed: bool) -> Arrival {
     let Some(network) = network else { return Arrival { interface: None, as_it_is: false } };
     let asked = network.interfaces.iter().find(|at| at.ip == to.ip());
     let link = asked.filter(|at| client.is_some_and(|client| shares_prefix(at.ip, client, at.prefix)));
@@ -185,11 +218,11 @@ fn arrival_of(network: Option<&Network>, client: Option<IpAddr>, to: SocketAddr)
     names.sort_unstable();
     names.dedup();
     let only = (names.len() == 1).then(|| names[0].to_owned());
-    Arrival { interface: link.map(|at| at.name.clone()).or(only), as_it_is: link.is_some() || seen }
+    Arrival { interface: link.map(|at| at.name.clone()).or(only), as_it_is: link.is_some() && !renamed || seen }
 }
 
 /// From a machine to itself every packet leaves and comes in again by the loopback interface, whatever its addresses.
-fn over_loopback(firewall: &Firewall, to: SocketAddr, own: &[IpAddr]) -> (Fate, Option<Fate>) {
+fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own: &[IpAddr]) -> Passage<'a> {
     let lo = || Some(LOOPBACK.to_owned());
     // The kernel connects from the address that it connects to.
     let syn = Packet::syn_out(Some(to.ip()), to, lo());
@@ -204,13 +237,31 @@ fn over_loopback(firewall: &Firewall, to: SocketAddr, own: &[IpAddr]) -> (Fate, 
         translated: Vec::new(),
         ..syn
     };
-    let back = arrived.answered().map(|answer| answer.to(&out)).map(|answer| {
+    let answer = arrived.answered().map(|answer| answer.to(&out));
+    let goes = |answer: Packet| {
         let out = walk::outgoing(firewall, answer.clone(), own);
         let answer = Packet { in_interface: lo(), out_interface: Some(String::new()), ..answer };
-        fate(firewall, &one_after_the_other(out, walk::incoming(&again, answer, own)), None)
-    });
+        one_after_the_other(out, walk::incoming(&again, answer, own))
+    };
+    let answer_stops = answer.clone().map(|answer| goes(usual(answer)).stops).unwrap_or_default();
+    let back = answer.map(|answer| fate(firewall, &goes(answer), None));
     let walk = one_after_the_other(out, walk::incoming(&again, arrived, own));
-    (fate(firewall, &walk, None), back)
+    Passage {
+        firewall,
+        host: Some(host),
+        client: Some(to.ip()),
+        to,
+        there: fate(firewall, &walk, None),
+        back,
+        answer_stops,
+        as_it_is: true,
+        over_loopback: true,
+    }
+}
+
+/// An answer to a port as clients have them.
+fn usual(answer: Packet) -> Packet {
+    Packet { to_port: Some(EPHEMERAL), ..answer }
 }
 
 /// A connection's destination is translated once: one that left through `output` is not asked about again in `prerouting`
@@ -231,6 +282,7 @@ fn one_after_the_other(first: Walk, second: Walk) -> Walk {
         doubts: first.doubts.into_iter().chain(second.doubts).collect(),
         to: second.to,
         translated_by: first.translated_by.or(second.translated_by),
+        source_may_change: first.source_may_change || second.source_may_change,
         tracked: first.tracked && second.tracked,
     }
 }
@@ -250,7 +302,14 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
     let unread = firewall.unread.iter();
     open.extend(unread.map(|unread| format!("what {} shows could not be read: {}", unread.source.list(), unread.says)));
     let may_go_elsewhere = believed.doubts.iter().any(|doubt| translates(firewall, &doubt.at));
-    Fate { stops, open, to: believed.to, translated_by: believed.translated_by.clone(), may_go_elsewhere }
+    Fate {
+        stops,
+        open,
+        to: believed.to,
+        translated_by: believed.translated_by.clone(),
+        may_go_elsewhere,
+        source_may_change: believed.source_may_change,
+    }
 }
 
 /// True if the rule is asked where connections are sent elsewhere.

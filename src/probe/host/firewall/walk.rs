@@ -109,6 +109,8 @@ pub struct Walk {
     pub to: (IpAddr, Option<u16>),
     /// Whose rule sent it elsewhere, if one did.
     pub translated_by: Option<Place>,
+    /// True if a rule gives it another source, or may.
+    pub source_may_change: bool,
     /// False if a rule keeps its connection from being tracked, or may: then the state of the answer is not known.
     pub tracked: bool,
 }

@@ -45,8 +45,15 @@ pub(super) struct Walker<'a> {
 impl<'a> Walker<'a> {
     pub(super) fn new(firewall: &'a Firewall, packet: Packet, own: &'a [IpAddr]) -> Self {
         let to = (packet.to, packet.to_port);
-        let walk = Walk { stops: Vec::new(), doubts: Vec::new(), to, translated_by: None, tracked: true };
         let (steps, state) = (Cell::new(0), packet.state);
+        let walk = Walk {
+            stops: Vec::new(),
+            doubts: Vec::new(),
+            to,
+            translated_by: None,
+            source_may_change: false,
+            tracked: true,
+        };
         Self { firewall, own, packet, walk, steps, state, unsure: false, vague: false, lost: false }
     }
 
@@ -200,6 +207,7 @@ impl<'a> Walker<'a> {
             return Truth::No;
         }
         (self.packet.from, self.packet.from_port) = (None, None);
+        self.walk.source_may_change = true;
         let all = here == Truth::Yes && sources.all(|source| source);
         if all {
             self.packet.translated.push(Translation::Source);
