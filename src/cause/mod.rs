@@ -27,6 +27,7 @@ use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::firewall::passage::Passage;
 use crate::probe::host::instance::reached;
+use crate::probe::host::system::Init;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::trace::{Lost, Trace};
@@ -96,6 +97,15 @@ impl<'a> Case<'a> {
     /// True if the server's machine shows another program on the port: what keeps a Redis from answering is not it.
     pub fn is_a_strangers(&self) -> bool {
         self.raised(&check::process::STRANGER).is_some()
+    }
+
+    /// True if the server's machine has another service that may be meant for the target, where anything starts services.
+    fn may_be_anothers(&self) -> bool {
+        let Some(host) = self.host() else { return false };
+        let starts = host.system.seen().is_some_and(|system| system.init != Init::None);
+        let of_port = || self.facts.neighbour();
+        let own = self.facts.instance().filter(|it| it.process.is_some() || it.conf.is_some()).or_else(of_port);
+        starts && host.another_may_serve(own.and_then(|own| own.unit()), self.facts.ask.target.port())
     }
 
     /// True if a rule of the server's machine may lead the refused connections elsewhere, to a container or another machine:
@@ -246,9 +256,14 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
         support.confidence = support.confidence.min(Confidence::Likely);
     }
     let of_the_machine = || [listen::CAUSES, startup::CAUSES].iter().any(|family| is_among(cause, family));
-    let by_its_facts = || support.explains.iter().any(|code| is_of_the_host(code));
-    if support.confidence == Confidence::Certain && case.facts.has_old_host() && by_its_facts() {
+    let by_its_facts = support.explains.iter().any(|code| is_of_the_host(code));
+    if support.confidence == Confidence::Certain && case.facts.has_old_host() && by_its_facts {
         support = Support { confidence: Confidence::Likely, ..support }.settled_by(collect_again(case.facts));
+    }
+    if support.confidence == Confidence::Certain && of_the_machine() && by_its_facts && case.may_be_anothers() {
+        let tells = "another service that is meant for that port, and does not run: start that one; none: this is it";
+        let look = Step::look(redis_host(case.facts), "systemctl list-unit-files --type=service; docker ps -a", tells);
+        support = Support { confidence: Confidence::Likely, ..support }.settled_by(look);
     }
     if support.confidence == Confidence::Certain && of_the_machine() && case.may_be_led_elsewhere() {
         let tells = "a rule with dnat, redirect or DNAT for that port: look where it leads; none: this is it";

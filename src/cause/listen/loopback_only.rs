@@ -135,6 +135,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let ip = facts.asked_addresses().into_iter().find(|ip| !ip.is_loopback());
     let server = facts.neighbour();
+    // A line that the server has not read yet is not what it would have after a restart with one more address.
+    let heeded =
+        |bind: &Known| server.is_some_and(|server| server.heeded_bind().is_some_and(|it| it.values == bind.values));
     let bind = server.and_then(|server| server.setting("bind"));
     let firewall = Step::tell(on.clone(), "let only the clients' addresses through the firewall to that port");
     // What opens at once needs its password at once.
@@ -162,7 +165,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             }
             let to = format!("{} {ip}", bind.values.join(" "));
             let text = format!("let it listen on {ip}, the address that the client uses, too");
-            steps.extend(repair::rebind(facts, server, &bind, to.trim(), &text, Risk::WidensAccess));
+            if heeded(&bind) {
+                steps.extend(repair::rebind(facts, server, &bind, to.trim(), &text, Risk::WidensAccess));
+            } else {
+                let unread = format!(
+                    "{text}: 'bind' of its redis.conf was changed since it started; see that this machine has all of its addresses, and restart Redis"
+                );
+                steps.push(Step::tell(on.clone(), unread));
+            }
         }
         (_, ip) => {
             let address = ip.map_or_else(|| "the address that clients use".to_owned(), |ip| ip.to_string());

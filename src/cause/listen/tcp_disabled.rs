@@ -71,7 +71,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ));
     }
     let port = facts.ask.target.port().unwrap_or_default();
-    match instance.setting("port").and_then(|port| port.line) {
+    // What stands in an included file may be other servers', too.
+    let own = |(file, ..): &(String, u32, String)| instance.conf.is_some_and(|conf| conf.path == *file);
+    match instance.setting("port").and_then(|port| port.line).filter(own) {
         Some((file, line, from)) => {
             let text = format!("or give it port {port} again; 'bind' and protected mode then say who may use it");
             let to = format!("port {port}");

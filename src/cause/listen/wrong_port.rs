@@ -66,7 +66,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
     // does not run, and that nothing here tells of.
     let sure = !meant && port == DEFAULT_PORT && host.has_only(only);
-    let confidence = if sure { Confidence::Certain } else { Confidence::Likely };
+    let confidence = match host.rivals(case.facts).is_empty() {
+        true if sure => Confidence::Certain,
+        true => Confidence::Likely,
+        // Another that does not run has the better claim.
+        false => Confidence::Possible,
+    };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
     let support = Support::new(confidence, &codes, summary).on(finding);
@@ -168,7 +173,7 @@ mod tests {
         check_cause(&CAUSE, &asking(6380), Some(Confidence::Likely));
         // A server that does not run may be meant for the port.
         let meant = asking(6380).conf("port 6380").host(|host| host.confs[0].pid = None);
-        check_cause(&CAUSE, &meant.conf("bind 127.0.0.1"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &meant.conf("bind 127.0.0.1"), Some(Confidence::Possible));
         let hinted = away().host(|host| seen(&mut host.system).hints.push("app-redis.service".to_owned()));
         check_cause(&CAUSE, &hinted, Some(Confidence::Likely));
         // Nor is anything certain beside a redis.conf that may not be read, as Debian's by most users.

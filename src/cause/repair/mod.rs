@@ -305,7 +305,17 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
     // The password that was made just before is asked for by now.
     let is_new = instance.has_password() != Some(true);
     let auth = if is_new { format!("REDISCLI_AUTH=\"$(cat {PASSWORD_FILE})\" ") } else { String::new() };
+    let own = |file: &String| instance.conf.is_some_and(|conf| conf.path == *file);
     match &bind.line {
+        Some((file, ..)) if !own(file) => vec![
+            Step::tell(
+                on,
+                format!(
+                    "{text}: the line stands in {file}, which other servers may include; write 'bind {to}' as the last line of its own redis.conf"
+                ),
+            ),
+            restart(facts, Some(instance)),
+        ],
         Some((file, line, from)) => vec![
             Step::Edit {
                 text: text.to_owned(),

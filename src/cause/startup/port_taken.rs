@@ -7,6 +7,7 @@ use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::conf::{Conf, FoundBy};
+use crate::probe::host::process::Process;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -43,7 +44,7 @@ fn infer(case: &Case) -> Option<Support> {
     let port = case.facts.ask.target.port()?;
     let stranger = process::stranger(case.facts, host, port)?;
     // What closes or says nothing may pass on to a Redis that is down.
-    let meant = is_meant(host, port) && case.raised(&ping::NOT_REDIS).is_some();
+    let meant = is_meant(case.facts, host, port) && case.raised(&ping::NOT_REDIS).is_some();
     let installed = host.system.seen().is_some_and(|system| !system.units.is_empty() || !system.programs.is_empty());
     let confidence = if meant { Confidence::Certain } else { Confidence::Likely };
     let summary = format!("{} has port {port}", process::who(stranger));
@@ -65,10 +66,13 @@ fn infer(case: &Case) -> Option<Support> {
     })
 }
 
-/// Whether a service of this machine is meant for the port.
-fn is_meant(host: &Host, port: u16) -> bool {
-    let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.port() == Some(port));
-    host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf))
+/// Whether a service of this machine is meant for the port at the asked address, and no server has it at another.
+fn is_meant(facts: &Facts, host: &Host, port: u16) -> bool {
+    let asked = facts.asked_addresses();
+    let wants = |conf: &&Conf| conf.parsed.seen().is_some_and(|parsed| parsed.wants(port, &asked));
+    let beside = |server: &Process| server.listens.iter().any(|at| at.port() == port);
+    !host.living().any(beside)
+        && host.confs.iter().filter(|conf| conf.found_by < FoundBy::UsualPlace).any(|conf| wants(&conf))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -86,7 +90,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         on.clone(),
         "or give Redis another port ('port' in redis.conf), and name it in the application's settings",
     );
-    let meant = facts.server_host().is_ok_and(|host| is_meant(host, port));
+    let meant = facts.server_host().is_ok_and(|host| is_meant(facts, host, port));
     if meant && answers_otherwise(facts) {
         let stop = Step::run(on, Risk::Restarts, format!("stop {who}, if it is not needed"), command);
         return vec![stop, repair::start(facts), elsewhere];

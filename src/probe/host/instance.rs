@@ -262,7 +262,8 @@ fn single<'a>(mut of: impl Iterator<Item = &'a Process>) -> Option<&'a Process> 
 pub fn conf_of<'a>(confs: &[&'a Conf], process: Option<&Process>, port: Option<u16>) -> Option<&'a Conf> {
     let given = confs.iter().copied().find(|conf| conf.found_by == FoundBy::Given);
     if let Some(process) = process {
-        return given.or_else(|| confs.iter().copied().find(|conf| conf.pid == Some(process.pid)));
+        // What the process is known to read is its own, whatever was given.
+        return confs.iter().copied().find(|conf| conf.pid == Some(process.pid)).or(given);
     }
     let says = |conf: &&Conf| port.is_some() && conf.parsed.seen().is_some_and(|parsed| parsed.port() == port);
     let of_port = || confs.iter().copied().find(says);
