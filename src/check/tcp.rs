@@ -152,7 +152,8 @@ pub static SLOW: Code = Code::warn(
     "tcp/slow",
     Level::Reachable,
     "the connection took long to be accepted",
-    "The handshake took so long that the first SYN must have been lost or ignored: it is sent again after 1 s.",
+    "The handshake took so long that the first SYN must have been lost on the way, or dropped by a listener whose queue is \
+     full: it is sent again after 1 s.",
 );
 
 /// Another program waits at another address.

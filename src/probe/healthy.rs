@@ -146,6 +146,7 @@ impl Dialogue {
             first_byte_ms: Some(0.4),
             elapsed_ms: 0.5,
             bytes: 5_000,
+            sent_again: None,
             unacknowledged: None,
         };
         Self { address: address.to_owned(), first, second: None }
@@ -191,6 +192,7 @@ impl Facts {
             first_byte_ms: None,
             elapsed_ms: 5_000.0,
             bytes: 0,
+            sent_again: None,
             ..dialogue.first.clone()
         };
         dialogue.second = Some(silent.clone());

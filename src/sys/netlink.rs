@@ -73,7 +73,16 @@ pub struct HalfOpen {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{half_open, peers, tcp, unix};
+pub use linux::{half_open, peers, sent_again, tcp, unix};
+
+/// How many segments of this connection of ours were sent again since it began; `None` where the kernel does not tell.
+///
+/// # Errors
+/// There is no `sock_diag` here.
+#[cfg(not(target_os = "linux"))]
+pub fn sent_again(_local: SocketAddr, _peer: SocketAddr) -> io::Result<Option<u32>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
 ///
@@ -127,6 +136,10 @@ mod linux {
     const MOST_READS: usize = 1024;
     /// `SOCK_STREAM`, as a header of an answer has it.
     const STREAM: u8 = 1;
+    /// The most connections with the same ports at both ends that are looked through, to other addresses.
+    const MOST_ALIKE: usize = 64;
+    /// Where `tcpi_total_retrans` lies in `struct tcp_info`.
+    const TOTAL_RETRANS: std::ops::Range<usize> = 100..104;
 
     /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
     ///
@@ -145,6 +158,27 @@ mod linux {
         in_state(StateFlags::SYN_RECV, of_port(v6, port), most, half_open_of)
     }
 
+    /// How many segments of this connection of ours were sent again since it began; `None` where the kernel does not tell.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn sent_again(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+        let id = SocketId { source_port: local.port(), destination_port: peer.port(), ..any(local.is_ipv6()) };
+        let is_it = |response: &InetResponse| {
+            let id = &response.header.socket_id;
+            id.source_address == local.ip() && id.destination_address == peer.ip()
+        };
+        let count = |nla: &Nla| match nla {
+            Nla::TcpInfo(info) => info.get(TOTAL_RETRANS)?.try_into().ok().map(u32::from_ne_bytes),
+            _ => None,
+        };
+        let told = |response: &InetResponse| {
+            if is_it(response) { response.nlas.iter().find_map(count) } else { None }
+        };
+        let found = answered(StateFlags::ESTABLISHED, ExtensionFlags::INFO, id, MOST_ALIKE, told)?;
+        Ok(found.into_iter().flatten().next())
+    }
+
     fn any(v6: bool) -> SocketId {
         if v6 { SocketId::new_v6() } else { SocketId::new_v4() }
     }
@@ -160,9 +194,18 @@ mod linux {
         most: usize,
         of: impl Fn(&InetResponse) -> T,
     ) -> io::Result<Vec<T>> {
+        answered(states, ExtensionFlags::empty(), socket_id, most, of)
+    }
+
+    fn answered<T>(
+        states: StateFlags,
+        extensions: ExtensionFlags,
+        socket_id: SocketId,
+        most: usize,
+        of: impl Fn(&InetResponse) -> T,
+    ) -> io::Result<Vec<T>> {
         let family = if socket_id.source_address.is_ipv6() { AF_INET6 } else { AF_INET };
-        let request =
-            InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id };
+        let request = InetRequest { family, protocol: IPPROTO_TCP, extensions, states, socket_id };
         let mut found = Vec::new();
         dump(SockDiagMessage::InetRequest(request), |message| {
             if let SockDiagMessage::InetResponse(response) = message {

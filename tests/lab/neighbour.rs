@@ -137,3 +137,27 @@ fn a_server_that_denies_info_is_healthy() {
     let _redis = server.redis(&["--protected-mode", "no", "--rename-command", "INFO", ""]);
     client.diagnose(&["-h", SERVER]).healthy();
 }
+
+#[test]
+fn packets_that_are_lost_by_chance_are_not_a_busy_server() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, _router, server) = lab.routed();
+    let _redis = server.redis(&OPEN);
+    // The first SYN is lost: the connection is made with the second.
+    server.nft(
+        "add table inet t; add chain inet t f { type filter hook input priority 0; }
+         add rule inet t f iifname eth0 tcp dport 6379 tcp flags & (syn | ack) == syn limit rate 1/day burst 1 packets drop",
+    );
+    let joined = client.joined(&server, &["-h", "10.77.2.2"]);
+    joined.finding("tcp/slow").not_cause("accept-queue-full");
+    assert!(joined.causes().contains(&("packet-loss".to_owned(), Confidence::Possible)), "{joined}");
+    server.nft("flush chain inet t f");
+    // The first requests are lost.
+    server.nft(
+        "add rule inet t f iifname eth0 tcp dport 6379 tcp flags & psh == psh limit rate 1/day burst 5 packets drop",
+    );
+    let diagnosis = client.diagnose(&["-h", "10.77.2.2"]);
+    diagnosis.finding("ping/slow").cause("packet-loss", Confidence::Possible).nothing_certain();
+    diagnosis.cause("event-loop-blocked", Confidence::Possible);
+    assert!(diagnosis.causes().contains(&("event-loop-blocked".to_owned(), Confidence::Possible)), "{diagnosis}");
+}

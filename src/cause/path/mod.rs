@@ -7,6 +7,7 @@ mod local_route_policy;
 mod mtu_black_hole;
 mod no_return_path;
 mod no_route;
+mod packet_loss;
 mod router_unreachable;
 mod stale_address;
 
@@ -27,6 +28,7 @@ pub static CAUSES: &[&Cause] = &[
     &idle_cut::CAUSE,
     &ipv6_path_broken::CAUSE,
     &stale_address::CAUSE,
+    &packet_loss::CAUSE,
 ];
 
 /// Broadcast, multicast, and link-local addresses without a zone cannot be connected to, whatever the routes.

@@ -1,7 +1,7 @@
 //! Something keeps the event loop busy.
 
 use super::{doing, process, queue, stat_of};
-use crate::cause::{Case, Cause, is_unheard, local_cli, redis_host};
+use crate::cause::{Case, Cause, dialogue, is_unheard, local_cli, redis_host};
 use crate::check::{limits, ping, state, tcp};
 use crate::model::{Code, Confidence, Step, Support};
 use crate::probe::Facts;
@@ -16,7 +16,8 @@ Redis runs commands one after the other. One that takes seconds (KEYS, a big DEL
 SLEEP), a fork of a huge heap, swapping, transparent huge pages or a throttled CPU keep all clients waiting. The \
 connection is quick, because the kernel accepts it; the reply is late, or does not come in time at all.
 
-Late by a second or more after a quick handshake it is likely: lost packets cost fractions of that. Silent until \
+Late by a second or more after a quick handshake it is likely, where the kernel says that nothing had to be sent again: \
+else packets may have been lost. Silent until \
 the deadline it is one candidate among others, and likely where the server's machine shows a process that is neither \
 stopped nor out of descriptors, with connections in its listener's queue.
 
@@ -76,12 +77,21 @@ fn from_afar(case: &Case) -> Option<Support> {
     ];
     let (code, confidence) = codes.into_iter().find(|(code, _)| case.raised(code).is_some())?;
     let finding = case.raised(code).filter(|_| !is_unheard(case.facts) && !case.is_a_strangers())?;
+    let confidence = if code.id == ping::SLOW.id && !arrived_at_once(case) { Confidence::Possible } else { confidence };
     let summary = match confidence {
+        Confidence::Possible if code.id == ping::SLOW.id => "a command that takes long keeps all others waiting",
         Confidence::Possible => "a command that takes longer than our patience keeps all others waiting",
         _ => "the kernel accepted the connection quickly, and the server answered late",
     };
     let support = Support::new(confidence, &[code], summary).on(finding);
     Some(support.settled_by(look(case.facts)))
+}
+
+/// True if nothing of ours had to be sent again: then it was not the way that made the answer late.
+fn arrived_at_once(case: &Case) -> bool {
+    let ip = case.facts.tcp.seen().and_then(|tcp| tcp.connected()?.ip);
+    let Some(dialogue) = dialogue(case.facts) else { return false };
+    ip.is_none_or(|ip| case.is_own(ip)) || dialogue.telling().sent_again == Some(0)
 }
 
 fn look(facts: &Facts) -> Step {
@@ -119,7 +129,15 @@ mod tests {
             let Observed::Seen(redis) = &mut facts.redis else { return };
             redis.dialogues[0].first.first_byte_ms = Some(1_800.0);
         });
-        check_cause(&CAUSE, &late, Some(Confidence::Likely));
+        check_cause(&CAUSE, &late, Some(Confidence::Possible));
+        let counted = |count| {
+            late.clone().with(|facts| {
+                let Observed::Seen(redis) = &mut facts.redis else { return };
+                redis.dialogues[0].first.sent_again = Some(count);
+            })
+        };
+        check_cause(&CAUSE, &counted(0), Some(Confidence::Likely));
+        check_cause(&CAUSE, &counted(3), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), Some(Confidence::Possible));
         check_cause(&CAUSE, &Facts::healthy(), None);
     }

@@ -67,6 +67,9 @@ pub struct Conversation {
     /// arrived, and the process does not read or answer them; more: they, or the acknowledgements, were lost.
     #[serde(default)]
     pub unacknowledged: Option<u64>,
+    /// Where the first byte came late: how many of our segments had been sent again (Linux only). 0: none was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_again: Option<u32>,
 }
 
 /// A command and what came back.
@@ -212,6 +215,7 @@ impl Conversation {
             elapsed_ms: 0.0,
             bytes: 0,
             unacknowledged: None,
+            sent_again: None,
         }
     }
 }

@@ -7,8 +7,8 @@ use super::reply::{Command, ErrorKind, Reply, kept};
 use super::resp::{self, Frame};
 use super::sendqueue;
 use crate::model::Secret;
-use crate::sys::clock;
 use crate::sys::socket::{Read, Stream};
+use crate::sys::{clock, netlink};
 
 /// The most that is read of one connection.
 const MOST_BYTES: usize = 64 << 10;
@@ -18,6 +18,9 @@ const ALIEN_GRACE: Duration = Duration::from_millis(100);
 /// event loop (0.6 ms in all, measured on 7.0.15), and a lost segment is sent again after some 200 ms; what is longer is a
 /// proxy that swallows a command, or a pause that holds one back.
 const AFTER_PING: Duration = Duration::from_secs(1);
+
+/// An answer that came later than this may have been lost on the way.
+const LATE_MS: f64 = 900.0;
 
 /// A conversation under way.
 pub(super) struct Talk<'a> {
@@ -152,6 +155,7 @@ impl<'a> Talk<'a> {
         let is_unfinished = self.alien.is_none() && !rest.is_empty() && !self.is_answered();
         let head = kept(rest, self.secret);
         let end = self.end.unwrap_or(End::Silent);
+        let is_late = self.first_byte_ms.is_some_and(|ms| ms >= LATE_MS);
         let is_mute = self.wrote && self.buffer.is_empty() && end == End::Silent;
         Conversation {
             unasked: self.unasked,
@@ -162,7 +166,13 @@ impl<'a> Talk<'a> {
             first_byte_ms: self.first_byte_ms,
             elapsed_ms: self.ended_ms.unwrap_or_else(|| clock::ms_since(self.began)),
             bytes: self.buffer.len(),
+            sent_again: if is_late { sent_again(self.stream) } else { None },
             unacknowledged: if is_mute { sendqueue::gather(self.stream) } else { None },
         }
     }
+}
+
+/// How many of our segments were sent again.
+fn sent_again(stream: &Stream) -> Option<u32> {
+    netlink::sent_again(stream.local()?, stream.peer()?).ok().flatten()
 }

@@ -1,0 +1,90 @@
+//! Packets are lost on the way, some and not others.
+
+use crate::cause::{Case, Cause, dialogue};
+use crate::check::{ping, tcp};
+use crate::model::text::shell_quote;
+use crate::model::{Code, Confidence, Step, Support, Where};
+use crate::probe::Facts;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "packet-loss",
+    title: "packets are lost on the way by chance",
+    explain: "\
+A link that is overloaded, a bad cable or radio, or a limit of packets per second loses some packets and not others. The \
+kernel sends a SYN again after 1, 3 and 7 s, and data after 0.2, 0.6 and 1.4 s: connections are made late, and answers come \
+late, one time and not the next.
+
+It is never more than possible from one run: a listener whose queue is full drops SYNs, too, and a busy server answers late. \
+Checked several times, a way that loses packets is late at random; a server that is busy is late as long as it is.
+
+Repair: find the link that loses them.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    // From a machine to itself nothing is lost.
+    let ip = case.facts.tcp.seen()?.connected()?.ip.filter(|ip| !case.is_own(*ip))?;
+    let sent_again = dialogue(case.facts).and_then(|dialogue| dialogue.telling().sent_again);
+    let late = case.raised(&ping::SLOW).is_some() && sent_again != Some(0);
+    let codes: Vec<&'static Code> =
+        [(&tcp::SLOW, true), (&ping::SLOW, late)].into_iter().filter(|(_, fits)| *fits).map(|(code, _)| code).collect();
+    let codes = case.all_raised(&codes);
+    let finding = case.raised(codes.first()?)?;
+    let summary = format!("a packet to {ip} or from it was lost on the way, and sent again");
+    let support = Support::new(Confidence::Possible, &codes, summary).on(finding);
+    let support = match sent_again.filter(|count| *count > 0) {
+        Some(count) => support.because("sock_diag(7)", format!("{count} of our segments were sent again")),
+        None => support,
+    };
+    Some(support.settled_by(look(case.facts)))
+}
+
+fn look(facts: &Facts) -> Step {
+    let host = shell_quote(facts.ask.target.host().unwrap_or_default());
+    Step::look(Where::Here, format!("mtr -rwc 100 {host}"), "loss that begins at a router and goes on to the last line")
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let text = "mend the link where the loss begins: its load, its errors (ip -s link), a limit of packets per second";
+    vec![look(facts), Step::tell(Where::Network, text)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::model::Observed;
+    use crate::probe::path::tcp::Attempt;
+
+    #[test]
+    fn what_is_late_may_have_been_lost() {
+        let possible = Some(Confidence::Possible);
+        let late = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([10, 0, 0, 9].into()) };
+        let late = Facts::healthy().attempting(vec![late]);
+        check_cause(&CAUSE, &late, possible);
+        assert_eq!(diagnose(&late).causes[0].id, "packet-loss");
+        let answered = |sent_again| {
+            Facts::healthy().with(|facts| {
+                let Observed::Seen(redis) = &mut facts.redis else { return };
+                let first = &mut redis.dialogues[0].first;
+                (first.first_byte_ms, first.sent_again) = (Some(1_800.0), sent_again);
+            })
+        };
+        check_cause(&CAUSE, &answered(Some(2)), possible);
+        check_cause(&CAUSE, &answered(None), possible);
+        check_cause(&CAUSE, &answered(Some(0)), None);
+        check_cause(&CAUSE, &Facts::healthy(), None);
+        let own = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([127, 0, 0, 1].into()) };
+        check_cause(&CAUSE, &Facts::at_home().attempting(vec![own]), None);
+    }
+
+    #[test]
+    fn a_queue_that_never_was_full_is_no_candidate() {
+        let late = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([10, 0, 0, 9].into()) };
+        let ids: Vec<&str> =
+            diagnose(&Facts::joined().attempting(vec![late])).causes.iter().map(|cause| cause.id).collect();
+        assert!(ids.contains(&"packet-loss") && !ids.contains(&"accept-queue-full"), "{ids:?}");
+    }
+}
