@@ -177,6 +177,9 @@ fn said(passage: Result<Passage<'_>, Gap>, attempt: &Attempt) -> Result<String, 
         ));
     }
     let stop = passage.there.stopped().or_else(|| passage.back.as_ref()?.stopped());
+    if let (None, Some((to, place))) = (stop, passage.moved()) {
+        return Ok(format!("{whose} sends what goes to {} on to {to}: {}", passage.to, place.name()));
+    }
     Ok(match (stop, passage.host) {
         (Some((stop, _)), _) => {
             let ended = attempt.says();

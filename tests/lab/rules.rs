@@ -94,3 +94,87 @@ fn our_own_rules_may_give_us_another_address() {
     server.nft("add rule inet f input ip saddr 10.77.1.99 tcp dport 6379 accept");
     joined(&client, &server, SERVER).healthy();
 }
+
+#[test]
+fn a_port_that_is_sent_elsewhere_is_not_let_through() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&PASSWORD);
+    server.nft("add table ip n; add chain ip n pre { type nat hook prerouting priority -100; }; add rule ip n pre tcp dport 6379 redirect to :6378");
+    let diagnosis = joined(&client, &server, SERVER);
+    diagnosis.first_cause("firewall-reject", Confidence::Possible).nothing_certain().exit(1);
+    let says = diagnosis.report.to_string();
+    assert!(says.contains("on to 10.77.1.2:6378") && !says.contains("not what stops it"), "{diagnosis}");
+    assert!(!says.contains("it listens there"), "{diagnosis}");
+    server.nft("flush chain ip n pre; add rule ip n pre tcp dport 6380 dnat to 10.77.2.77:6379");
+    let facts = server.collect();
+    let args = ["-h", SERVER, "-p", "6380", "-t", "1", "--host-facts", "-"];
+    let diagnosis = client.doctor(&args).stdin(facts).diagnose();
+    diagnosis.nothing_certain().exit(1);
+    assert!(!diagnosis.causes().contains(&("wrong-port".to_owned(), Confidence::Likely)), "{diagnosis}");
+    let says = diagnosis.report.to_string();
+    assert!(says.contains("on to 10.77.2.77:6379") && !says.contains("not what stops it"), "{diagnosis}");
+}
+
+/// Whether the rules let it through is open, and nothing claims otherwise.
+#[track_caller]
+fn open(client: &Host, server: &Host, says: &str) {
+    let diagnosis = joined(client, server, SERVER);
+    diagnosis.nothing_certain().exit(1).check("firewall", "unknown");
+    let report = diagnosis.report.to_string();
+    assert!(report.contains(says) && !report.contains("not what stops it"), "{diagnosis}");
+}
+
+#[test]
+fn what_is_decided_beside_the_rules_leaves_it_open() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&PASSWORD);
+    // A connection of another zone, whose answers are not known to be of it.
+    server.nft("add table ip z; add chain ip z pre { type filter hook prerouting priority -300; }; add rule ip z pre ct zone set 7");
+    chain(&server, "output", "drop", &["oif lo accept", "ct state established accept"]);
+    open(&client, &server, "the policy of inet f output may drop it");
+    server.nft("flush ruleset");
+    // A mark by which the answer is routed into nothing.
+    server.nft("add table ip r; add chain ip r o { type route hook output priority -150; }; add rule ip r o tcp sport 6379 meta mark set 7");
+    for command in ["rule add fwmark 7 table 77 priority 50", "route add blackhole default table 77"] {
+        server.ip(command);
+    }
+    open(&client, &server, "marks it");
+    server.nft("flush ruleset");
+    joined(&client, &server, SERVER).healthy();
+    // Packets that die on the way.
+    server.iptables("-t mangle -A OUTPUT -p tcp --sport 6379 -j TTL --ttl-set 64");
+    joined(&client, &server, SERVER).healthy();
+}
+
+#[test]
+fn the_rules_of_a_bridge_leave_it_open() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&PASSWORD);
+    for command in ["link add br0 type bridge", "address flush dev eth0", "link set eth0 master br0", "link set br0 up"]
+    {
+        server.ip(command);
+    }
+    server.interface("br0", &["10.77.1.2/24"]);
+    joined(&client, &server, SERVER).healthy();
+    server.nft("add table bridge b; add chain bridge b i { type filter hook input priority 0; }; add rule bridge b i tcp dport 6379 drop");
+    open(&client, &server, "the rules of the table bridge b may stop it");
+}
+
+#[test]
+fn a_rule_of_ours_that_is_for_some_users_is_a_candidate() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&PASSWORD);
+    for verdict in ["reject with tcp reset", "drop"] {
+        chain(&client, "output", "accept", &[&format!("meta skuid 0 tcp dport 6379 {verdict}")]);
+        let diagnosis = client.diagnose(&["-h", SERVER, "-t", "1"]);
+        diagnosis.cause("local-firewall", Confidence::Possible).nothing_certain().exit(1);
+        let says = diagnosis.report["causes"].to_string();
+        assert!(says.contains("inet f output, handle "), "{diagnosis}");
+        client.nft("flush ruleset");
+    }
+    client.diagnose(&["-h", SERVER, "-a", "pw"]).healthy();
+}

@@ -1,5 +1,7 @@
 //! A packet filter on the way, or on the server, rejects the connection.
 
+use std::net::IpAddr;
+
 use super::{Stopped, not_by_rules, opening, stopped_there};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, tcp};
@@ -113,14 +115,17 @@ fn by_reset(case: &Case) -> Option<Support> {
     let attempt = attempts.into_iter().find(|attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip) || open(ip)))?;
     let port = case.facts.ask.target.port()?;
     let mut listening = None;
+    if let Some(moved) = attempt.ip.and_then(|ip| moved(case.facts, ip)) {
+        let summary = format!("a rule of the server's machine {moved}; a rule or a closed port there says no");
+        let support = Support::new(Confidence::Possible, &[&tcp::REFUSED], summary);
+        return Some(not_by_rules(case, attempt, support.because("connect(2)", attempt.says()).settled_by(look(port))));
+    }
     if let Some(host) = case.host() {
         // Without a listener for the address, the server's own kernel sends the reset.
         listening = Some(host.listeners(port).into_iter().find(|at| attempt.ip.is_some_and(|ip| at.serves(ip)))?);
     }
-    let tells = format!("a rule for port {port} with 'reject with tcp reset', or a chain whose end rejects so");
     let summary = "a firewall may answer with a TCP reset, which looks like a closed port";
     let support = Support::new(Confidence::Possible, &[&tcp::REFUSED], summary).because("connect(2)", attempt.says());
-    let settle = Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells);
     let support = match listening.zip(case.host()) {
         None => support,
         Some((listener, host)) => Support { confidence: Confidence::Likely, ..support }
@@ -128,13 +133,28 @@ fn by_reset(case: &Case) -> Option<Support> {
             .not("not-running", "it listens there")
             .not("loopback-only", "it listens on that address"),
     };
-    let support = support.settled_by(settle);
-    Some(not_by_rules(case, attempt, support))
+    Some(not_by_rules(case, attempt, support.settled_by(look(port))))
+}
+
+fn look(port: u16) -> Step {
+    let tells = format!("a rule for port {port} with 'reject with tcp reset', or a chain whose end rejects so");
+    Step::look(Where::RedisHost, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells)
+}
+
+/// Where the rules of the server's machine send what goes to `ip`.
+fn moved(facts: &Facts, ip: IpAddr) -> Option<String> {
+    let passage = facts.arrival(ip).ok()?;
+    let (to, place) = passage.moved()?;
+    Some(format!("sends what goes to {} on to {to} ({})", passage.to, place.name()))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     if let Some(stopped) = rejected(facts) {
         return opening(facts, stopped.steps(&redis_host(facts)));
+    }
+    if let Some(moved) = facts.asked_addresses().into_iter().find_map(|ip| moved(facts, ip)) {
+        let text = format!("a rule {moved}: change it, or see that a server listens there and lets this client in");
+        return vec![Step::tell(redis_host(facts), text)];
     }
     let port = facts.ask.target.port().unwrap_or_default();
     let client = client(facts);

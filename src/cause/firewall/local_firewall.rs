@@ -6,6 +6,7 @@ use crate::cause::{Case, Cause};
 use crate::check::{firewall, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::host::firewall::walk::Stop;
 use crate::probe::path::tcp::Attempt;
 
 /// The cause.
@@ -33,7 +34,7 @@ const AT_ONCE_MS: f64 = 50.0;
 const IN_VAIN_MS: f64 = 3_040.0;
 
 fn infer(case: &Case) -> Option<Support> {
-    by_rules(case).or_else(|| proven(case)).or_else(|| by_unreachable(case))
+    by_rules(case).or_else(|| proven(case)).or_else(|| by_unreachable(case)).or_else(|| by_doubt(case))
 }
 
 /// The rules of this machine stop what it sends, or the answers, in the way that the attempt met.
@@ -54,6 +55,37 @@ fn by_rules(case: &Case) -> Option<Support> {
         if stopped.answer { support } else { support.not("not-running", "the packet never left this machine") };
     let of_cluster = Owner::of(stopped.passage.firewall, &stop.at) == Owner::Kubernetes;
     Some(if of_cluster { without_endpoints(support) } else { support })
+}
+
+/// A rule of this machine may stop it: what it asks for cannot be told from here.
+fn by_doubt(case: &Case) -> Option<Support> {
+    let (attempt, Stop { at, how }) = doubted(case.facts)?;
+    let what = firewall::verb(how);
+    let summary = format!("this machine itself perhaps {what} what it sends to {}, or the answers", attempt.address);
+    let tells = "the rule's counter grows with each attempt, or nothing else fits what it asks for: this is it";
+    Some(
+        Support::new(Confidence::Possible, &[tcp::code_of(attempt)], summary)
+            .because("connect(2)", attempt.says())
+            .because(format!("{} here", at.source.list()), at.says())
+            .settled_by(Step::look(Where::Here, at.source.shown(), tells)),
+    )
+}
+
+/// The failed attempt that a rule of ours may have stopped so, and the rule.
+fn doubted(facts: &Facts) -> Option<(&Attempt, Stop)> {
+    let tcp = facts.tcp.seen().filter(|tcp| tcp.connected().is_none())?;
+    let found = |attempt: &Attempt| {
+        let passage = facts.departure(attempt.ip?).ok()?;
+        let (there, back) = (passage.there, passage.usually_back);
+        let back_stops = back.iter().flat_map(|back| back.stops.clone());
+        let doubts = there.doubts.iter().chain(back.iter().flat_map(|back| &back.doubts));
+        let doubts = doubts.filter_map(|doubt| Some(Stop { at: doubt.at.clone(), how: doubt.how? }));
+        let fits = |stop: &Stop| firewall::explains(stop.how, attempt) && stop.at.packets != Some(0);
+        back_stops.chain(doubts).find(fits)
+    };
+    // An ICMP error says who sent it.
+    let silent = tcp.attempts.iter().filter(|attempt| attempt.icmp.is_none());
+    silent.into_iter().find_map(|attempt| Some((attempt, found(attempt)?)))
 }
 
 /// Rules that the cluster keeps on its nodes reject what nothing serves: they are right, and something else is wrong.
@@ -102,6 +134,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if let Some(stopped) = by_rules {
         return stopped.steps(&Where::Here);
     }
+    if let (None, Some((attempt, Stop { at, .. }))) = (rejected(facts), doubted(facts)) {
+        let says = format!("shows the rule ({}), and whom it is for", at.name());
+        let text =
+            format!("if it is meant for others: let {} through before it, in the tool that owns it", attempt.address);
+        return vec![Step::look(Where::Here, at.source.shown(), says), Step::tell(Where::Here, text)];
+    }
     let Some(attempt) = rejected(facts) else { return Vec::new() };
     let says = format!("shows the rule that rejects {} (chain with hook output)", attempt.address);
     vec![
@@ -120,7 +158,7 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
     use crate::probe::host::firewall::Firewall;
-    use crate::probe::host::firewall::rules::{Hook, Verdict};
+    use crate::probe::host::firewall::rules::{Hook, Match, Part, Rejection, Test, Verdict};
     use crate::probe::path::tcp::{Icmp, Outcome};
 
     fn rejected_by(from: [u8; 4]) -> Facts {
@@ -151,6 +189,25 @@ mod tests {
         check_cause(&CAUSE, &ours(Hook::Input, Verdict::Drop, false), None);
         check_cause(&CAUSE, &ours(Hook::Output, Verdict::Accept, false), None);
         check_cause(&CAUSE, &dropped.refused([10, 0, 0, 9]), None);
+    }
+
+    #[test]
+    fn a_rule_of_which_nothing_is_sure_is_a_candidate() {
+        let ours = |verdict, packets| {
+            let mut firewall = Firewall::with_rule(Hook::Output, verdict, false);
+            let rule = &mut firewall.tables[0].chains[0].rules[0];
+            rule.packets = packets;
+            rule.parts.insert(0, Part::Match(Match { negated: false, test: Test::Unknown("meta skuid 0".to_owned()) }));
+            let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+            Facts::healthy().attempting(vec![attempt]).with(|facts| facts.firewall = Observed::Seen(firewall))
+        };
+        check_cause(&CAUSE, &ours(Verdict::Drop, None), Some(Confidence::Possible));
+        assert!(matches!(&remedy(&ours(Verdict::Drop, None))[1], Step::Tell { text, .. } if text.contains("10.0.0.9")));
+        check_cause(&CAUSE, &ours(Verdict::Drop, Some(0)), None);
+        check_cause(&CAUSE, &ours(Verdict::Accept, None), None);
+        let reset = ours(Verdict::Reject(Rejection::Reset), None);
+        check_cause(&CAUSE, &reset, None);
+        check_cause(&CAUSE, &reset.refused([10, 0, 0, 9]), Some(Confidence::Possible));
     }
 
     #[test]

@@ -109,11 +109,12 @@ impl Stopped<'_> {
 
     /// The steps that open the way there, and the way of the answer.
     fn opened(&self, peer: IpAddr, on: &Where) -> Vec<Step> {
-        let Passage { there, answer_stops, over_loopback, .. } = &self.passage;
+        let Passage { there, usually_back, over_loopback, .. } = &self.passage;
         let asked = self.passage.to.port();
         let mut steps: Vec<Step> = Vec::new();
         let mut opened: Vec<&Stop> = Vec::new();
-        let ways = there.stops.iter().map(|stop| (stop, false)).chain(answer_stops.iter().map(|stop| (stop, true)));
+        let back = usually_back.iter().flat_map(|back| &back.stops).map(|stop| (stop, true));
+        let ways = there.stops.iter().map(|stop| (stop, false)).chain(back);
         for (stop, answers) in ways {
             // What lets all of loopback pass lets pass what comes later in that chain, too.
             if *over_loopback && opened.iter().any(|before| is_behind(stop, before)) {
@@ -229,16 +230,26 @@ pub fn not_by_rules(case: &Case, attempt: &Attempt, mut support: Support) -> Sup
     let passes = |passage: &Passage| passage.there.passes() && passage.back.as_ref().is_none_or(Fate::passes);
     if let Some((theirs, host)) = case.facts.arrival(ip).ok().zip(case.host()) {
         let who = theirs.client.map_or_else(|| "the client".to_owned(), |ip| ip.to_string());
-        let says = match theirs.there.open.first() {
-            Some(open) => Some(format!("left open: {open}")),
-            None => passes(&theirs)
+        let open = theirs.there.open.first().or_else(|| theirs.back.as_ref()?.open.first());
+        let says = match (open, theirs.moved()) {
+            (Some(open), _) => Some(format!("left open: {open}")),
+            (None, Some((to, place))) => Some(format!("it sends it on to {to}: {}", place.says())),
+            (None, None) => passes(&theirs)
                 .then(|| format!("its rules let {who} reach port {}: they are not what stops it", theirs.to.port())),
         };
         if let Some(says) = says {
             support = support.because(host.source("the packet filter"), says);
         }
     }
-    if case.facts.departure(ip).is_ok_and(|passage| passes(&passage)) {
+    let Ok(ours) = case.facts.departure(ip) else { return support };
+    if let Some((to, place)) = ours.moved() {
+        return support.because("the packet filter here", format!("it sends it on to {to}: {}", place.says()));
+    }
+    if let Some(doubt) = ours.there.doubts.first() {
+        let says = format!("left open: {} may {}", doubt.at.name(), doubt.may);
+        return support.because("the packet filter here", says);
+    }
+    if passes(&ours) {
         let says = format!("this machine's own rules let packets to {} out", attempt.address);
         support = support.not("local-firewall", says);
     }

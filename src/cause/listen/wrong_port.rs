@@ -1,6 +1,6 @@
 //! Redis listens on another port.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cause::dns::hosts_file_override;
 use crate::cause::{Case, Cause, redis_host};
@@ -59,22 +59,28 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     if hosts_file_override::hides_listener(case) {
         return None;
     }
+    // A port that a rule sends elsewhere is meant to be asked for.
+    let moved = case.facts.asked_addresses().into_iter().find_map(|ip| sent_on(case.facts, ip));
     // What does not answer at all may be another server's address, translated on the way.
     let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
     let places: Vec<String> = servers(host).map(process::whereabouts).collect();
     let only = servers(host).next()?;
     // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
     // does not run, and that nothing here tells of.
-    let sure = !meant && port == DEFAULT_PORT && host.has_only(only);
-    let confidence = match host.rivals(case.facts).is_empty() {
-        true if sure => Confidence::Certain,
-        true => Confidence::Likely,
-        // Another that does not run has the better claim.
-        false => Confidence::Possible,
+    let sure = !meant && port == DEFAULT_PORT && host.has_only(only) && moved.is_none();
+    // Another that is meant for the port and does not run has the better claim.
+    let claimed = host.rivals(case.facts).iter().any(|conf| conf.parsed.seen().is_some());
+    let confidence = match (sure, moved.is_some() || claimed) {
+        (true, _) => Confidence::Certain,
+        (false, false) => Confidence::Likely,
+        (false, true) => Confidence::Possible,
     };
     let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
     let summary = format!("{}, and {} was asked for", places.join("; "), case.facts.ask.target.place());
-    let support = Support::new(confidence, &codes, summary).on(finding);
+    let mut support = Support::new(confidence, &codes, summary).on(finding);
+    if let Some(moved) = moved {
+        support = support.because(host.source("the packet filter"), moved);
+    }
     Some(if sure {
         let support = support.not("not-running", "a Redis server runs there, and no other is meant to");
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
@@ -86,6 +92,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
             tells,
         ))
     })
+}
+
+/// Where a rule of the machine sends what is meant for the asked port.
+fn sent_on(facts: &Facts, ip: IpAddr) -> Option<String> {
+    let passage = facts.arrival(ip).ok()?;
+    passage.moved().map(|(to, place)| format!("it sends it on to {to}: {}", place.says()))
 }
 
 /// True if only `::1` was asked for, and the server listens on 127.0.0.1.

@@ -279,7 +279,7 @@ fn may_leave_early(firewall: &Firewall, at: &Place) -> bool {
             Part::Verdict(verdict) => leaves(verdict),
             Part::Map(entries) => entries.iter().any(|entry| leaves(&entry.verdict)),
             Part::NamedMap { .. } => true,
-            Part::Match(_) | Part::Mark(_) | Part::NoTrack => false,
+            Part::Match(_) | Part::Mark(_) | Part::NoTrack | Part::Zone => false,
         })
     })
 }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::rules::{Firewall, Hook, Kind, Source, State, Table};
+use super::rules::{Base, Family, Firewall, Hook, Kind, Part, Rule, Source, State, Table, Verdict};
 use super::walk::{self, Doubt, Packet, Place, Stop, Walk};
 use crate::model::{Gap, Observed};
 use crate::probe::Facts;
@@ -35,8 +35,8 @@ pub struct Passage<'a> {
     pub there: Fate,
     /// What becomes of the answer, where the client's address is known.
     pub back: Option<Fate>,
-    /// The chains that stop the answer if it goes to a port as clients have them: what would stop it once the SYN passes.
-    pub answer_stops: Vec<Stop>,
+    /// The same if the answer goes to a port as clients have them.
+    pub usually_back: Option<Fate>,
     /// True if it is known that the packets have the client's very address there.
     pub as_it_is: bool,
     /// True if they do not leave the machine.
@@ -50,6 +50,8 @@ pub struct Fate {
     pub stops: Vec<Stop>,
     /// What leaves open whether it is so; nothing where it is sure.
     pub open: Vec<String>,
+    /// The rules that leave it open.
+    pub doubts: Vec<Doubt>,
     /// Where it goes in the end.
     pub to: (IpAddr, Option<u16>),
     /// Whose rule sent it there.
@@ -84,6 +86,29 @@ impl Fate {
 }
 
 impl Passage<'_> {
+    /// Where a rule sends the connection for sure, and the rule.
+    pub fn moved(&self) -> Option<(SocketAddr, &Place)> {
+        let Fate { open, to: (ip, port), translated_by, .. } = &self.there;
+        let to = SocketAddr::new(*ip, (*port)?);
+        translated_by.as_ref().filter(|_| open.is_empty() && to != self.to).map(|place| (to, place))
+    }
+
+    /// The same with what is decided beside IP, where we do not follow packets.
+    fn beside(mut self) -> Self {
+        let mut tables =
+            self.firewall.tables.iter().filter(|table| matches!(table.family, Family::Bridge | Family::Arp));
+        if self.there.stops.is_empty()
+            && let Some(table) = tables.find(|table| may_stop(table))
+        {
+            let (family, what) = match table.family {
+                Family::Arp => ("arp", "keep the next machine from being found"),
+                _ => ("bridge", "stop it where it passes a bridge"),
+            };
+            self.there.open.push(format!("the rules of the table {family} {} may {what}", table.name));
+        }
+        self
+    }
+
     /// See [`Fate::counted`].
     fn counted(self) -> Self {
         Self { there: self.there.counted(), back: self.back.map(Fate::counted), ..self }
@@ -119,11 +144,12 @@ impl Facts {
         let answer = Packet { to: walk.to.0, to_port: walk.to.1, ..believed }.answered();
         let answer = answer.filter(|_| own.contains(&walk.to.0)).map(|answer| answer.to(&walk));
         let goes = |answer: Packet| walk::outgoing(firewall, answer, own);
-        let answer_stops = answer.clone().map(|packet| goes(usual(packet)).stops).unwrap_or_default();
+        let usually_back = answer.clone().map(|packet| fate(firewall, &goes(usual(packet)), None));
         let back = answer.map(|packet| fate(firewall, &goes(packet), None));
         let there = fate(firewall, &walk, blind.as_ref());
         let host = Some(host);
-        Ok(Passage { firewall, host, client, to, there, back, answer_stops, as_it_is, over_loopback: false })
+        let passage = Passage { firewall, host, client, to, there, back, usually_back, as_it_is, over_loopback: false };
+        Ok(passage.beside())
     }
 
     /// The way of an attempt to `ip`, on another machine, through the packet filter of the machine we look from.
@@ -153,19 +179,11 @@ impl Facts {
             ..syn
         });
         let comes = |answer: Packet| walk::incoming(firewall, answer, own);
-        let answer_stops = answer.clone().map(|packet| comes(usual(packet)).stops).unwrap_or_default();
+        let usually_back = answer.clone().map(|packet| fate(firewall, &comes(usual(packet)), None).counted());
         let back = answer.map(|packet| fate(firewall, &comes(packet), None).counted());
-        Ok(Passage {
-            firewall,
-            host: None,
-            client,
-            to,
-            there,
-            back,
-            answer_stops,
-            as_it_is: true,
-            over_loopback: false,
-        })
+        let (as_it_is, over_loopback) = (true, false);
+        let passage = Passage { firewall, host: None, client, to, there, back, usually_back, as_it_is, over_loopback };
+        Ok(passage.beside())
     }
 
     /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
@@ -243,7 +261,7 @@ fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own
         let answer = Packet { in_interface: lo(), out_interface: Some(String::new()), ..answer };
         one_after_the_other(out, walk::incoming(&again, answer, own))
     };
-    let answer_stops = answer.clone().map(|answer| goes(usual(answer)).stops).unwrap_or_default();
+    let usually_back = answer.clone().map(|answer| fate(firewall, &goes(usual(answer)), None));
     let back = answer.map(|answer| fate(firewall, &goes(answer), None));
     let walk = one_after_the_other(out, walk::incoming(&again, arrived, own));
     Passage {
@@ -253,10 +271,22 @@ fn over_loopback<'a>(firewall: &'a Firewall, host: &'a Host, to: SocketAddr, own
         to,
         there: fate(firewall, &walk, None),
         back,
-        answer_stops,
+        usually_back,
         as_it_is: true,
         over_loopback: true,
     }
+}
+
+/// True if a rule or a policy of the table may stop something.
+fn may_stop(table: &Table) -> bool {
+    let stops = |rule: &Rule| {
+        rule.parts.iter().any(|part| {
+            let stops = matches!(part, Part::Verdict(Verdict::Drop | Verdict::Reject(_) | Verdict::Unknown(_)));
+            stops || matches!(part, Part::Map(_) | Part::NamedMap { .. })
+        })
+    };
+    let drops = |base: Option<&Base>| base.is_some_and(|base| base.drops);
+    table.chains.iter().any(|chain| drops(chain.base.as_ref()) || chain.rules.iter().any(stops))
 }
 
 /// An answer to a port as clients have them.
@@ -284,6 +314,7 @@ fn one_after_the_other(first: Walk, second: Walk) -> Walk {
         translated_by: first.translated_by.or(second.translated_by),
         source_may_change: first.source_may_change || second.source_may_change,
         tracked: first.tracked && second.tracked,
+        rerouted_by: first.rerouted_by.or(second.rerouted_by),
     }
 }
 
@@ -292,7 +323,11 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
     let stops = believed.stops.clone();
     // Another chain may let through what this one stops: it is stopped all the same, unless it is sent elsewhere before.
     let matters = |doubt: &&Doubt| stops.is_empty() || translates(firewall, &doubt.at);
-    let mut open: Vec<String> = believed.doubts.iter().filter(matters).map(doubt).collect();
+    let doubts: Vec<Doubt> = believed.doubts.iter().filter(matters).cloned().collect();
+    let mut open: Vec<String> = doubts.iter().map(doubt).collect();
+    if let Some(place) = believed.rerouted_by.as_ref().filter(|_| stops.is_empty()) {
+        open.push(format!("{} marks it, and routes may send it another way by that", place.name()));
+    }
     let same = sure.is_none_or(|sure| {
         if stops.is_empty() { sure.stops.is_empty() && sure.doubts.is_empty() } else { !sure.stops.is_empty() }
     });
@@ -305,6 +340,7 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
     Fate {
         stops,
         open,
+        doubts,
         to: believed.to,
         translated_by: believed.translated_by.clone(),
         may_go_elsewhere,

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// A packet that may pass so many routers gets anywhere.
+pub const FAR_ENOUGH: u64 = 32;
+
 /// The packet filter of one network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
@@ -163,6 +166,8 @@ pub enum Part {
     Mark(Option<u32>),
     /// Connections are not tracked from here on.
     NoTrack,
+    /// The connection is looked up among those of another zone: whether its answers are found there is not known.
+    Zone,
 }
 
 /// An entry of a map of verdicts.

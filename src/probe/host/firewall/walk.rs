@@ -111,8 +111,11 @@ pub struct Walk {
     pub translated_by: Option<Place>,
     /// True if a rule gives it another source, or may.
     pub source_may_change: bool,
-    /// False if a rule keeps its connection from being tracked, or may: then the state of the answer is not known.
+    /// False if a rule keeps its connection from being tracked, or may, or puts it into another zone: then the state of the
+    /// answer is not known.
     pub tracked: bool,
+    /// Who marks it, or may, where it is routed again by its mark: routes may send it another way.
+    pub rerouted_by: Option<Place>,
 }
 
 /// A chain that stops the packet.
@@ -140,6 +143,8 @@ pub struct Doubt {
     pub at: Place,
     /// What it would do.
     pub may: String,
+    /// How it would stop the packet, if that is what it would do.
+    pub how: Option<How>,
     /// True if a chain that comes before it stops the packet for sure, so that it does not matter yet.
     pub behind: bool,
 }

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::rules::{Chain, Family, Part, Rejection, Verdict};
+use super::super::rules::{Chain, FAR_ENOUGH, Family, Part, Rejection, Verdict};
 use super::{Word, joined};
 use crate::model::escape;
 
 /// Targets after which the next rule is asked, and that change nothing which rules test.
-const HARMLESS: [&str; 23] = [
+const HARMLESS: [&str; 21] = [
     "LOG",
     "NFLOG",
     "ULOG",
@@ -20,8 +20,6 @@ const HARMLESS: [&str; 23] = [
     "TOS",
     "DSCP",
     "ECN",
-    "TTL",
-    "HL",
     "TEE",
     "LED",
     "RATEEST",
@@ -79,6 +77,10 @@ impl Target<'_> {
             "SNAT" | "MASQUERADE" => Verdict::Source,
             "NOTRACK" => return vec![Part::NoTrack],
             "CT" if self.has("--notrack") => return vec![Part::NoTrack],
+            "CT" if ["--zone", "--zone-orig", "--zone-reply"].iter().any(|zone| self.has(zone)) => {
+                return vec![Part::Zone];
+            }
+            "TTL" | "HL" if self.lives_long() => return Vec::new(),
             "MARK" => return vec![Part::Mark(self.mark())],
             // What the connection is marked with is not known here.
             "CONNMARK" if self.has("--restore-mark") => return vec![Part::Mark(None)],
@@ -117,6 +119,12 @@ impl Target<'_> {
         let codes = if family == Family::Ip { &CODES[..] } else { &CODES_V6 };
         let code = codes.iter().find(|(long, short, _)| [*long, *short].contains(&with)).map(|(.., code)| *code)?;
         Some(Rejection::Icmp(code))
+    }
+
+    /// True if the packet may still pass as many routers as there may be.
+    fn lives_long(&self) -> bool {
+        let set = self.value("--ttl-set").or_else(|| self.value("--hl-set")).and_then(|left| left.parse::<u64>().ok());
+        set.is_some_and(|left| left >= FAR_ENOUGH) || self.has("--ttl-inc") || self.has("--hl-inc")
     }
 
     /// One address, one port, or both; of several the kernel chooses.

@@ -215,10 +215,19 @@ fn reads_targets() {
         ("-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff", Part::Mark(None)),
         ("-j CT --notrack", Part::NoTrack),
         ("-j NOTRACK", Part::NoTrack),
+        ("-j CT --zone 1", Part::Zone),
+        ("-j TTL --ttl-set 1", Part::Verdict(Verdict::Unknown("-j TTL --ttl-set 1".to_owned()))),
+        ("-j TTL --ttl-dec 60", Part::Verdict(Verdict::Unknown("-j TTL --ttl-dec 60".to_owned()))),
     ] {
         assert_eq!(parts(options), [expected], "{options}");
     }
-    for options in ["-j LOG --log-prefix \"-j DROP \"", "-j TRACE", "-j CONNMARK --save-mark", "-j CT --zone 1"] {
+    for options in [
+        "-j LOG --log-prefix \"-j DROP \"",
+        "-j TRACE",
+        "-j CONNMARK --save-mark",
+        "-j TTL --ttl-set 64",
+        "-j CT --helper ftp",
+    ] {
         assert_eq!(parts(options), [], "{options}");
     }
     let v6 = |options| parts_of(Family::Ip6, options);

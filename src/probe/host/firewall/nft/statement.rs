@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::bytecode::ONE_VERSION;
 use super::{expression, text};
 use crate::model::escape;
-use crate::probe::host::firewall::rules::{Entry, Family, Field, Match, Part, Rejection, Test, Values, Verdict};
+use crate::probe::host::firewall::rules::{
+    Entry, FAR_ENOUGH, Family, Field, Match, Part, Rejection, Test, Values, Verdict,
+};
 
 /// Targets of iptables that only write something down, or change what nobody tests.
 const HARMLESS: [&str; 6] = ["LOG", "NFLOG", "TCPMSS", "CHECKSUM", "AUDIT", "TRACE"];
@@ -171,11 +173,18 @@ impl Reading {
             }
             return self.parts.push(Part::Mark(mark));
         }
+        if of("ct", "key") == Some("zone") {
+            return self.parts.push(Part::Zone);
+        }
         if key.get("meta").is_some() || key.get("ct").is_some() {
             return;
         }
         let followed = ["saddr", "daddr", "sport", "dport", "flags", "protocol", "nexthdr"];
         match of("payload", "field") {
+            Some("ttl" | "hoplimit") if value.as_u64().is_none_or(|left| left < FAR_ENOUGH) => {
+                self.imply(key);
+                self.decide(Verdict::Unknown(format!("let it live too short ({})", text::statement("mangle", body))));
+            }
             Some(field) if !followed.contains(&field) => self.imply(key),
             None if key.get("payload").is_none() => self.perhaps("mangle", body),
             _ => {

@@ -180,6 +180,21 @@ fn an_answer_to_what_is_not_tracked_has_no_state() {
     assert_eq!(answered(&[raw(&[ports(6379), Part::NoTrack])]), None);
     assert_eq!(answered(&[raw(&[perhaps(), Part::NoTrack])]), None);
     assert_eq!(answered(&[raw(&[ports(7000), Part::NoTrack])]), Some(State::Established));
+    // Nor does anybody know whether it is found in the zone that it is looked up in.
+    assert_eq!(answered(&[raw(&[Part::Zone])]), None);
+    assert_eq!(answered(&[raw(&[ports(7000), Part::Zone])]), Some(State::Established));
+}
+
+#[test]
+fn what_is_marked_may_be_routed_another_way() {
+    let goes = |kind, parts: &[Part]| {
+        let syn = Packet::syn_out(None, "10.0.0.9:6379".parse().unwrap(), Some("eth0".to_owned()));
+        outgoing(&firewall(&[base(Hook::Output, -150, kind, &[parts])]), syn, &own()).rerouted_by.is_some()
+    };
+    assert!(goes(Kind::Route, &[Part::Mark(Some(7))]));
+    assert!(goes(Kind::Route, &[perhaps(), Part::Mark(Some(7))]));
+    assert!(!goes(Kind::Route, &[ports(22), Part::Mark(Some(7))]));
+    assert!(!goes(Kind::Filter, &[Part::Mark(Some(7))]));
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(super) struct Walker<'a> {
     steps: Cell<usize>,
     /// The state of the connection, as this base chain sees it.
     state: Option<State>,
+    /// Who marks it in this base chain, or may.
+    marked_by: Option<Spot<'a>>,
     /// True once the packet may not have come so far in its base chain.
     unsure: bool,
     /// True if it goes to this machine, but which of its addresses is not known.
@@ -53,13 +55,14 @@ impl<'a> Walker<'a> {
             translated_by: None,
             source_may_change: false,
             tracked: true,
+            rerouted_by: None,
         };
-        Self { firewall, own, packet, walk, steps, state, unsure: false, vague: false, lost: false }
+        Self { firewall, own, packet, walk, steps, state, marked_by: None, unsure: false, vague: false, lost: false }
     }
 
     pub(super) fn done(mut self) -> Walk {
         self.walk.to = (self.packet.to, self.packet.to_port);
-        self.walk.tracked = !matches!(self.packet.state, None | Some(State::Untracked));
+        self.walk.tracked &= !matches!(self.packet.state, None | Some(State::Untracked));
         self.walk
     }
 
@@ -156,6 +159,7 @@ impl<'a> Walker<'a> {
     /// Asks a base chain; says whether it has translated the packet.
     fn base(&mut self, at: At<'a>, base: &'a Base, here: Truth) -> Truth {
         let mark = self.packet.mark;
+        self.marked_by = None;
         self.unsure = here == Truth::Maybe;
         let Trail { end, may } = self.follow(at);
         let policy = Spot { at, rule: None, packets: base.packets };
@@ -168,6 +172,7 @@ impl<'a> Walker<'a> {
         if base.kind == Kind::Route && at.hook == Hook::Output && self.packet.mark != mark {
             // It is routed again.
             self.leave_by_any();
+            self.walk.rerouted_by = self.marked_by.map(|spot| spot.place());
         }
         self.conclude(end, may, here)
     }
@@ -259,7 +264,8 @@ impl<'a> Walker<'a> {
     fn doubt(&mut self, (end, spot): &Ended<'a>) {
         if self.walk.doubts.len() < MOST_DOUBTS {
             let behind = !self.walk.stops.is_empty();
-            self.walk.doubts.push(Doubt { at: spot.place(), may: end.says(), behind });
+            let how = if let End::Stop(how) = end { Some(*how) } else { None };
+            self.walk.doubts.push(Doubt { at: spot.place(), may: end.says(), how, behind });
         }
     }
 
@@ -289,7 +295,11 @@ impl<'a> Walker<'a> {
             let mut decided = None;
             match part {
                 Part::Match(test) => truth = truth.and(self.seen().holds(at.table, test)),
-                Part::Mark(mark) => self.packet.mark = mark.filter(|_| truth == Truth::Yes && !self.unsure),
+                Part::Mark(mark) => {
+                    self.packet.mark = mark.filter(|_| truth == Truth::Yes && !self.unsure);
+                    self.marked_by = Some(spot);
+                }
+                Part::Zone => self.enter_zone(),
                 Part::NoTrack => self.untrack(at, truth),
                 Part::Verdict(verdict) => decided = self.verdict(spot, verdict, truth, may),
                 Part::Map(entries) => {
@@ -319,6 +329,14 @@ impl<'a> Walker<'a> {
 
     fn seen(&self) -> Seen<'_> {
         Seen { packet: &self.packet, state: self.state, vague: self.vague, own: self.own, steps: &self.steps }
+    }
+
+    /// A SYN is new in every zone; an answer may not be found.
+    fn enter_zone(&mut self) {
+        self.walk.tracked = false;
+        if self.packet.state == Some(State::Established) {
+            (self.packet.state, self.state) = (None, None);
+        }
     }
 
     /// It comes too late once the connection is tracked.
