@@ -105,7 +105,11 @@ impl<'a> Case<'a> {
         let starts = host.system.seen().is_some_and(|system| system.init != Init::None);
         let of_port = || self.facts.neighbour();
         let own = self.facts.instance().filter(|it| it.process.is_some() || it.conf.is_some()).or_else(of_port);
-        starts && host.another_may_serve(own.and_then(|own| own.unit()), self.facts.ask.target.port())
+        let mut living = host.living();
+        let only = living.next().filter(|_| living.next().is_none());
+        let of_only = || only.and_then(|server| server.unit.as_deref()).map(|unit| unit.trim_end_matches(".service"));
+        let unit = own.and_then(|own| own.unit()).or_else(of_only);
+        starts && host.another_may_serve(unit, self.facts.ask.target.port())
     }
 
     /// True if a rule of the server's machine may lead the refused connections elsewhere, to a container or another machine:

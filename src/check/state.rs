@@ -5,6 +5,7 @@ use crate::model::{BlockerKind, Code, Finding, Gap, Judgement, Level, Severity, 
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, Info, Reply};
+use crate::probe::path::sizes::Try;
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -139,7 +140,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if findings.is_empty() {
         match dialogue.info() {
             Some(info) => findings.extend(shown_by_info(info, dialogue)),
-            None if is_info_lost(dialogue) => {
+            None if is_info_lost(dialogue) && is_redis(facts, dialogue) => {
                 // After a pong, less is waited for.
                 if !dialogue.first.answers_ping() {
                     facts.ask.waited_out(dialogue.first.elapsed_ms)?;
@@ -229,6 +230,14 @@ fn is_info_lost(dialogue: &Dialogue) -> bool {
     let shifted = first.reply(Command::Hello).is_some_and(|reply| !matches!(reply, Reply::Hello(_) | Reply::Error(_)));
     let pongs = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_)));
     asked && first.end == End::Silent && pongs && !shifted
+}
+
+/// True unless it is a proxy that knows few commands and leaves the rest: HELLO was answered, or a large question that was
+/// asked by itself was not answered either.
+fn is_redis(facts: &Facts, dialogue: &Dialogue) -> bool {
+    let unanswered = |one: &Try| one.small_ms.is_some() && one.large_ms.is_none();
+    let hangs = || facts.sizes.seen().is_none_or(|sizes| sizes.tries.iter().any(unanswered));
+    matches!(dialogue.reply(Command::Hello), Some(Reply::Hello(_))) || hangs()
 }
 
 fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
