@@ -149,6 +149,28 @@ fn whatever_may_start_another_server_makes_the_port_unsure() {
 }
 
 #[test]
+fn a_service_of_runit_makes_the_port_unsure() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.without_engines().systemd("port 6380\nbind 127.0.0.1\n").sh("systemctl start redis-server");
+    one.diagnose(&[]).first_cause("wrong-port", Confidence::Certain).exit(1);
+    one.sh("mkdir -p /etc/sv/redis2");
+    one.file("/etc/sv/redis2/run", "#!/bin/sh\nexec redis-server --port 6379\n");
+    one.diagnose(&[]).cause("wrong-port", Confidence::Likely).nothing_certain().exit(1);
+}
+
+#[test]
+fn an_argument_of_the_service_overrides_the_port_of_its_file() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.without_engines().systemd("port 6379\nbind 127.0.0.1\n");
+    let command = "/usr/bin/redis-server /etc/redis/redis.conf --port 6380";
+    service(&one, "/etc/systemd/system/redis-server.service", command);
+    one.diagnose(&[]).first_cause("not-running", Confidence::Likely).nothing_certain().exit(1);
+    one.diagnose(&["-p", "6380"]).first_cause("not-running", Confidence::Certain).exit(1);
+}
+
+#[test]
 fn a_unit_that_only_mentions_a_server_is_not_started() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");

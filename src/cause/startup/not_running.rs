@@ -9,7 +9,7 @@ use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::process::Process;
-use crate::probe::host::system::System;
+use crate::probe::host::system::{System, Unit};
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -58,9 +58,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let is_dead = finding.code.id == process::DEAD.id;
     let system = host.system.seen();
     let installed = system.is_some_and(System::has_a_server);
-    let (port, instance) = (case.facts.ask.target.port(), case.facts.instance());
-    let other_port =
-        instance.and_then(|instance| instance.conf?.parsed.seen()?.port()).filter(|own| Some(*own) != port);
+    let port = case.facts.ask.target.port();
+    let other_port = own_port(case.facts).map(|(own, _)| own).filter(|own| Some(*own) != port);
     let confidence = match (is_dead || installed, sure_of_absence(case)) {
         (true, _) if kept => Confidence::Possible,
         // Somebody did not want it to run.
@@ -195,18 +194,23 @@ fn status(facts: &Facts) -> Step {
     )
 }
 
+/// The port that the server would have, and who says so: an argument of its service overrides its redis.conf.
+fn own_port(facts: &Facts) -> Option<(u16, &'static str)> {
+    let instance = facts.instance()?;
+    let unit = instance.unit().and_then(|name| instance.host.unit(name)).and_then(Unit::port);
+    let conf = || instance.conf?.parsed.seen()?.port();
+    unit.map(|port| (port, "service")).or_else(|| Some((conf()?, "redis.conf")))
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     if facts.server_host().is_ok() {
         let see = Step::tell(on.clone(), "see in its log, or with journalctl, why it had stopped");
-        let own = facts.instance().and_then(|instance| instance.conf?.parsed.seen()?.port());
-        let other = own.filter(|own| facts.ask.target.port().is_some_and(|port| port != *own)).map(|port| {
-            Step::tell(
-                on,
-                format!(
-                    "its redis.conf says port {port}: name that port in the application's settings, if it is the one"
-                ),
-            )
+        let other = own_port(facts).filter(|(own, _)| facts.ask.target.port().is_some_and(|port| port != *own));
+        let other = other.map(|(port, who)| {
+            let text =
+                format!("its {who} says port {port}: name that port in the application's settings, if it is the one");
+            Step::tell(on, text)
         });
         return [repair::start(facts), see].into_iter().chain(other).collect();
     }
@@ -271,6 +275,16 @@ mod tests {
         let zombie = Facts::at_home().refused([127, 0, 0, 1]).process(|process| process.state = State::Zombie);
         let zombie = zombie.host(|host| seen(&mut host.sockets).tcp.clear());
         check_cause(&CAUSE, &zombie, Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn an_argument_of_the_service_overrides_the_port_of_its_file() {
+        let started_with = |port: &str, asked: &str| {
+            let down = Facts::at_home().not_running().conf(asked);
+            down.host(|host| seen(&mut host.system).units[0].args = vec!["--port".to_owned(), port.to_owned()])
+        };
+        check_cause(&CAUSE, &started_with("6380", "port 6379"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &started_with("6379", "port 6380"), Some(Confidence::Certain));
     }
 
     #[test]

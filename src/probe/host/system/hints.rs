@@ -1,4 +1,4 @@
-//! What may start a Redis server besides services: programs of supervisord, a user's own units, cron, rc.local. What it says
+//! What may start a Redis server besides services: programs of supervisord, runit and s6, a user's own units, cron, rc.local. What it says
 //! is not followed: that it names a server is enough to be unsure that there is no other.
 
 use super::PROGRAMS;
@@ -6,11 +6,15 @@ use crate::model::escape;
 use crate::sys::files;
 
 /// Files whose every line counts.
-const LINES: [&str; 8] = [
+const LINES: [&str; 12] = [
     "/etc/supervisor/supervisord.conf",
     "/etc/supervisor/conf.d/*.conf",
     "/etc/supervisord.conf",
     "/etc/supervisord.d/*",
+    "/etc/service/*/run",
+    "/etc/sv/*/run",
+    "/opt/gitlab/sv/*/run",
+    "/etc/s6-overlay/s6-rc.d/*/run",
     "/etc/systemd/user/*.service",
     "/home/*/.config/systemd/user/*.service",
     "/root/.config/systemd/user/*.service",
@@ -55,6 +59,7 @@ mod tests {
         };
         put("/etc/supervisor/conf.d/r2.conf", "[program:r2]\ncommand=/usr/bin/redis-server --port 7000\n");
         put("/etc/supervisor/conf.d/no.conf", "[program:app]\n; command=redis-server\ncommand=/x redis-server-hook\n");
+        put("/etc/sv/redis2/run", "#!/bin/sh\nexec redis-server --port 6379\n");
         put("/home/al/.config/systemd/user/r.service", "[Service]\nExecStart=redis-server\n");
         put("/etc/cron.d/r", "@reboot root redis-server --port 7000\n");
         put("/etc/cron.d/watch", "* * * * * root pgrep redis-server || reboot\n");
@@ -62,7 +67,12 @@ mod tests {
         let found: Vec<String> = gather(root).iter().map(|path| path.replace(root, "")).collect();
         assert_eq!(
             found,
-            ["/etc/supervisor/conf.d/r2.conf", "/home/al/.config/systemd/user/r.service", "/etc/cron.d/r"]
+            [
+                "/etc/supervisor/conf.d/r2.conf",
+                "/etc/sv/redis2/run",
+                "/home/al/.config/systemd/user/r.service",
+                "/etc/cron.d/r"
+            ]
         );
     }
 }
