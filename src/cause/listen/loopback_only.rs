@@ -152,6 +152,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         );
         return vec![Step::tell(on, text), firewall];
     }
+    let unread = |host: &Host| host.rivals(facts).iter().any(|conf| conf.parsed.seen().is_none());
+    if facts.server_host().is_ok_and(unread) {
+        // Whoever is meant for that address may be told by a file that this user may not read.
+        let text = "run redisdoc there as root: a redis.conf that could not be read may be that of another server, which is meant \
+                    for that address";
+        return vec![Step::tell(on, text), firewall];
+    }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
     } else {
