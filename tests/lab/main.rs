@@ -17,6 +17,7 @@ mod harmless;
 mod hold;
 mod host;
 mod hostile;
+mod limited;
 mod listen;
 mod names;
 mod neighbour;

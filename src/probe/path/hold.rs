@@ -108,8 +108,10 @@ pub async fn gather(
     };
     let Some(dial) = dialled(tcp, dialogue) else { return Observed::needs("tcp") };
     let small: Vec<Line> = [auth_line(ask, password), Some(line(Command::Ping, &[]))].into_iter().flatten().collect();
-    let Some(stream) = dial.again(clock.step_end()).await else {
-        return Observed::hidden(BlockerKind::Failed, "a connection to hold could not be made");
+    let stream = match dial.dial(clock.step_end()).await {
+        Dial::Connected(stream) => stream,
+        Dial::Failed(failure) => return not_to_hold(&format!("{:?}", failure.errno)),
+        Dial::TimedOut => return not_to_hold("no answer"),
     };
     let began = said(&stream, &small, password, clock.step_end()).await;
     if !began.answers_ping() {
@@ -126,6 +128,14 @@ pub async fn gather(
     }
     let fresh = fresh(&dial, small, password, dialogue, clock.step_end()).await;
     Observed::Seen(Hold { fresh: Some(fresh), ..hold })
+}
+
+/// A second connection is what a limit on new ones stops.
+fn not_to_hold(why: &str) -> Observed<Hold> {
+    let says = format!(
+        "a second connection, the one to hold, could not be made ({why}), right after the first: see what limits new ones"
+    );
+    Observed::hidden(BlockerKind::Failed, says)
 }
 
 fn dialled(tcp: &Observed<Tcp>, dialogue: &Dialogue) -> Option<Dialled> {
