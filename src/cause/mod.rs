@@ -1,7 +1,7 @@
 //! Why. A cause looks at the findings and the facts behind them, and says how surely it explains them; pure.
 
 pub mod auth;
-mod caps;
+pub mod caps;
 pub mod client;
 pub mod dns;
 pub mod firewall;

@@ -18,6 +18,7 @@ mod hold;
 mod host;
 mod hostile;
 mod listen;
+mod meant;
 mod names;
 mod neighbour;
 mod network;

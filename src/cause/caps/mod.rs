@@ -3,9 +3,25 @@
 
 use super::{Case, Cause, listen, redis_host, startup};
 use crate::check;
-use crate::model::{Code, Confidence, Gap, Step, Support};
+use crate::model::{Code, Confidence, Evidence, Gap, Step, Support};
+use crate::probe::host::Host;
 use crate::probe::host::firewall::passage::Passage;
-use crate::probe::host::system::Init;
+use crate::probe::host::starter::Starter;
+
+/// The most of what may start another server that is told.
+const MOST_TRACES: usize = 4;
+
+/// Why a cause is not certain, and what would settle it.
+struct Doubt {
+    because: Vec<Evidence>,
+    look: Step,
+}
+
+impl From<Step> for Doubt {
+    fn from(look: Step) -> Self {
+        Self { because: Vec::new(), look }
+    }
+}
 
 /// What a cause says, no surer than the whole of the facts lets it be.
 pub fn hold(cause: &Cause, case: &Case, mut support: Support) -> Support {
@@ -22,43 +38,46 @@ pub fn hold(cause: &Cause, case: &Case, mut support: Support) -> Support {
     let another = || if of_the_machine && by_its_facts { another_service(case) } else { None };
     let led = || if of_the_machine { led_elsewhere(case) } else { None };
     match old.or_else(another).or_else(led) {
-        Some(look) => Support { confidence: Confidence::Likely, ..support }.settled_by(look),
+        Some(Doubt { because, look }) => {
+            Support { confidence: Confidence::Likely, ..support }.with(because).settled_by(look)
+        }
         None => support,
     }
 }
 
 /// Facts that are older than the check may show what was mended since.
-fn old_facts(case: &Case) -> Option<Step> {
+fn old_facts(case: &Case) -> Option<Doubt> {
     let tells = "check with these: the same answer, and this is it";
     let look = || Step::look(redis_host(case.facts), "redisdoc collect -o now.facts", tells);
-    case.facts.has_old_host().then(look)
+    case.facts.has_old_host().then(look).map(Doubt::from)
 }
 
-/// The server's machine has another service that may be meant for the target.
-fn another_service(case: &Case) -> Option<Step> {
+/// The server's machine has another service that may be meant for the target, where anything starts services.
+fn another_service(case: &Case) -> Option<Doubt> {
+    let others = case.facts.other_starters();
+    let host = case.host().filter(|_| !others.is_empty())?;
     let tells = "another service that is meant for that port, and does not run: start that one; none: this is it";
     let command = "systemctl list-unit-files --type=service; docker ps -a";
-    may_be_anothers(case).then(|| Step::look(redis_host(case.facts), command, tells))
+    let look = Step::look(redis_host(case.facts), command, tells);
+    Some(Doubt { because: traces(host, &others), look })
+}
+
+/// What else may start a server, as evidence of why something is not certain.
+pub fn traces(host: &Host, others: &[Starter]) -> Vec<Evidence> {
+    let evidence = |other: &Starter| match other {
+        Starter::Service(unit) => {
+            Evidence::new(host.source(&unit.file), format!("{} starts a Redis server", unit.name))
+        }
+        Starter::Trace(trace) => Evidence::new(host.source(*trace), "it may start a Redis server"),
+    };
+    others.iter().take(MOST_TRACES).map(evidence).collect()
 }
 
 /// A rule of the server's machine may lead the refused connections elsewhere.
-fn led_elsewhere(case: &Case) -> Option<Step> {
+fn led_elsewhere(case: &Case) -> Option<Doubt> {
     let tells = "a rule with dnat, redirect or DNAT for that port: look where it leads; none: this is it";
     let command = "sudo nft list ruleset; sudo iptables-legacy-save -t nat";
-    may_be_led_elsewhere(case).then(|| Step::look(redis_host(case.facts), command, tells))
-}
-
-/// True if the server's machine has another service that may be meant for the target, where anything starts services.
-fn may_be_anothers(case: &Case) -> bool {
-    let Some(host) = case.host() else { return false };
-    let starts = host.system.seen().is_some_and(|system| system.init != Init::None);
-    let of_port = || case.facts.neighbour();
-    let own = case.facts.instance().filter(|it| it.process.is_some() || it.conf.is_some()).or_else(of_port);
-    let mut living = host.living();
-    let only = living.next().filter(|_| living.next().is_none());
-    let of_only = || only.and_then(|server| server.unit.as_deref()).map(|unit| unit.trim_end_matches(".service"));
-    let unit = own.and_then(|own| own.unit()).or_else(of_only);
-    starts && host.another_may_serve(unit, case.facts.ask.target.port())
+    may_be_led_elsewhere(case).then(|| Step::look(redis_host(case.facts), command, tells)).map(Doubt::from)
 }
 
 /// True if a rule of the server's machine may lead the refused connections elsewhere, to a container or another machine: then
@@ -84,4 +103,25 @@ fn is_of_the_host(code: &Code) -> bool {
 
 fn is_among(cause: &Cause, family: &[&Cause]) -> bool {
     family.iter().any(|known| known.id == cause.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::diagnose;
+    use crate::probe::Facts;
+    use crate::probe::healthy_host::seen;
+
+    #[test]
+    fn what_may_start_another_server_is_named_where_it_takes_the_certainty() {
+        let sure = |facts: &Facts| diagnose(facts).causes.into_iter().map(|cause| cause.support.confidence).max();
+        let down = Facts::at_home().not_running();
+        assert_eq!(sure(&down), Some(Confidence::Certain));
+        let traced = down.host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert_eq!(sure(&traced), Some(Confidence::Likely));
+        let causes = diagnose(&traced).causes;
+        let named =
+            |cause: &crate::model::Supported| cause.support.evidence.iter().any(|it| it.source == "/etc/cron.d/r");
+        assert!(causes.iter().any(named));
+    }
 }

@@ -159,6 +159,17 @@ fn remedy(facts: &Facts) -> Vec<Step> {
                     for that address";
         return vec![Step::tell(on, text), firewall];
     }
+    if !facts.other_starters().is_empty() {
+        // Opened, it would have the address that the other is meant for.
+        return vec![
+            repair::start(facts),
+            Step::tell(
+                on,
+                "or, if none of them is: add the address to the 'bind' of the one that runs, behind a password",
+            ),
+            firewall,
+        ];
+    }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
     } else {
@@ -190,10 +201,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     }
     steps.push(firewall);
     if steps.iter().any(repair::makes_password) {
-        steps.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
-        let mut target = facts.ask.target.clone();
-        target.password = true;
-        steps.push(crate::cause::check_again(&target));
+        steps.extend(repair::hand_out_password(facts));
     }
     steps
 }

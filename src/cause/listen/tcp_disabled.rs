@@ -1,6 +1,6 @@
 //! The server listens on no TCP port.
 
-use crate::cause::{Case, Cause, redis_host, repair};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::{config, process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
@@ -39,11 +39,13 @@ fn infer(case: &Case) -> Option<Support> {
     let support = Support::new(confidence, &codes, summary).on(finding).with(case.evidence(&[&process::ELSEWHERE]));
     Some(match process {
         Some(process) if only => support.not("not-running", format!("{} runs", process::who(process))),
-        Some(process) => support.settled_by(Step::look(
-            redis_host(case.facts),
-            "docker ps -a; systemctl list-units --all '*redis*' '*valkey*'",
-            format!("no other Redis than pid {}, which may be another application's own: this is it", process.pid),
-        )),
+        Some(process) => {
+            support.with(caps::traces(instance.host, &case.facts.other_starters())).settled_by(Step::look(
+                redis_host(case.facts),
+                "docker ps -a; systemctl list-units --all '*redis*' '*valkey*'",
+                format!("no other Redis than pid {}, which may be another application's own: this is it", process.pid),
+            ))
+        }
         None => support.settled_by(Step::look(
             redis_host(case.facts),
             "sudo journalctl -n 50 | grep -i 'not listen anywhere'",

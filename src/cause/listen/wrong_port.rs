@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cause::dns::hosts_file_override;
-use crate::cause::{Case, Cause, redis_host};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::{config, process, tcp};
 use crate::model::target::DEFAULT_PORT;
 use crate::model::{Confidence, Endpoint, Step, Support};
@@ -70,6 +70,7 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let sure = !meant && port == DEFAULT_PORT && host.has_only(only) && moved.is_none();
     // Another that is meant for the port and does not run has the better claim.
     let claimed = host.rivals(case.facts).iter().any(|conf| conf.parsed.seen().is_some());
+    let claimed = claimed || repair::asks_for_sentinel(case.facts);
     let confidence = match (sure, moved.is_some() || claimed) {
         (true, _) => Confidence::Certain,
         (false, false) => Confidence::Likely,
@@ -86,7 +87,7 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
     } else {
         let tells = format!("a redis.conf with port {port}, or a container, whose server does not run: start that one");
-        support.settled_by(Step::look(
+        support.with(caps::traces(host, &case.facts.other_starters())).settled_by(Step::look(
             redis_host(case.facts),
             "grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf; docker ps -a",
             tells,

@@ -9,7 +9,7 @@ use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::process::Process;
-use crate::probe::host::system::{System, Unit};
+use crate::probe::host::system::System;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -59,13 +59,15 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let system = host.system.seen();
     let installed = system.is_some_and(System::has_a_server);
     let port = case.facts.ask.target.port();
-    let other_port = own_port(case.facts).map(|(own, _)| own).filter(|own| Some(*own) != port);
+    let other_port = repair::own_port(case.facts).map(|(own, _)| own).filter(|own| Some(*own) != port);
     let confidence = match (is_dead || installed, sure_of_absence(case)) {
         (true, _) if kept => Confidence::Possible,
         // Somebody did not want it to run.
         (true, sure) if repair::is_masked(case.facts.instance()) => sure.min(Confidence::Likely),
         // Started, it would not be the target's server.
         (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
+        // What starts a Sentinel was not looked at.
+        (true, sure) if repair::asks_for_sentinel(case.facts) => sure.min(Confidence::Likely),
         (true, sure) => sure,
         // Whether one is installed could not be seen; where none is, that is the cause.
         (false, _) if system.is_none() => Confidence::Likely,
@@ -89,6 +91,11 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
 /// Other servers run, and a redis.conf that no running server is known to read would put one where the target is.
 fn beside_others(case: &Case, host: &Host) -> Option<Support> {
     let finding = case.raised(&process::ELSEWHERE)?;
+    if repair::asks_for_sentinel(case.facts) {
+        let summary = "26379 is the port of Sentinels, and none listens there; the servers that run are not it";
+        let support = Support::new(Confidence::Likely, &[&tcp::REFUSED, &process::ELSEWHERE], summary).on(finding);
+        return Some(support.settled_by(status(case.facts)));
+    }
     let rivals = host.rivals(case.facts);
     let conf = rivals.first()?;
     let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
@@ -189,25 +196,21 @@ fn on_socket(case: &Case, path: &str) -> Option<Support> {
 fn status(facts: &Facts) -> Step {
     Step::look(
         redis_host(facts),
-        "systemctl status redis-server redis valkey; docker ps -a",
+        if repair::asks_for_sentinel(facts) {
+            "systemctl status redis-sentinel valkey-sentinel; docker ps -a"
+        } else {
+            "systemctl status redis-server redis valkey; docker ps -a"
+        },
         "shows the service or container, whether it runs, and how it ended",
     )
-}
-
-/// The port that the server would have, and who says so: an argument of its service overrides its redis.conf.
-fn own_port(facts: &Facts) -> Option<(u16, &'static str)> {
-    let instance = facts.instance()?;
-    let unit = instance.unit().and_then(|name| instance.host.unit(name)).and_then(Unit::port);
-    let conf = || instance.conf?.parsed.seen()?.port();
-    unit.map(|port| (port, "service")).or_else(|| Some((conf()?, "redis.conf")))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     if facts.server_host().is_ok() {
         let see = Step::tell(on.clone(), "see in its log, or with journalctl, why it had stopped");
-        let other = own_port(facts).filter(|(own, _)| facts.ask.target.port().is_some_and(|port| port != *own));
-        let other = other.map(|(port, who)| {
+        let other = repair::own_port(facts).filter(|(own, _)| facts.ask.target.port().is_some_and(|port| port != *own));
+        let other = other.filter(|_| !repair::asks_for_sentinel(facts)).map(|(port, who)| {
             let text =
                 format!("its {who} says port {port}: name that port in the application's settings, if it is the one");
             Step::tell(on, text)
