@@ -99,6 +99,7 @@ fn loopback_beside_a_service_that_is_meant_by_its_arguments() {
     for diagnosis in [server.diagnose(&["-h", SERVER]), client.joined(&server, &["-h", SERVER])] {
         diagnosis.cause("loopback-only", Confidence::Likely).nothing_certain().exit(1);
         says(&diagnosis, "cache starts a Redis server");
+        says(&diagnosis, "start it: cache ('sudo systemctl start cache')");
         changes_nothing(&diagnosis);
     }
 }
@@ -177,6 +178,8 @@ fn a_given_redis_conf_that_info_contradicts_is_not_the_servers() {
     let touched = changes(&diagnosis);
     assert!(touched.iter().any(|step| step.contains("/etc/redis/redis.conf")), "{diagnosis}");
     assert!(touched.iter().all(|step| !step.contains("/etc/other.conf")), "{diagnosis}");
+    let healthy = server.diagnose(&given[2..]);
+    says(healthy.healthy(), "/etc/other.conf was given, which this server does not read");
     drop(own);
     // It has none, and says so.
     server.sh("rm /etc/redis/redis.conf");
@@ -184,6 +187,8 @@ fn a_given_redis_conf_that_info_contradicts_is_not_the_servers() {
     let diagnosis = server.diagnose(&given);
     diagnosis.first_cause("loopback-only", Confidence::Certain).not_cause("config-error").exit(1);
     assert!(changes(&diagnosis).iter().all(|step| !step.contains("/etc/other.conf")), "{diagnosis}");
+    let healthy = server.diagnose(&given[2..]);
+    says(healthy.healthy(), "/etc/other.conf was given, which this server does not read");
 }
 
 #[test]
@@ -224,17 +229,30 @@ fn a_server_that_does_not_take_its_bind_fails_the_repair() {
 fn a_service_in_a_network_of_its_own_reads_its_file() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");
-    one.file("/etc/redis/redis.conf", "port 6379\nbind 127.0.0.1\n");
+    one.without_engines().systemd("port 6379\nbind 127.0.0.1\n");
     let line = ["unshare", "-n", "sh", "-c", "ip link set lo up; exec redis-server /etc/redis/redis.conf"];
     let mut contained = one.command(&line).spawn();
     while !contained.said().contains("eady to accept connections") {
         assert!(contained.alive(), "{}", contained.said());
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let diagnosis = one.diagnose(&[]);
-    diagnosis.finding("process/elsewhere").nothing_certain().exit(1);
-    assert!(!diagnosis.to_string().contains("no server runs with it"), "{diagnosis}");
-    changes_nothing(&diagnosis);
+    let looked = || {
+        let diagnosis = one.diagnose(&[]);
+        diagnosis.finding("process/elsewhere").nothing_certain().exit(1);
+        assert!(!diagnosis.to_string().contains("no server runs with it"), "{diagnosis}");
+        changes_nothing(&diagnosis);
+        diagnosis
+    };
+    looked();
+    // As systemd starts it, with PrivateNetwork=.
+    let pid = contained.pid();
+    one.file("/run/cgroup", "0::/system.slice/redis-server.service\n");
+    one.sh(&format!("mount --bind /run/cgroup /proc/{pid}/cgroup"));
+    let diagnosis = looked();
+    diagnosis.first_cause("wrong-port", Confidence::Likely);
+    says(&diagnosis, "'sudo systemctl edit redis-server'");
+    let asked = diagnosis.settle("wrong-port", |_| &one);
+    assert!(asked.contains("PONG"), "{asked}");
 }
 
 #[test]

@@ -54,6 +54,10 @@ fn old_facts(case: &Case) -> Option<Doubt> {
 
 /// The server's machine has another service that may be meant for the target, where anything starts services.
 fn another_service(case: &Case) -> Option<Doubt> {
+    if case.facts.answered_at().is_some() {
+        // Who answers is the one that is asked.
+        return None;
+    }
     let others = case.facts.other_starters();
     let host = case.host().filter(|_| !others.is_empty())?;
     let tells = "another service that is meant for that port, and does not run: start that one; none: this is it";
@@ -123,5 +127,9 @@ mod tests {
         let named =
             |cause: &crate::model::Supported| cause.support.evidence.iter().any(|it| it.source == "/etc/cron.d/r");
         assert!(causes.iter().any(named));
+        // Who answers is meant, whatever else may be started.
+        let open = Facts::at_home().running_with("protected-mode", "no").listening(&["0.0.0.0:6379"]);
+        let open = open.host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert_eq!(sure(&open), Some(Confidence::Certain));
     }
 }

@@ -217,6 +217,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         });
         return [repair::start(facts), see].into_iter().chain(other).collect();
     }
+    if repair::asks_for_sentinel(facts) {
+        return vec![status(facts), repair::start(facts)];
+    }
     vec![
         status(facts),
         Step::tell(
@@ -332,6 +335,22 @@ mod tests {
         let facts = Facts::at_home().not_running();
         let inside = facts.with(|facts| seen(&mut facts.vantage).container = Some("docker".to_owned()));
         check_cause(&CAUSE, &inside, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn a_sentinel_is_not_replaced_by_a_server() {
+        let asked = |facts: Facts| {
+            facts.with(|facts| {
+                facts.ask.target.endpoint = Endpoint::Tcp { host: "10.0.0.9".to_owned(), port: 26379 };
+            })
+        };
+        let names = |facts: &Facts| format!("{:?}", remedy(facts)).contains("start redis-server");
+        for facts in [refused([10, 0, 0, 9]), Facts::at_home().not_running()] {
+            assert!(names(&facts) && !names(&asked(facts)));
+        }
+        check_cause(&CAUSE, &asked(Facts::at_home().not_running()), Some(Confidence::Likely));
+        let beside = asked(Facts::at_home().refused([127, 0, 0, 1]));
+        check_cause(&CAUSE, &beside, Some(Confidence::Likely));
     }
 
     #[test]

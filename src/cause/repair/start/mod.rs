@@ -45,20 +45,25 @@ fn which(facts: &Facts) -> Option<Step> {
     if instance.conf.is_some_and(|conf| conf.found_by == FoundBy::Given && conf.unit.is_some()) {
         return None;
     }
-    let others = facts.other_starters();
     let own = facts.own_service().and_then(|name| host.unit(name)).filter(|unit| !unit.gone);
-    let mut all: Vec<Starter> = own.map(Starter::Service).into_iter().chain(others).collect();
+    let runs = |unit: &Unit| {
+        host.living()
+            .any(|server| server.unit.as_deref().map(|name| name.trim_end_matches(".service")) == Some(&unit.name))
+    };
+    let is_down = |one: &Starter| !matches!(one, Starter::Service(unit) if runs(unit));
+    let mut all: Vec<Starter> = own.map(Starter::Service).into_iter().chain(facts.other_starters()).collect();
+    all.retain(is_down);
     let only = |one: &Starter| matches!(one, Starter::Service(unit) if instance.unit() == Some(unit.name.as_str()));
     if all.iter().all(only) {
         return None;
     }
     all.sort_by_key(|one| !matches!(one, Starter::Service(unit) if unit.enabled));
     let list: Vec<String> = all.iter().take(MOST_CANDIDATES).map(|one| candidate(host.system.seen(), one)).collect();
-    let text = format!(
-        "start the one that is meant for {}, which cannot be told from here: {}",
-        facts.ask.target.place(),
-        list.join("; ")
-    );
+    let place = facts.ask.target.place();
+    let text = match list.as_slice() {
+        [only] => format!("if this is meant for {place}, which cannot be told from here, start it: {only}"),
+        _ => format!("start the one that is meant for {place}, which cannot be told from here: {}", list.join("; ")),
+    };
     Some(Step::tell(redis_host(facts), text))
 }
 
