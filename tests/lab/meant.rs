@@ -2,7 +2,7 @@
 //! not be read, or belongs to others, too, is only told of.
 
 use crate::world::diagnose::Diagnosis;
-use crate::world::{Confidence, Host, Lab, Running};
+use crate::world::{Confidence, Host, Lab, Running, Server};
 
 const SERVER: &str = "10.77.1.2";
 const CACHE: &str = "/etc/systemd/system/cache.service";
@@ -301,6 +301,40 @@ fn a_redis_conf_is_not_given_to_another_program() {
     let diagnosis = one.diagnose(&[]);
     diagnosis.exit(1);
     assert!(changes(&diagnosis).iter().all(|step| !step.contains("redis-server")), "{diagnosis}");
+    let Some(valkey) = Server::Valkey90.program() else { return };
+    one.sh(&format!("cp {} /usr/local/bin/valkey-server", valkey.display()));
+    one.file("/etc/valkey/valkey.conf", "port 6379\nbind 127.0.0.1\ndir /var/lib/redis\n");
+    one.diagnose(&[]).first_cause("not-running", Confidence::Certain).apply(|_| &one);
+    one.sh("until redis-cli ping | grep -q PONG; do sleep 0.01; done; redis-cli info server | grep -q valkey");
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn of_several_files_none_is_started_by_a_guess() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.without_engines().file("/etc/redis/redis.conf", "port 6379\nbind 127.0.0.1\n");
+    one.file("/etc/redis.conf", "port 6379\nbind 127.0.0.1\nappendonly yes\n");
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.exit(1);
+    changes_nothing(&diagnosis);
+    says(&diagnosis, "cannot be told from here: a server with /etc/redis/redis.conf; a server with /etc/redis.conf");
+    one.file("/etc/redis.conf", "port 7000\n");
+    one.diagnose(&[]).first_cause("not-running", Confidence::Certain).apply(|_| &one);
+    one.sh("until redis-cli ping | grep -q PONG; do sleep 0.01; done");
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn a_server_on_its_socket_is_given_no_port_that_another_is_meant_for() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    with_cache(&one, "port 0\nunixsocket /run/r.sock\n", "--port 6379 --bind 127.0.0.1");
+    one.sh("systemctl start redis-server");
+    let diagnosis = one.diagnose(&[]);
+    diagnosis.first_cause("tcp-disabled", Confidence::Likely).nothing_certain().exit(1);
+    changes_nothing(&diagnosis);
+    says(&diagnosis, "start it: cache ('sudo systemctl start cache')");
 }
 
 #[test]

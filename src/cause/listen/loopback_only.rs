@@ -273,6 +273,12 @@ mod tests {
     }
 
     #[test]
+    fn beside_another_service_that_may_be_meant_nothing_is_opened() {
+        let hinted = Facts::on_loopback().host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert!(remedy(&hinted).iter().all(|step| matches!(step, Step::Tell { .. })));
+    }
+
+    #[test]
     fn a_candidate_from_afar_never_over_loopback() {
         let refused = |ip: [u8; 4]| Attempt::failed(ip.into(), Outcome::Refused, "ECONNREFUSED", 0.2);
         let facts = |ip| Facts::healthy().attempting(vec![refused(ip)]);

@@ -73,6 +73,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ));
     }
     let port = facts.ask.target.port().unwrap_or_default();
+    if !facts.other_starters().is_empty() {
+        // With that port, it would stand in the way of the one that is meant to have it.
+        steps.extend([
+            repair::start(facts),
+            Step::tell(on, format!("or, if none of them is, give this one port {port}")),
+        ]);
+        return steps;
+    }
     // What stands in an included file may be other servers', too.
     let own = |(file, ..): &(String, u32, String)| instance.conf.is_some_and(|conf| conf.path == *file);
     match instance.setting("port").and_then(|port| port.line).filter(own) {
@@ -116,5 +124,8 @@ mod tests {
             matches!(&steps[0], Step::Look { command, .. } if command.ends_with("-s /run/redis/redis-server.sock"))
         );
         assert!(matches!(&steps[1], Step::Edit { to, risk: Risk::WidensAccess, .. } if to == "port 6379"));
+        // Another may be meant to have that port.
+        let hinted = on_socket_only().host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert!(remedy(&hinted)[1..].iter().all(|step| matches!(step, Step::Tell { .. })));
     }
 }

@@ -28,7 +28,8 @@ not run, whatever pgrep or a pid file say.
 To be sure, look on the Redis host: 'ss -ltn' shows the listeners, 'systemctl status redis-server' (Debian) or 'redis' \
 (RHEL, Alpine) the service, 'docker ps -a' the containers.
 
-Repair: start it, and see in its log why it had stopped.",
+Repair: start it, and see in its log why it had stopped. Where several services may be meant, redisdoc names them, those \
+that are started at boot first, and starts none by a guess.",
     infer,
     remedy,
 };

@@ -35,7 +35,7 @@ pub fn start(facts: &Facts) -> Step {
     if asks_for_sentinel(facts) {
         return sentinel(facts);
     }
-    which(facts).unwrap_or_else(|| step(facts, instance, "start", "start it"))
+    which(facts).or_else(|| which_file(facts)).unwrap_or_else(|| step(facts, instance, "start", "start it"))
 }
 
 /// Where several services may be meant, which ones: those that are started at boot first. A redis.conf that the user named
@@ -45,7 +45,8 @@ fn which(facts: &Facts) -> Option<Step> {
     if instance.conf.is_some_and(|conf| conf.found_by == FoundBy::Given && conf.unit.is_some()) {
         return None;
     }
-    let own = facts.own_service().and_then(|name| host.unit(name)).filter(|unit| !unit.gone);
+    let on_port = own_port(facts).is_none_or(|(own, _)| facts.ask.target.port().is_none_or(|port| port == own));
+    let own = facts.own_service().and_then(|name| host.unit(name)).filter(|unit| !unit.gone && on_port);
     let runs = |unit: &Unit| {
         host.living()
             .any(|server| server.unit.as_deref().map(|name| name.trim_end_matches(".service")) == Some(&unit.name))
@@ -59,12 +60,26 @@ fn which(facts: &Facts) -> Option<Step> {
     }
     all.sort_by_key(|one| !matches!(one, Starter::Service(unit) if unit.enabled));
     let list: Vec<String> = all.iter().take(MOST_CANDIDATES).map(|one| candidate(host.system.seen(), one)).collect();
+    Some(Step::tell(redis_host(facts), choice(facts, &list)))
+}
+
+/// Where no service starts one, and several files would put it where the target is: those.
+fn which_file(facts: &Facts) -> Option<Step> {
+    let (host, instance) = (facts.server_host().ok()?, facts.instance()?);
+    host.system.seen().filter(|system| system.init == Init::None)?;
+    let is_given = instance.conf.is_some_and(|conf| conf.found_by == FoundBy::Given);
+    let files = host.rivals(facts).into_iter().take(MOST_CANDIDATES);
+    let list: Vec<String> = files.map(|conf| format!("a server with {}", conf.path)).collect();
+    (list.len() > 1 && !is_given).then(|| Step::tell(redis_host(facts), choice(facts, &list)))
+}
+
+/// What to start, of what may be meant.
+fn choice(facts: &Facts, list: &[String]) -> String {
     let place = facts.ask.target.place();
-    let text = match list.as_slice() {
+    match list {
         [only] => format!("if this is meant for {place}, which cannot be told from here, start it: {only}"),
         _ => format!("start the one that is meant for {place}, which cannot be told from here: {}", list.join("; ")),
-    };
-    Some(Step::tell(redis_host(facts), text))
+    }
 }
 
 /// `cache, which is started at boot ('sudo systemctl start cache')`.
