@@ -207,6 +207,21 @@ fn beside_a_redis_conf_that_may_not_be_read_nothing_is_changed() {
 }
 
 #[test]
+fn a_bind_line_that_may_not_be_read_is_only_told_of() {
+    let Some(lab) = Lab::enter() else { return };
+    if !lab.has_users() {
+        return;
+    }
+    let (_client, server) = lab.pair();
+    server.file("/etc/redis/bind.conf", "bind 127.0.0.1\nrequirepass inside\n").mode("/etc/redis/bind.conf", 0o600);
+    let _redis = server.redis_conf("include /etc/redis/bind.conf\nport 6379\n");
+    server.mode("/etc/redis/redis.conf", 0o644);
+    let diagnosis = server.doctor(&["-h", SERVER]).user(65534).diagnose();
+    diagnosis.first_cause("loopback-only", Confidence::Possible).exit(1);
+    changes_nothing(&diagnosis);
+}
+
+#[test]
 fn a_server_that_does_not_take_its_bind_fails_the_repair() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();
