@@ -62,6 +62,24 @@ fn of_several_services_none_is_started_by_a_guess() {
 }
 
 #[test]
+fn of_several_scripts_those_of_the_runlevel_come_first() {
+    let Some(lab) = Lab::enter() else { return };
+    for (name, init, link, command) in [
+        ("openrc", "/run/openrc/x", "/etc/runlevels/default/redis-b", "rc-service redis-b start"),
+        ("sysv", "/etc/inittab", "/etc/rc3.d/S01redis-b", "service redis-b start"),
+    ] {
+        let one = lab.host(name);
+        one.without_engines().file(init, "").file(link, "").file("/etc/redis/redis.conf", "port 6379\n");
+        one.program("/etc/init.d/redis-a", "#!/bin/sh\n").program("/etc/init.d/redis-b", "#!/bin/sh\n");
+        let diagnosis = one.diagnose(&[]);
+        diagnosis.first_cause("not-running", Confidence::Likely).nothing_certain().exit(1);
+        changes_nothing(&diagnosis);
+        says(&diagnosis, &format!("redis-b, which is started at boot ('sudo {command}')"));
+        says(&diagnosis, "redis-a ('sudo ");
+    }
+}
+
+#[test]
 fn a_supervisor_of_a_container_starts_its_server() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");
