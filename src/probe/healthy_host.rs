@@ -363,6 +363,7 @@ impl System {
                 args: ["--supervised", "systemd", "--daemonize", "no"].map(str::to_owned).into(),
                 user: Some("redis".to_owned()),
                 open_files_limit: Some("65535".to_owned()),
+                enabled: false,
                 masked: false,
                 gone: false,
             }],

@@ -19,6 +19,7 @@ mod host;
 mod hostile;
 mod limited;
 mod listen;
+mod meant;
 mod names;
 mod neighbour;
 mod network;

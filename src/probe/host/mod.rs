@@ -19,6 +19,7 @@ pub mod queue;
 mod reach;
 pub mod running;
 pub mod socket;
+pub mod starter;
 pub mod system;
 mod whose;
 
