@@ -7,6 +7,7 @@
 
 mod alike;
 mod auth;
+mod between;
 mod careful;
 mod client;
 mod conf;
@@ -18,9 +19,11 @@ mod hold;
 mod host;
 mod hostile;
 mod listen;
+mod loss;
 mod names;
 mod neighbour;
 mod network;
+mod ours;
 mod path;
 mod process;
 mod repairs;

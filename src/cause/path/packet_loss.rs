@@ -24,12 +24,35 @@ Repair: find the link that loses them.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    late(case).or_else(|| now_and_then(case))
+}
+
+/// Nothing answered, and a moment later something did.
+fn now_and_then(case: &Case) -> Option<Support> {
+    let attempts = case.attempts(&tcp::TIMEOUT);
+    let trace = case.facts.trace.seen().filter(|trace| trace.asked.reached.is_some() && !case.is_own(trace.to))?;
+    let attempt = attempts.into_iter().find(|attempt| attempt.ip == Some(trace.to))?;
+    let says = format!("a moment later {} answered", attempt.address);
+    let summary = format!("packets to {} or from it are lost one time and not the next", trace.to);
+    Some(
+        Support::new(Confidence::Possible, &[&tcp::TIMEOUT], summary)
+            .because("connect(2)", attempt.says())
+            .because("TTL", says)
+            .settled_by(look(case.facts)),
+    )
+}
+
+/// What came late was sent again.
+fn late(case: &Case) -> Option<Support> {
     // From a machine to itself nothing is lost.
     let ip = case.facts.tcp.seen()?.connected()?.ip.filter(|ip| !case.is_own(*ip))?;
     let sent_again = dialogue(case.facts).and_then(|dialogue| dialogue.telling().sent_again);
-    let late = case.raised(&ping::SLOW).is_some() && sent_again != Some(0);
-    let codes: Vec<&'static Code> =
-        [(&tcp::SLOW, true), (&ping::SLOW, late)].into_iter().filter(|(_, fits)| *fits).map(|(code, _)| code).collect();
+    let again = case.raised(&ping::SLOW).is_some() && sent_again != Some(0);
+    let codes: Vec<&'static Code> = [(&tcp::SLOW, true), (&ping::SLOW, again)]
+        .into_iter()
+        .filter(|(_, fits)| *fits)
+        .map(|(code, _)| code)
+        .collect();
     let codes = case.all_raised(&codes);
     let finding = case.raised(codes.first()?)?;
     let summary = format!("a packet to {ip} or from it was lost on the way, and sent again");
@@ -78,6 +101,20 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy(), None);
         let own = Attempt { elapsed_ms: 1_020.0, ..Attempt::connected([127, 0, 0, 1].into()) };
         check_cause(&CAUSE, &Facts::at_home().attempting(vec![own]), None);
+    }
+
+    #[test]
+    fn what_answers_a_moment_later_was_lost_before() {
+        use crate::probe::path::tcp::Outcome;
+        use crate::probe::path::trace::tests::silent;
+        let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+        let facts = |reached| {
+            let mut trace = silent(&[1]);
+            trace.asked.reached = reached;
+            Facts::healthy().attempting(vec![attempt.clone()]).with(|facts| facts.trace = Observed::Seen(trace))
+        };
+        check_cause(&CAUSE, &facts(Some(2)), Some(Confidence::Possible));
+        check_cause(&CAUSE, &facts(None), None);
     }
 
     #[test]

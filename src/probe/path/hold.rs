@@ -176,7 +176,7 @@ async fn fresh(
     let stream = match dial.dial(deadline).await {
         Dial::Connected(stream) => stream,
         Dial::Failed(failure) => return not_made(format!("{:?}", failure.errno)),
-        Dial::TimedOut => return not_made("no answer".to_owned()),
+        Dial::TimedOut(_) => return not_made("no answer".to_owned()),
     };
     lines.push(line(Command::Info, &[]));
     let talk = said(&stream, &lines, secret, deadline).await;

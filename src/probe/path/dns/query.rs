@@ -170,7 +170,7 @@ async fn listen(peer: &Datagrams, question: &Question, until: Instant, worst: &m
 async fn over_tcp(server: SocketAddr, question: &Question, deadline: Instant) -> Answer {
     let stream = match socket::dial(server, deadline).await {
         Dial::Connected(stream) => stream,
-        Dial::TimedOut => return Answer::Silent,
+        Dial::TimedOut(_) => return Answer::Silent,
         Dial::Failed(failure) => return undelivered(failure.errno),
     };
     let Some(query) = question.encode(true) else { return Answer::Garbage };
