@@ -12,6 +12,7 @@ mod careful;
 mod client;
 mod conf;
 mod dns;
+mod endpoints;
 mod firewall;
 mod firewall_oracle;
 mod harmless;

@@ -20,7 +20,8 @@ a Service without endpoints. Applications say 'Connection refused' or 'No route 
 
 Sure when the target is another machine and this is no Kubernetes node; and, as root, whenever the rules of this machine \
 (nftables, iptables) drop or reject the packets in the very way that the connection failed: a DROP in the chain OUTPUT is \
-silent, and looks like a firewall anywhere else.
+silent, and looks like a firewall anywhere else. A rule that asks for the port that our answers come to is judged by the one \
+that the attempt had.
 
 Repair: find the rule (nft -a list ruleset; iptables-save and iptables-legacy-save, which do not show each other's \
 rules) and let the target's address and port through.",
@@ -155,10 +156,10 @@ fn rejected(facts: &Facts) -> Option<&Attempt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
     use crate::probe::host::firewall::Firewall;
-    use crate::probe::host::firewall::rules::{Hook, Match, Part, Rejection, Test, Verdict};
+    use crate::probe::host::firewall::rules::{Field, Hook, Match, Part, Rejection, Test, Values, Verdict};
     use crate::probe::path::tcp::{Icmp, Outcome};
 
     fn rejected_by(from: [u8; 4]) -> Facts {
@@ -189,6 +190,22 @@ mod tests {
         check_cause(&CAUSE, &ours(Hook::Input, Verdict::Drop, false), None);
         check_cause(&CAUSE, &ours(Hook::Output, Verdict::Accept, false), None);
         check_cause(&CAUSE, &dropped.refused([10, 0, 0, 9]), None);
+    }
+
+    #[test]
+    fn the_port_that_the_answers_come_to_decides_where_it_is_known() {
+        let ours = |local: Option<&str>| {
+            let mut firewall = Firewall::with_rule(Hook::Input, Verdict::Drop, true);
+            let ports = Test::Is(Field::ToPort, Values::Numbers(vec![(32_768, 40_000)]));
+            let rule = &mut firewall.tables[0].chains[0].rules[0];
+            rule.parts.insert(0, Part::Match(Match { negated: false, test: ports }));
+            let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+            let attempt = Attempt { local: local.map(|local| local.parse().unwrap()), ..attempt };
+            Facts::healthy().attempting(vec![attempt]).with(|facts| facts.firewall = Observed::Seen(firewall))
+        };
+        check_cause(&CAUSE, &ours(Some("10.0.0.2:40000")), Some(Confidence::Certain));
+        check_cause(&CAUSE, &ours(Some("10.0.0.2:40001")), None);
+        assert!(diagnose(&ours(None)).causes.iter().all(|cause| cause.support.confidence < Confidence::Certain));
     }
 
     #[test]
