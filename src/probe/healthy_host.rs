@@ -225,6 +225,7 @@ impl Host {
                 transparent_hugepages: Some("always".to_owned()),
                 files: Some((2_080, 9_223_372)),
                 listen_overflows: Some((0, 0)),
+                overflowed: Some(0),
             }),
             memory: Observed::Seen(Memory {
                 total: 8 * GIB,

@@ -7,10 +7,12 @@
 
 mod alike;
 mod auth;
+mod between;
 mod careful;
 mod client;
 mod conf;
 mod dns;
+mod endpoints;
 mod firewall;
 mod firewall_oracle;
 mod harmless;
@@ -19,10 +21,12 @@ mod host;
 mod hostile;
 mod limited;
 mod listen;
+mod loss;
 mod meant;
 mod names;
 mod neighbour;
 mod network;
+mod ours;
 mod path;
 mod process;
 mod repairs;

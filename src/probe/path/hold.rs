@@ -111,7 +111,7 @@ pub async fn gather(
     let stream = match dial.dial(clock.step_end()).await {
         Dial::Connected(stream) => stream,
         Dial::Failed(failure) => return not_to_hold(&format!("{:?}", failure.errno)),
-        Dial::TimedOut => return not_to_hold("no answer"),
+        Dial::TimedOut(_) => return not_to_hold("no answer"),
     };
     let began = said(&stream, &small, password, clock.step_end()).await;
     if !began.answers_ping() {
@@ -186,7 +186,7 @@ async fn fresh(
     let stream = match dial.dial(deadline).await {
         Dial::Connected(stream) => stream,
         Dial::Failed(failure) => return not_made(format!("{:?}", failure.errno)),
-        Dial::TimedOut => return not_made("no answer".to_owned()),
+        Dial::TimedOut(_) => return not_made("no answer".to_owned()),
     };
     lines.push(line(Command::Info, &[]));
     let talk = said(&stream, &lines, secret, deadline).await;

@@ -132,6 +132,8 @@ fn step(firewall: &Firewall, at: &Place, flow: Flow, on: &Where) -> Vec<Step> {
         Owner::Nobody => match at.source {
             Source::Nft => nft(firewall, at, flow, on),
             Source::Iptables => iptables(firewall, at, flow, on, ["iptables", "ip6tables"]),
+            // Their rules are not read, and so none of them is met.
+            Source::ArptablesLegacy | Source::EbtablesLegacy => Vec::new(),
             Source::IptablesLegacy => iptables(firewall, at, flow, on, ["iptables-legacy", "ip6tables-legacy"]),
         },
     }
