@@ -133,6 +133,11 @@ const ONLY_OK: &str = "| grep -qE '^(OK|NOAUTH)' || { echo 'the server did not t
 /// well whatever the answer is.
 const SHOW_OK: &str = "| { read -r said; echo \"$said\"; [ \"$said\" = OK ]; }";
 
+/// The command that gives the running server a setting, and fails where the server refuses it.
+pub fn config_set(facts: &Facts, setting: &str) -> String {
+    format!("{} CONFIG SET {setting} {SHOW_OK}", local_cli(facts))
+}
+
 /// Makes a password, and puts it where the next start finds it.
 fn password_by_file(on: Where, place: &Place) -> Step {
     let command = match place {
@@ -261,7 +266,7 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
                 on.clone(),
                 risk,
                 text,
-                format!("{auth}{} CONFIG SET bind {} {SHOW_OK}", local_cli(facts), shell_quote(to)),
+                format!("{auth}{}", config_set(facts, &format!("bind {}", shell_quote(to)))),
             ),
             Step::tell(
                 on,
