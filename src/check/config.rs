@@ -87,9 +87,6 @@ pub static DIFFERS: Code = Code {
 /// `timeout` below this cuts off the idle connections of common pools, which keep them for a minute at least.
 const SHORT_IDLE_S: u64 = 60;
 
-/// The settings that are compared as they stand.
-const COMPARED: [&str; 5] = ["bind", "port", "protected-mode", "tls-port", "unixsocket"];
-
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     facts.server_host()?;
     let Some(instance) = facts.instance() else { return Err(Gap::skipped("the server's machine was not looked at")) };
@@ -309,17 +306,9 @@ fn idle(instance: &Instance) -> Option<Finding> {
 /// What the running server and its own redis.conf say differently. Where the file is only guessed at, nothing is said.
 fn differs(instance: &Instance) -> Option<Finding> {
     let conf = instance.conf.filter(|conf| conf.found_by <= FoundBy::Arguments)?;
-    let evidence: Vec<Evidence> = COMPARED
-        .iter()
-        .filter_map(|name| {
-            let (file, runs) = (instance.from_conf(name)?, instance.from_server(name)?);
-            (file.values != runs.values && instance.from_arguments(name).is_none()).then(|| {
-                let says =
-                    format!("{name} {}; the server runs with {name} {}", file.values.join(" "), runs.values.join(" "));
-                Evidence::new(instance.host.source(file.source), says)
-            })
-        })
-        .collect();
+    let differences = instance.differences().into_iter();
+    let evidence: Vec<Evidence> =
+        differences.map(|(source, says)| Evidence::new(instance.host.source(source), says)).collect();
     (!evidence.is_empty() && conf.parsed.seen().is_some()).then_some(Finding { code: &DIFFERS, evidence })
 }
 

@@ -35,4 +35,5 @@ mod state;
 mod tcp;
 mod ties;
 mod tools;
+mod unread;
 mod world;

@@ -1,7 +1,7 @@
 //! `password-not-expected`: a password was sent, and the server has none.
 
 use super::{from, redis_cli, sentinel_answers};
-use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host, repair};
 use crate::check::auth::NOT_EXPECTED;
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
@@ -60,6 +60,14 @@ fn hints(facts: &Facts) -> Vec<String> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let target = &facts.ask.target;
+    if let Some((instance, line)) = facts.instance().and_then(|it| Some((it, it.unread_password()?))) {
+        let text = format!(
+            "or, if it is meant to have none: take the line {} out, and the password{} from the client",
+            line.place(),
+            from(target, Part::Password)
+        );
+        return vec![repair::reread(facts, instance), Step::tell(redis_host(facts), text)];
+    }
     let without = Target { password: false, user: None, ..target.clone() };
     vec![
         Step::look(

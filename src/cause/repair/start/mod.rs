@@ -126,6 +126,12 @@ pub fn restart(facts: &Facts, instance: Option<Instance>) -> Step {
     step(facts, instance, "restart", "restart it")
 }
 
+/// The same, where that file was changed since its start.
+pub fn reread(facts: &Facts, instance: Instance) -> Step {
+    let text = "restart it, so that it reads its redis.conf, which has changed since its start";
+    step(facts, Some(instance), "restart", text)
+}
+
 fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> Step {
     let on = redis_host(facts);
     let risk = if verb == "start" { Risk::Safe } else { Risk::Restarts };
