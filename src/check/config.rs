@@ -198,11 +198,11 @@ fn refused_line(instance: &Instance, fault: &Fault) -> Evidence {
 fn bind_missing(instance: &Instance) -> Option<Finding> {
     let known = instance.setting("bind")?;
     let asked = instance.asked_addresses();
-    let missing: Vec<Bind> = instance
-        .missing_binds(&known)
-        .into_iter()
-        .filter(|bind| if instance.is_alive() { asked.contains(&bind.ip) } else { !bind.optional })
-        .collect();
+    let missing: Vec<Bind> = if instance.is_alive() {
+        instance.missing_binds(&known).into_iter().filter(|bind| asked.contains(&bind.ip)).collect()
+    } else {
+        instance.needed_binds(&known)
+    };
     let failed = instance.facts().tcp.seen().is_none_or(|tcp| tcp.connected().is_none());
     let failed = failed && (instance.is_alive() || !is_served_elsewhere(instance));
     let list: Vec<String> = missing.iter().map(|bind| bind.ip.to_string()).collect();
@@ -363,6 +363,9 @@ mod tests {
         check(&down().conf("bind 127.0.0.1 10.9.9.9"), &["config/bind-missing"]);
         check(&down().conf("bind 127.0.0.1 -10.9.9.9"), &[]);
         check(&down().conf("bind * -::*"), &[]);
+        // What may be missing may not be all that there is, unless it has a socket.
+        check(&down().conf("bind -10.9.9.9"), &["config/bind-missing"]);
+        check(&down().conf("bind -10.9.9.9").conf("unixsocket /run/r.sock"), &[]);
         let beside = |port| {
             down().conf("bind 10.9.9.9").host(|host| {
                 let listens = vec![std::net::SocketAddr::from(([10, 0, 0, 9], port))];

@@ -369,6 +369,7 @@ impl System {
             }],
             engines: Vec::new(),
             hints: Vec::new(),
+            scripts: Vec::new(),
         }
     }
 }

@@ -36,4 +36,5 @@ mod tcp;
 mod ties;
 mod tools;
 mod unread;
+mod unstarted;
 mod world;

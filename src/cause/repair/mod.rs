@@ -14,7 +14,7 @@ use crate::probe::host::instance::{Instance, Known};
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::ErrorKind;
-pub use start::{SENTINEL_PORT, asks_for_sentinel, is_masked, own_port, reread, restart, start};
+pub use start::{SENTINEL_PORT, asks_for_sentinel, is_masked, is_unclear, own_port, reread, restart, start};
 
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
