@@ -130,7 +130,9 @@ fn summary(case: &Case, is_dead: bool) -> String {
     if is_dead {
         return "the server has ended; ps shows a zombie, because its parent does not ask for its fate".to_owned();
     }
-    format!("no Redis server runs there, and nothing listens on {place}")
+    let hidden = case.host().and_then(|host| host.processes.seen()).is_some_and(|processes| processes.some_hidden);
+    let runs = if hidden { "no Redis server is seen to run there" } else { "no Redis server runs there" };
+    format!("{runs}, and nothing listens on {place}")
 }
 
 /// How sure one may be that a server that ought to be on this machine is not: in a container, and where the application's

@@ -353,7 +353,9 @@ mod tests {
         let bare = |change: fn(&mut crate::probe::host::Host)| {
             Facts::at_home().not_running().host(|host| {
                 seen(&mut host.system).init = Init::None;
-                seen(&mut host.disks).iter_mut().for_each(|disk| disk.pid = None);
+                for disk in seen(&mut host.disks) {
+                    disk.pid = None;
+                }
                 change(host);
             })
         };
