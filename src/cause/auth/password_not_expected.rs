@@ -117,6 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_not_read_yet_wants_a_restart() {
+        let facts = crate::probe::Facts::at_home().conf("requirepass s").erring(Command::Auth, TEXTS[1]);
+        let facts = facts.with(|facts| facts.ask.target.password = true).host(|host| {
+            for setting in &mut crate::probe::healthy_host::seen(&mut host.confs[0].parsed).settings {
+                setting.secret = setting.name == "requirepass";
+            }
+        });
+        let steps = (CAUSE.remedy)(&facts);
+        assert!(matches!(&steps[0], Step::Run { command, .. } if command.contains("restart")), "{steps:?}");
+    }
+
+    #[test]
     fn verifies_without_the_password() {
         let remedy = remedy_of(&with_password().erring(Command::Auth, TEXTS[0]), CAUSE.id, Confidence::Certain);
         assert_eq!(remedy.last().unwrap(), "redisdoc check -h db -p 6379");

@@ -335,6 +335,20 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_not_read_yet_is_not_replaced() {
+        let unread = open().conf("requirepass s").host(|host| {
+            for setting in &mut seen(&mut host.confs[0].parsed).settings {
+                setting.secret = setting.name == "requirepass";
+            }
+        });
+        let [first, second] = password_now(&unread, unread.instance());
+        assert!(matches!(first, Step::Run { command, .. } if command == "sudo systemctl restart redis-server"));
+        assert!(matches!(second, Step::Tell { text, .. } if text.contains("/etc/redis/redis.conf:2300")));
+        let steps = password_first(&unread, unread.instance());
+        assert!(matches!(&steps[..], [Step::Tell { text, .. }] if text.contains("already")));
+    }
+
+    #[test]
     fn an_old_server_is_not_opened_at_once() {
         let facts = Facts::at_home();
         assert!(facts.instance().is_some_and(|instance| rebinds_at_once(&instance)));
