@@ -87,9 +87,6 @@ pub static DIFFERS: Code = Code {
 /// `timeout` below this cuts off the idle connections of common pools, which keep them for a minute at least.
 const SHORT_IDLE_S: u64 = 60;
 
-/// The settings that are compared as they stand.
-const COMPARED: [&str; 5] = ["bind", "port", "protected-mode", "tls-port", "unixsocket"];
-
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     facts.server_host()?;
     let Some(instance) = facts.instance() else { return Err(Gap::skipped("the server's machine was not looked at")) };
@@ -201,11 +198,11 @@ fn refused_line(instance: &Instance, fault: &Fault) -> Evidence {
 fn bind_missing(instance: &Instance) -> Option<Finding> {
     let known = instance.setting("bind")?;
     let asked = instance.asked_addresses();
-    let missing: Vec<Bind> = instance
-        .missing_binds(&known)
-        .into_iter()
-        .filter(|bind| if instance.is_alive() { asked.contains(&bind.ip) } else { !bind.optional })
-        .collect();
+    let missing: Vec<Bind> = if instance.is_alive() {
+        instance.missing_binds(&known).into_iter().filter(|bind| asked.contains(&bind.ip)).collect()
+    } else {
+        instance.needed_binds(&known)
+    };
     let failed = instance.facts().tcp.seen().is_none_or(|tcp| tcp.connected().is_none());
     let failed = failed && (instance.is_alive() || !is_served_elsewhere(instance));
     let list: Vec<String> = missing.iter().map(|bind| bind.ip.to_string()).collect();
@@ -309,17 +306,9 @@ fn idle(instance: &Instance) -> Option<Finding> {
 /// What the running server and its own redis.conf say differently. Where the file is only guessed at, nothing is said.
 fn differs(instance: &Instance) -> Option<Finding> {
     let conf = instance.conf.filter(|conf| conf.found_by <= FoundBy::Arguments)?;
-    let evidence: Vec<Evidence> = COMPARED
-        .iter()
-        .filter_map(|name| {
-            let (file, runs) = (instance.from_conf(name)?, instance.from_server(name)?);
-            (file.values != runs.values && instance.from_arguments(name).is_none()).then(|| {
-                let says =
-                    format!("{name} {}; the server runs with {name} {}", file.values.join(" "), runs.values.join(" "));
-                Evidence::new(instance.host.source(file.source), says)
-            })
-        })
-        .collect();
+    let differences = instance.differences().into_iter();
+    let evidence: Vec<Evidence> =
+        differences.map(|(source, says)| Evidence::new(instance.host.source(source), says)).collect();
     (!evidence.is_empty() && conf.parsed.seen().is_some()).then_some(Finding { code: &DIFFERS, evidence })
 }
 
@@ -374,6 +363,9 @@ mod tests {
         check(&down().conf("bind 127.0.0.1 10.9.9.9"), &["config/bind-missing"]);
         check(&down().conf("bind 127.0.0.1 -10.9.9.9"), &[]);
         check(&down().conf("bind * -::*"), &[]);
+        // What may be missing may not be all that there is, unless it has a socket.
+        check(&down().conf("bind -10.9.9.9"), &["config/bind-missing"]);
+        check(&down().conf("bind -10.9.9.9").conf("unixsocket /run/r.sock"), &[]);
         let beside = |port| {
             down().conf("bind 10.9.9.9").host(|host| {
                 let listens = vec![std::net::SocketAddr::from(([10, 0, 0, 9], port))];

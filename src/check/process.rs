@@ -140,7 +140,15 @@ fn nobody(host: &Host, place: &str) -> Option<Finding> {
     match (alive.as_slice(), dead.as_slice()) {
         ([], []) => {
             let all = host.processes.seen().is_some_and(|processes| processes.all);
-            let says = format!("nothing listens on {place}, and no process is a Redis server");
+            let hidden = host.processes.seen().is_some_and(|processes| processes.some_hidden);
+            let says = if hidden {
+                format!(
+                    "nothing listens on {place}, and no process that can be seen from here is a Redis server; whose the \
+                     other listeners are is hidden"
+                )
+            } else {
+                format!("nothing listens on {place}, and no process is a Redis server")
+            };
             all.then(|| Finding::new(&NONE, host.source("/proc and sock_diag(7)"), says))
         }
         ([], [process, ..]) => {

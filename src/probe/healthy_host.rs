@@ -370,6 +370,7 @@ impl System {
             }],
             engines: Vec::new(),
             hints: Vec::new(),
+            scripts: Vec::new(),
         }
     }
 }

@@ -39,4 +39,6 @@ mod state;
 mod tcp;
 mod ties;
 mod tools;
+mod unread;
+mod unstarted;
 mod world;

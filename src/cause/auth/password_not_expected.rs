@@ -1,7 +1,7 @@
 //! `password-not-expected`: a password was sent, and the server has none.
 
 use super::{from, redis_cli, sentinel_answers};
-use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
+use crate::cause::{Case, Cause, check_again, dialogue, redis_host, repair};
 use crate::check::auth::NOT_EXPECTED;
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
@@ -60,6 +60,14 @@ fn hints(facts: &Facts) -> Vec<String> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let target = &facts.ask.target;
+    if let Some((instance, line)) = facts.instance().and_then(|it| Some((it, it.unread_password()?))) {
+        let text = format!(
+            "or, if it is meant to have none: take the line {} out, and the password{} from the client",
+            line.place(),
+            from(target, Part::Password)
+        );
+        return vec![repair::reread(facts, instance), Step::tell(redis_host(facts), text)];
+    }
     let without = Target { password: false, user: None, ..target.clone() };
     vec![
         Step::look(
@@ -106,6 +114,18 @@ mod tests {
             with_password().erring(Command::Auth, TEXTS[1]).info("config_file", "").info("uptime_in_seconds", "7");
         let says = format!("{:?}", diagnose(&facts).causes[0].support.evidence);
         assert!(says.contains("without a configuration file") && says.contains("uptime_in_seconds:7"), "{says}");
+    }
+
+    #[test]
+    fn a_password_that_was_not_read_yet_wants_a_restart() {
+        let facts = crate::probe::Facts::at_home().conf("requirepass s").erring(Command::Auth, TEXTS[1]);
+        let facts = facts.with(|facts| facts.ask.target.password = true).host(|host| {
+            for setting in &mut crate::probe::healthy_host::seen(&mut host.confs[0].parsed).settings {
+                setting.secret = setting.name == "requirepass";
+            }
+        });
+        let steps = (CAUSE.remedy)(&facts);
+        assert!(matches!(&steps[0], Step::Run { command, .. } if command.contains("restart")), "{steps:?}");
     }
 
     #[test]

@@ -142,7 +142,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let firewall = Step::tell(on.clone(), "let only the clients' addresses through the firewall to that port");
     // What opens at once needs its password at once.
     let now = server.is_some_and(|server| repair::rebinds_at_once(&server));
-    let at_once = now && bind.as_ref().is_some_and(|bind| bind.line.is_none());
+    let unread = server.is_some_and(|server| server.unread_password().is_some());
+    let at_once = now && !unread && bind.as_ref().is_some_and(|bind| bind.line.is_none());
     let open = server.and_then(|server| server.has_password()) != Some(true);
     if let Some(conf) = perhaps_written(facts) {
         let text = format!(
@@ -152,8 +153,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         );
         return vec![Step::tell(on, text), firewall];
     }
-    let unread = |host: &Host| host.rivals(facts).iter().any(|conf| conf.parsed.seen().is_none());
-    if facts.server_host().is_ok_and(unread) {
+    let hidden = |host: &Host| host.rivals(facts).iter().any(|conf| conf.parsed.seen().is_none());
+    if facts.server_host().is_ok_and(hidden) {
         // Whoever is meant for that address may be told by a file that this user may not read.
         let text = "run redisdoc there as root: a redis.conf that could not be read may be that of another server, which is meant \
                     for that address";
@@ -186,10 +187,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             if heeded(&bind) {
                 steps.extend(repair::rebind(facts, server, &bind, to.trim(), &text, Risk::WidensAccess));
             } else {
-                let unread = format!(
+                let text = format!(
                     "{text}: 'bind' of its redis.conf was changed since it started; see that this machine has all of its addresses, and restart Redis"
                 );
-                steps.push(Step::tell(on.clone(), unread));
+                steps.push(Step::tell(on.clone(), text));
             }
         }
         (_, ip) => {

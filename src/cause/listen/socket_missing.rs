@@ -1,6 +1,6 @@
 //! There is nothing at the path of the unix socket.
 
-use crate::cause::{Case, Cause, check_again};
+use crate::cause::{Case, Cause, check_again, repair};
 use crate::check::{process, tcp};
 use crate::model::{Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
@@ -80,6 +80,9 @@ fn summary(facts: &Facts, path: &str, no_socket: bool) -> String {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let set = "set 'unixsocket' and 'unixsocketperm 770' in redis.conf and restart Redis";
+    if let Some(edited) = facts.edited() {
+        return vec![repair::reread(facts, edited)];
+    }
     if let Some(server) = server(facts) {
         let Some(path) = server.listens_unix.first() else {
             let text = format!("let the application use host and port; or {set}");
@@ -115,6 +118,17 @@ mod tests {
         assert!(
             matches!(remedy(&other).last(), Some(Step::Run { command, .. }) if command.contains("redis-server.sock"))
         );
+    }
+
+    #[test]
+    fn a_socket_that_was_written_after_the_start_wants_a_restart() {
+        let facts = Facts::at_home().on_socket(Outcome::Missing, "ENOENT");
+        let Endpoint::Unix { path } = facts.ask.target.endpoint.clone() else { return };
+        let edited = facts.conf(&format!("unixsocket {path}")).host(|host| {
+            host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned());
+        });
+        check_cause(&CAUSE, &edited, Some(Confidence::Certain));
+        assert!(matches!(&remedy(&edited)[..], [Step::Run { command, .. }] if command.contains("restart")));
     }
 
     #[test]

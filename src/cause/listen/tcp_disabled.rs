@@ -81,6 +81,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ]);
         return steps;
     }
+    if let Some(edited) = facts.edited() {
+        steps.push(repair::reread(facts, edited));
+        return steps;
+    }
     // What stands in an included file may be other servers', too.
     let own = |(file, ..): &(String, u32, String)| instance.conf.is_some_and(|conf| conf.path == *file);
     match instance.setting("port").and_then(|port| port.line).filter(own) {
@@ -115,6 +119,15 @@ mod tests {
         check_cause(&CAUSE, &Facts::at_home().not_running().conf("port 0"), Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::at_home().not_running(), None);
         check_cause(&CAUSE, &Facts::at_home(), None);
+    }
+
+    #[test]
+    fn a_port_that_was_written_after_the_start_wants_a_restart() {
+        let edited = on_socket_only().conf("port 6379").host(|host| {
+            host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned());
+        });
+        let steps = remedy(&edited);
+        assert!(matches!(steps.last(), Some(Step::Run { command, .. }) if command.contains("restart")), "{steps:?}");
     }
 
     #[test]

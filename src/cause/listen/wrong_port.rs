@@ -1,14 +1,16 @@
 //! Redis listens on another port.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::loopback_only;
 use crate::cause::dns::hosts_file_override;
-use crate::cause::{Case, Cause, caps, redis_host, repair};
+use crate::cause::{Case, Cause, caps, check_again, redis_host, repair};
 use crate::check::{config, process, tcp};
 use crate::model::target::DEFAULT_PORT;
-use crate::model::{Confidence, Endpoint, Step, Support};
+use crate::model::{Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
+use crate::probe::host::conf::Conf;
 use crate::probe::host::instance::{reached, serves};
 use crate::probe::host::process::{Process, State};
 use crate::probe::path::vantage::is_this_machine;
@@ -24,7 +26,8 @@ some providers, 26379 for Sentinel, or what 'port' in redis.conf or the publishe
 From the client this is one candidate among others for 'Connection refused'. On the Redis host redisdoc sees where the \
 server listens, and 'ss -ltnp' shows it. It is certain where the default port was asked for, and that server is the only \
 one that the machine has: a port that somebody chose, a redis.conf or a service that is meant for it, or a container, may \
-be those of another server, which does not run.
+be those of another server, which does not run. A server whose redis.conf names the asked port, and was changed after its \
+start, only has to be restarted.
 
 Repair: name that port in the application's settings, or change 'port' in redis.conf.",
     infer,
@@ -65,11 +68,15 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
     let places: Vec<String> = servers(host).map(process::whereabouts).collect();
     let Some(only) = servers(host).next() else { return apart(case, host, port) };
+    // Its own file names the port, and it has not read that yet.
+    let edited = case.facts.edited().filter(|edited| edited.process.map(|it| it.pid) == Some(only.pid));
     // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
     // does not run, and that nothing here tells of.
-    let sure = !meant && port == DEFAULT_PORT && host.has_only(only) && moved.is_none();
+    let chosen = port == DEFAULT_PORT || edited.is_some();
+    let sure = !meant && chosen && host.has_only(only) && moved.is_none();
     // Another that is meant for the port and does not run has the better claim.
-    let claimed = host.rivals(case.facts).iter().any(|conf| conf.parsed.seen().is_some());
+    let claims = |conf: &&Conf| conf.parsed.seen().is_some() || is_of_another_service(host, conf);
+    let claimed = host.rivals(case.facts).iter().any(claims) || case.raised(&config::ERROR).is_some();
     let claimed = claimed || repair::asks_for_sentinel(case.facts);
     let confidence = match (sure, moved.is_some() || claimed) {
         (true, _) => Confidence::Certain,
@@ -82,6 +89,10 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     if let Some(moved) = moved {
         support = support.because(host.source("the packet filter"), moved);
     }
+    if let Some(conf) = edited.and_then(|edited| edited.conf) {
+        let says = format!("port {port}: changed after the start of {}, which has not read it", process::who(only));
+        support = support.because(host.source(&conf.path), says);
+    }
     Some(if sure {
         let support = support.not("not-running", "a Redis server runs there, and no other is meant to");
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
@@ -93,6 +104,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
             tells,
         ))
     })
+}
+
+/// True if a file that says nothing, because it may not be read, is that of a service that does not run.
+fn is_of_another_service(host: &Host, conf: &Conf) -> bool {
+    let named = |server: &Process, unit: &str| server.unit.as_deref() == Some(format!("{unit}.service").as_str());
+    conf.unit.as_deref().is_some_and(|unit| !host.living().any(|server| named(server, unit)))
 }
 
 /// Its only server is a service in a network namespace of its own, in which nobody can ask it.
@@ -176,17 +193,56 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         );
         return vec![Step::tell(on, text)];
     }
-    let mut places = servers(host).flat_map(|process| process.listens.iter().copied());
-    let (Some(place), None) = (places.next(), places.find(|_| false)) else { return vec![Step::tell(on, text)] };
-    let mut target = facts.ask.target.clone();
+    if let Some(edited) = facts.edited() {
+        return vec![repair::reread(facts, edited)];
+    }
+    let all: Vec<&Process> = servers(host).collect();
+    let [server] = all.as_slice() else {
+        // Each has its own data.
+        let places: Vec<String> = all.iter().copied().map(process::whereabouts).collect();
+        return vec![Step::tell(on, format!("{text}, of the server that is meant: {}", places.join("; ")))];
+    };
+    let doubt = !host.rivals(facts).is_empty() || !host.has_only(server);
+    let meant = if doubt { "if that server is the one that is meant: " } else { "" };
+    match (place(facts, server), server.listens_unix.first()) {
+        (Some(place), _) => name(facts, place, meant),
+        (None, Some(path)) => {
+            let text = format!("{meant}it has no port; name its socket {path}, or give it a port");
+            vec![Step::tell(on, text)]
+        }
+        (None, None) => vec![Step::tell(on, text)],
+    }
+}
+
+/// Where a server is best asked: where it serves an address that was asked for, if it does.
+fn place(facts: &Facts, server: &Process) -> Option<SocketAddr> {
+    let asked = facts.asked_addresses();
+    let serves_it = |at: &&SocketAddr| asked.iter().any(|ip| serves(at.ip(), *ip));
+    server.listens.iter().find(serves_it).or_else(|| server.listens.first()).copied()
+}
+
+/// Names that place in the application's settings.
+fn name(facts: &Facts, place: SocketAddr, meant: &str) -> Vec<Step> {
+    let mut there = facts.clone();
     let asked = facts.asked_addresses().into_iter().find(|ip| serves(place.ip(), *ip));
-    let host = match (asked, target.host()) {
-        (Some(_), Some(host)) => host.to_owned(),
+    // The loopback address of the server's machine is another one where the client is.
+    let out_of_reach = asked.is_none() && place.ip().is_loopback() && redis_host(facts) != Where::Here;
+    let host = match (asked.is_some() || out_of_reach, facts.ask.target.host()) {
+        (true, Some(host)) => host.to_owned(),
         _ => reached(place).ip().to_string(),
     };
-    let text = format!("name {host} and port {} in the application's settings", place.port());
-    target.endpoint = Endpoint::Tcp { host, port: place.port() };
-    vec![Step::tell(crate::model::Where::Here, text), crate::cause::check_again(&target)]
+    let port = place.port();
+    let also = if out_of_reach { ", and let Redis listen on that address, too" } else { "" };
+    let text = format!("{meant}name {host} and port {port} in the application's settings{also}");
+    there.ask.target.endpoint = Endpoint::Tcp { host, port };
+    let mut steps = vec![Step::tell(Where::Here, text)];
+    if out_of_reach {
+        steps.extend((loopback_only::CAUSE.remedy)(&there));
+    }
+    if !out_of_reach || !steps.iter().any(repair::makes_password) {
+        steps.push(check_again(&there.ask.target));
+    }
+    steps
 }
 
 #[cfg(test)]
@@ -207,6 +263,11 @@ mod tests {
                 server.listens.iter_mut().for_each(|at| at.set_port(6380));
             }
         })
+    }
+
+    /// The same, seen from another machine, which asks for the address that the server's machine has.
+    fn away_from_afar() -> Facts {
+        Facts { host: away().host.clone(), ..Facts::on_loopback() }.host(|host| host.origin.collected = true)
     }
 
     fn asking(port: u16) -> Facts {
@@ -266,6 +327,46 @@ mod tests {
         assert!(
             matches!(&steps[1], Step::Run { command, .. } if command == "redisdoc check -h db -p 6379"),
             "{steps:?}"
+        );
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_loopback_that_is_not_the_servers() {
+        let steps = remedy(&away_from_afar());
+        assert!(
+            matches!(&steps[0], Step::Tell { text, .. } if text.contains("port 6380") && !text.contains("127.0.0.1")),
+            "{steps:?}"
+        );
+        assert!(steps.iter().any(|step| matches!(step, Step::Edit { to, .. } if to == "bind 127.0.0.1 -::1 10.0.0.9")));
+        let own = remedy(&away());
+        assert!(
+            matches!(&own[0], Step::Tell { text, .. } if text == "name 127.0.0.1 and port 6380 in the application's settings")
+        );
+    }
+
+    #[test]
+    fn of_several_servers_none_is_named_by_a_guess() {
+        let two = away().host(|host| {
+            let mut other = seen(&mut host.processes).servers[0].clone();
+            (other.pid, other.listens) = (7, vec!["10.0.0.9:6391".parse().unwrap()]);
+            seen(&mut host.processes).servers.push(other);
+        });
+        let steps = remedy(&two);
+        assert!(matches!(&steps[..], [Step::Tell { text, .. }] if text.contains("that is meant")), "{steps:?}");
+        let on_socket = away().process(|server| {
+            (server.listens, server.listens_unix) = (Vec::new(), vec!["/run/redis.sock".to_owned()]);
+        });
+        assert!(matches!(&remedy(&on_socket)[..], [Step::Tell { text, .. }] if text.contains("/run/redis.sock")));
+    }
+
+    #[test]
+    fn a_port_that_was_written_after_the_start_wants_a_restart() {
+        let edited = asking(6380).conf("port 6380").host(|host| {
+            host.confs[0].changed_at = Some("2026-11-20T09:00:00Z".to_owned());
+        });
+        check_cause(&CAUSE, &edited, Some(Confidence::Certain));
+        assert!(
+            matches!(&remedy(&edited)[..], [Step::Run { command, .. }] if command.contains("restart redis-server"))
         );
     }
 

@@ -14,7 +14,7 @@ use crate::probe::host::instance::{Instance, Known};
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::ErrorKind;
-pub use start::{SENTINEL_PORT, asks_for_sentinel, is_masked, own_port, restart, start};
+pub use start::{SENTINEL_PORT, asks_for_sentinel, is_masked, is_unclear, own_port, reread, restart, start};
 
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
@@ -59,6 +59,14 @@ pub fn password_first(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
     if has_one == Some(true) {
         return Vec::new();
     }
+    if let Some(line) = instance.and_then(|instance| instance.unread_password()) {
+        let text = format!(
+            "it has a password at {} already, which counts with its next start: give that one to the application, and to \
+             whatever else uses this Redis",
+            line.place()
+        );
+        return vec![Step::tell(on, text)];
+    }
     let alive = instance.is_some_and(|instance| instance.is_alive());
     let command = match place(instance.as_ref()) {
         Place::Conf(path) if has_one == Some(false) => append_password(&shell_quote(path)),
@@ -79,6 +87,10 @@ pub fn password_first(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
 /// way round.
 pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     let on = redis_host(facts);
+    if let Some((instance, line)) = instance.and_then(|it| Some((it, it.unread_password()?))) {
+        let text = format!("its password is that of {} from then on", line.place());
+        return [reread(facts, instance), Step::tell(on, text)];
+    }
     let mut without = facts.clone();
     without.ask.target.password = false;
     let cli = local_cli(&without);
@@ -255,6 +267,10 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
             },
             restart(facts, Some(instance)),
         ],
+        // What opens at once would stand open until the password is read.
+        None if instance.unread_password().is_some() => {
+            vec![Step::tell(on, format!("{text}: write 'bind {to}' into its redis.conf")), reread(facts, instance)]
+        }
         None if !rebinds_at_once(&instance) => vec![Step::tell(
             on,
             format!(
@@ -321,6 +337,20 @@ mod tests {
         keeps(&open().conf("rename-command DEBUG \"\""), &["CONFIG SET requirepass"]);
         // An error would repeat the password.
         keeps(&open(), &["-x CONFIG SET requirepass <redis-password | grep -qE '^(OK|NOAUTH)'"]);
+    }
+
+    #[test]
+    fn a_password_that_was_not_read_yet_is_not_replaced() {
+        let unread = open().conf("requirepass s").host(|host| {
+            for setting in &mut seen(&mut host.confs[0].parsed).settings {
+                setting.secret = setting.name == "requirepass";
+            }
+        });
+        let [first, second] = password_now(&unread, unread.instance());
+        assert!(matches!(first, Step::Run { command, .. } if command == "sudo systemctl restart redis-server"));
+        assert!(matches!(second, Step::Tell { text, .. } if text.contains("/etc/redis/redis.conf:2300")));
+        let steps = password_first(&unread, unread.instance());
+        assert!(matches!(&steps[..], [Step::Tell { text, .. }] if text.contains("already")));
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn came_later(case: &Case) -> Option<Support> {
 }
 
 fn missing(instance: &Instance, bind: &Known) -> Vec<Bind> {
-    instance.missing_binds(bind).into_iter().filter(|bind| !bind.optional).collect()
+    instance.needed_binds(bind)
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -138,6 +138,7 @@ mod tests {
         check_cause(&CAUSE, &down("bind 127.0.0.1 -::1 10.9.9.9"), Some(Confidence::Certain));
         check_cause(&CAUSE, &down("bind 127.0.0.1 10.9.9.9"), Some(Confidence::Likely));
         check_cause(&CAUSE, &down("bind 127.0.0.1 -10.9.9.9"), None);
+        check_cause(&CAUSE, &down("bind -10.9.9.9"), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::at_home(), None);
     }
 

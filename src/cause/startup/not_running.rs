@@ -69,6 +69,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
         // What starts a Sentinel was not looked at.
         (true, sure) if repair::asks_for_sentinel(case.facts) => sure.min(Confidence::Likely),
+        // Its service starts nothing, or what is only known when it does.
+        (true, sure) if repair::is_unclear(case.facts.instance()) => sure.min(Confidence::Likely),
         (true, sure) => sure,
         // Whether one is installed could not be seen; where none is, that is the cause.
         (false, _) if system.is_none() => Confidence::Likely,
@@ -86,7 +88,16 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         let support = support.not("wrong-port", "no other Redis server runs there");
         return Some(support.not("loopback-only", "nothing listens on the port, on no address"));
     }
+    if host.processes.seen().is_some_and(|processes| processes.some_hidden) {
+        return Some(support.settled_by(see_all(case.facts)));
+    }
     Some(support.settled_by(status(case.facts)))
+}
+
+/// Where the processes of others are hidden, as from most users by `hidepid`, a server may run that listens elsewhere.
+fn see_all(facts: &Facts) -> Step {
+    let tells = "a server that runs, and was hidden from this user: it listens elsewhere; none: this is it";
+    Step::look(redis_host(facts), "sudo ps -ww -eo pid,user,args | grep -E '[r]edis|[v]alkey|[k]eydb'", tells)
 }
 
 /// Other servers run, and a redis.conf that no running server is known to read would put one where the target is.
@@ -119,7 +130,9 @@ fn summary(case: &Case, is_dead: bool) -> String {
     if is_dead {
         return "the server has ended; ps shows a zombie, because its parent does not ask for its fate".to_owned();
     }
-    format!("no Redis server runs there, and nothing listens on {place}")
+    let hidden = case.host().and_then(|host| host.processes.seen()).is_some_and(|processes| processes.some_hidden);
+    let runs = if hidden { "no Redis server is seen to run there" } else { "no Redis server runs there" };
+    format!("{runs}, and nothing listens on {place}")
 }
 
 /// How sure one may be that a server that ought to be on this machine is not: in a container, and where the application's
@@ -322,6 +335,25 @@ mod tests {
             facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7777 };
         });
         check_cause(&CAUSE, &asked, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn what_the_service_starts_may_only_be_known_then() {
+        let unit = |change: fn(&mut crate::probe::host::system::Unit)| {
+            Facts::at_home().not_running().host(|host| change(&mut seen(&mut host.system).units[0]))
+        };
+        check_cause(&CAUSE, &unit(|unit| unit.args.push("$OPTIONS".to_owned())), Some(Confidence::Likely));
+        let gone = unit(|unit| unit.gone = true);
+        check_cause(&CAUSE, &gone, Some(Confidence::Likely));
+        assert!(matches!(&remedy(&gone)[0], Step::Tell { .. }));
+    }
+
+    #[test]
+    fn where_others_are_hidden_it_is_said() {
+        let facts = Facts::at_home().not_running().host(|host| seen(&mut host.processes).some_hidden = true);
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+        let says = format!("{:?}", crate::cause::tests::diagnose(&facts).causes[0].support);
+        assert!(says.contains("that can be seen from here") && says.contains("sudo ps"), "{says}");
     }
 
     #[test]

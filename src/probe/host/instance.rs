@@ -94,7 +94,7 @@ impl Facts {
         Some(self.instance_of(host, Some(server)))
     }
 
-    fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
+    pub(super) fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
         // A server that was started without a redis.conf has none, whatever stands in the usual places or was given.
         let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
         // Whoever answers without being seen has a redis.conf of its own, and tells it or does not.
@@ -391,6 +391,9 @@ impl<'a> Instance<'a> {
             Reply::Error(error) => (error.kind == ErrorKind::NoAuth).then_some(true),
             _ => None,
         });
+        // Without one, AUTH is refused, and PING is answered all the same.
+        let refused = dialogue.and_then(|dialogue| dialogue.reply(Command::Auth)).and_then(Reply::error);
+        let lacks_one = refused.is_some_and(|error| error.kind == ErrorKind::NoPasswordSet).then_some(false);
         let told = || match self.running()?.ping.as_deref()? {
             "PONG" => Some(false),
             error => (ErrorKind::of(error) == ErrorKind::NoAuth).then_some(true),
@@ -400,7 +403,7 @@ impl<'a> Instance<'a> {
             let by_acl = parsed.last("aclfile").is_some() || parsed.last("user").is_some();
             (!by_acl).then(|| parsed.last("requirepass").is_some_and(|setting| setting.secret))
         };
-        asked.or_else(told).or_else(written)
+        lacks_one.or(asked).or_else(told).or_else(written)
     }
 
     /// The unit of its control group, if that is one of a server: what cron or a supervisor has started is in theirs.

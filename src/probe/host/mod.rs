@@ -6,6 +6,7 @@
 mod alone;
 pub mod conf;
 pub mod disk;
+mod edited;
 pub mod firewall;
 pub mod folder;
 pub mod instance;

@@ -16,6 +16,17 @@ impl Instance<'_> {
         parsed.filter(|bind| !origin.has(bind.ip) && !origin.nonlocal_bind).collect()
     }
 
+    /// Those of them without which it does not start: that have no '-', or all, where nothing else is left.
+    pub fn needed_binds(&self, bind: &Known) -> Vec<Bind> {
+        let mut missing = self.missing_binds(bind);
+        let has_socket =
+            self.setting("unixsocket").is_some_and(|known| known.values.iter().any(|path| !path.is_empty()));
+        if missing.len() < bind.values.len() || has_socket {
+            missing.retain(|bind| !bind.optional);
+        }
+        missing
+    }
+
     /// Its listeners that other machines can reach, as far as addresses tell: none where the machine has only loopback. Of a
     /// server that is not seen itself, they are those of whatever passes connections on to it (see [`Self::passed_on_by`]).
     pub fn reachable_from_afar(&self) -> Vec<SocketAddr> {

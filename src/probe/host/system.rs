@@ -34,6 +34,9 @@ pub struct System {
     /// of supervisord, a line of cron.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
+    /// The names of the scripts in /etc/init.d that start one, whatever starts services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<String>,
 }
 
 impl System {
@@ -131,7 +134,7 @@ pub fn gather() -> Observed<System> {
     let path = environment::variable("PATH").unwrap_or_default();
     let engines = programs(&path, &ENGINES);
     let engine = |name: &&&str| engines.iter().any(|path| path.ends_with(&format!("/{name}")));
-    let Services { units, hints } = units::gather(init);
+    let Services { units, hints, scripts } = units::gather(init);
     Observed::Seen(System {
         distribution: release.id,
         name: release.name,
@@ -140,6 +143,7 @@ pub fn gather() -> Observed<System> {
         programs: programs(&path, &PROGRAMS),
         units,
         hints,
+        scripts,
         engines: ENGINES.iter().filter(engine).map(|&name| name.to_owned()).collect(),
     })
 }

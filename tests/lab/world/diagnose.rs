@@ -284,7 +284,9 @@ fn checks_again(command: &str) -> bool {
 
 /// Runs a command as the reader of the report would type it: with `sudo` and redisdoc at hand.
 fn shell(host: &Host, command: &str) -> Ran {
-    let sudo = "#!/bin/sh\nwhile [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec \"$@\"\n";
+    let sudo = "#!/bin/sh\nif [ \"$1\" = -u ]; then u=${2#?}; shift 2; \
+                exec setpriv --reuid $u --regid $u --clear-groups \"$@\"; fi\n\
+                while [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec \"$@\"\n";
     host.program(&format!("{TOOLS}/sudo"), sudo);
     let program = REDISDOC.trim_end_matches("/redisdoc");
     let path = format!("{TOOLS}:{}:{program}", super::run::PATH);

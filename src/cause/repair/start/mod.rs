@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::cause::redis_host;
 use crate::model::text::shell_quote;
-use crate::model::{Endpoint, Risk, Step};
+use crate::model::{BlockerKind, Endpoint, Gap, Risk, Step, Where};
 use crate::probe::Facts;
 use crate::probe::host::conf::{Conf, FoundBy};
+use crate::probe::host::disk::Disk;
 use crate::probe::host::instance::Instance;
 use crate::probe::host::starter::Starter;
 use crate::probe::host::system::{Init, System, Unit};
@@ -126,6 +127,12 @@ pub fn restart(facts: &Facts, instance: Option<Instance>) -> Step {
     step(facts, instance, "restart", "restart it")
 }
 
+/// The same, where that file was changed since its start.
+pub fn reread(facts: &Facts, instance: Instance) -> Step {
+    let text = "restart it, so that it reads its redis.conf, which has changed since its start";
+    step(facts, Some(instance), "restart", text)
+}
+
 fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> Step {
     let on = redis_host(facts);
     let risk = if verb == "start" { Risk::Safe } else { Risk::Restarts };
@@ -138,11 +145,28 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
         );
         return Step::tell(on, text);
     }
+    if let Some(unit) = gone(instance).filter(|_| verb == "start") {
+        let text = format!(
+            "its service {} ({}) starts a program that is not there: mend its ExecStart=, or install the server there; then \
+             start it",
+            unit.name, unit.file
+        );
+        return Step::tell(on, text);
+    }
     let command = instance.and_then(|instance| instance.unit()).and_then(|unit| service(system, verb, unit));
+    let script = || instance.and_then(|instance| script(instance, system?, verb));
     let bare = || instance.filter(|_| verb == "start").and_then(|instance| by_hand(instance, system?));
-    match command.or_else(bare) {
-        Some(command) => Step::run(on, risk, text, command),
-        None => {
+    match (command.or_else(script).or_else(bare), hidden_conf(instance).filter(|_| verb == "start")) {
+        (Some(command), _) => Step::run(on, risk, text, command),
+        (None, Some(conf)) => {
+            let text = format!(
+                "run redisdoc there as root: {} could not be read, and a server that is started without it would not have \
+                 its data",
+                conf.path
+            );
+            Step::tell(on, text)
+        }
+        (None, None) => {
             Step::tell(on, format!("{text} the way it was started: its service or container is not known from here"))
         }
     }
@@ -152,6 +176,56 @@ fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> St
 pub fn is_masked(instance: Option<Instance>) -> bool {
     let unit = instance.and_then(|instance| instance.host.unit(instance.unit()?));
     unit.is_some_and(|unit| unit.masked) && instance.is_some_and(|instance| !instance.is_alive())
+}
+
+/// True if what its service starts is not there, or only known when it is started.
+pub fn is_unclear(instance: Option<Instance>) -> bool {
+    let unit = instance.and_then(|instance| instance.host.unit(instance.unit()?));
+    gone(instance).is_some() || unit.is_some_and(|unit| unit.args.iter().any(|arg| arg.contains('$')))
+}
+
+/// The service that would start it, where its program is not there.
+fn gone(instance: Option<Instance<'_>>) -> Option<&Unit> {
+    let instance = instance?;
+    instance.host.unit(instance.unit()?).filter(|unit| unit.gone && !instance.is_alive())
+}
+
+/// A redis.conf that is there, and may not be read.
+fn hidden_conf(instance: Option<Instance<'_>>) -> Option<&Conf> {
+    instance?.host.confs.iter().find(|conf| is_hidden(conf))
+}
+
+fn is_hidden(conf: &Conf) -> bool {
+    matches!(conf.parsed.known(), Err(Gap::Hidden(why)) if why.kind == BlockerKind::Permission)
+}
+
+/// The init script that starts it where nothing starts services by itself: in a container, or in WSL. It leaves going into
+/// the background to redis.conf.
+fn script(instance: Instance, system: &System, verb: &str) -> Option<String> {
+    let conf = instance.conf?;
+    let unit = instance.unit().filter(|name| system.scripts.iter().any(|script| script == name))?;
+    let says = conf.parsed.seen().and_then(|parsed| parsed.last("daemonize")?.values.first());
+    let in_background = says.is_some_and(|says| says.eq_ignore_ascii_case("yes"));
+    // What somebody else has started, it knows nothing of.
+    let user = instance.host.unit(unit).and_then(|unit| unit.user.as_ref());
+    let is_its = instance.process.is_none_or(|process| process.user.is_some() && process.user.as_ref() == user);
+    let runs = system.init == Init::None && is_its && (in_background || is_hidden(conf));
+    runs.then(|| format!("sudo service {} {verb}", shell_quote(unit)))
+}
+
+/// What makes a command run as the owner of the server's folder: as another, it would leave files there that its service cannot
+/// open.
+fn as_owner(instance: Instance) -> String {
+    let facts = instance.facts();
+    let disks = instance.disks().unwrap_or_default();
+    let is_data = |disk: &&&Disk| disk.purpose == "data";
+    let owner = disks.iter().find(is_data).and_then(|disk| Some(disk.meta.as_ref()?.uid));
+    let own = facts.vantage.seen().map(|vantage| vantage.uid).filter(|_| redis_host(facts) == Where::Here);
+    match owner {
+        Some(0) if own != Some(0) => "sudo ".to_owned(),
+        Some(uid) if own != Some(uid) && uid != 0 => format!("sudo -u '#{uid}' "),
+        _ => String::new(),
+    }
 }
 
 /// The command that does `verb` to a service.
@@ -170,6 +244,8 @@ fn service(system: Option<&System>, verb: &str, name: &str) -> Option<String> {
 /// addresses and save into whatever folder it is started in.
 fn by_hand(instance: Instance, system: &System) -> Option<String> {
     let conf = instance.read_conf();
+    // A fresh one would answer in the place of the one that has the data.
+    (conf.is_some() || hidden_conf(Some(instance)).is_none()).then_some(())?;
     let program = program(system, conf).filter(|_| system.init == Init::None)?;
     let mut command = shell_quote(program);
     if let Some(conf) = conf {
@@ -191,7 +267,7 @@ fn by_hand(instance: Instance, system: &System) -> Option<String> {
         _ => {}
     }
     Some(match conf {
-        Some(_) => format!("{command} --daemonize yes"),
+        Some(_) => format!("{}{command} --daemonize yes", as_owner(instance)),
         None => format!("mkdir -p ~/redis && {command} --dir ~/redis --daemonize yes"),
     })
 }
@@ -270,6 +346,34 @@ mod tests {
         assert_eq!(of(&both, CONF).as_deref(), Some("redis-server"));
         assert_eq!(of(&system(&["redis-server"]), "/etc/valkey/valkey.conf"), None);
         assert_eq!(program(&system(&["valkey-server"]), None).map(String::as_str), Some("/usr/bin/valkey-server"));
+    }
+
+    #[test]
+    fn a_server_without_service_manager_is_started_as_it_was() {
+        let bare = |change: fn(&mut crate::probe::host::Host)| {
+            Facts::at_home().not_running().host(|host| {
+                seen(&mut host.system).init = Init::None;
+                for disk in seen(&mut host.disks) {
+                    disk.pid = None;
+                }
+                change(host);
+            })
+        };
+        let command = |facts: &Facts| match start(facts) {
+            Step::Run { command, .. } => command,
+            other => format!("{other:?}"),
+        };
+        let owned = "sudo -u '#105' /usr/bin/redis-server /etc/redis/redis.conf --daemonize yes";
+        assert_eq!(command(&bare(|_| {})), owned);
+        let scripted =
+            |host: &mut crate::probe::host::Host| seen(&mut host.system).scripts = vec!["redis-server".to_owned()];
+        assert_eq!(command(&bare(scripted)), "sudo service redis-server start");
+        assert_eq!(command(&bare(scripted).conf("daemonize no")), owned);
+        let hidden = |facts: Facts| {
+            facts.host(|host| host.confs[0].parsed = crate::model::Observed::hidden(BlockerKind::Permission, "EACCES"))
+        };
+        assert_eq!(command(&hidden(bare(scripted))), "sudo service redis-server start");
+        assert!(told(&hidden(bare(|_| {}))).contains("as root"));
     }
 
     #[test]

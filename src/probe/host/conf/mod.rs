@@ -1,5 +1,6 @@
 //! redis.conf as it stands on the disk: found, read with its includes, each setting with file and line.
 
+mod bind;
 mod directive;
 mod find;
 mod line;

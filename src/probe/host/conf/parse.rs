@@ -220,7 +220,13 @@ impl Reader<'_> {
 
     /// What Redis looks at when all is read.
     fn check_the_whole(&mut self) {
-        let faults = [self.cluster_with_primary(), self.comment_as_address(), self.log_without_folder()];
+        let faults = [
+            self.cluster_with_primary(),
+            self.comment_as_address(),
+            self.bind_in_vain(),
+            self.socket_without_folder(),
+            self.log_without_folder(),
+        ];
         self.parsed.errors.extend(faults.into_iter().flatten());
     }
 
@@ -235,6 +241,29 @@ impl Reader<'_> {
         let bind = self.parsed.last("bind").filter(|_| !self.is("port", "0"))?;
         let says = "Could not create server TCP listening socket #: Name or service not known";
         bind.values.iter().any(|value| value.starts_with('#')).then(|| fault_of(bind, says))
+    }
+
+    /// Addresses that cannot all be bound: no such address, one twice, one beside its wildcard.
+    fn bind_in_vain(&self) -> Option<Fault> {
+        let bind = self.parsed.last("bind").filter(|_| !self.is("port", "0"))?;
+        // Since Redis 7, its socket is enough.
+        let is_empty = bind.values.iter().all(String::is_empty) && self.parsed.last("unixsocket").is_none();
+        if is_empty && !bind.values.is_empty() {
+            return Some(fault_of(bind, "Configured to not listen anywhere, exiting."));
+        }
+        let (says, sure) = super::bind::in_vain(&bind.values)?;
+        Some(Fault { sure, ..fault_of(bind, &says) })
+    }
+
+    /// Folders of a service are made when it starts.
+    fn socket_without_folder(&self) -> Option<Fault> {
+        let socket = self.parsed.last("unixsocket")?;
+        let target = socket.values.first().filter(|target| !target.is_empty())?;
+        let path = self.resolve(target);
+        let (folder, _) = path.rsplit_once('/').filter(|(folder, _)| !folder.is_empty())?;
+        let is_made = MADE_AT_START.iter().any(|made| path.starts_with(made));
+        let missing = !is_made && self.knows(target) && self.files.is_missing(folder);
+        missing.then(|| fault_of(socket, "Failed opening Unix socket: bind: No such file or directory"))
     }
 
     fn log_without_folder(&mut self) -> Option<Fault> {

@@ -49,6 +49,17 @@ fn faults(parsed: &Parsed) -> Vec<(u32, &str, bool)> {
 }
 
 #[test]
+fn what_keeps_it_from_listening_is_a_fault() {
+    let sure = |text: &str| read(text, &[]).errors.first().map(|fault| fault.sure);
+    assert_eq!(sure("bind 127.0.0.1 0.0.0.0\n"), Some(true));
+    assert_eq!(sure("port 0\nunixsocket /r.sock\nbind 127.0.0.1 0.0.0.0\n"), None);
+    assert_eq!(sure("bind \"\"\n"), Some(true));
+    assert_eq!(sure("bind \"\"\nunixsocket /run/r.sock\n"), None);
+    assert_eq!(sure("unixsocket /missing/r.sock\n"), Some(true));
+    assert_eq!(sure("unixsocket /run/missing/r.sock\n"), None);
+}
+
+#[test]
 fn reads_settings_with_their_lines() {
     let parsed = read("# x\r\n\r\nPORT 6380\r\n  Bind 127.0.0.1 \t::1\nport 6381", &[]);
     let want = ["redis.conf:3 port 6380", "redis.conf:4 bind 127.0.0.1 ::1", "redis.conf:5 port 6381"];

@@ -38,32 +38,37 @@ pub(super) struct Services {
     pub units: Vec<Unit>,
     /// What may do, too.
     pub hints: Vec<String>,
+    /// The init scripts of servers.
+    pub scripts: Vec<String>,
 }
 
 /// Every service that starts a Redis server, and whatever else may.
 pub(super) fn gather(init: Init) -> Services {
-    let Services { mut units, hints } = systemd("");
+    let Services { mut units, hints, .. } = systemd("");
+    let scripts = script_names();
     // systemd makes units of the scripts for which there is none (systemd-sysv-generator(8)).
-    units.extend(scripts(&units));
+    units.extend(of_scripts(&scripts, &units));
     let hints = match init {
         Init::Systemd => hints,
         _ => Vec::new(),
     };
-    Services { units, hints: hints.into_iter().chain(hints::gather("")).take(MOST).collect() }
+    Services { units, hints: hints.into_iter().chain(hints::gather("")).take(MOST).collect(), scripts }
 }
 
 /// Init scripts, also those of `OpenRC`: what they do is not to be read off them.
-fn scripts(units: &[Unit]) -> Vec<Unit> {
-    let ours =
-        |name: &String| is_named(name) && !name.contains("sentinel") && !units.iter().any(|unit| unit.name == *name);
-    let names = files::list(INIT_SCRIPTS, MOST_FOLDERS).into_iter().filter(ours).take(MOST);
-    let script = |name: String| {
+fn of_scripts(names: &[String], units: &[Unit]) -> Vec<Unit> {
+    let script = |name: &String| {
         // Links of runlevels, which have a number for the order, and OpenRC's.
         let levels = [format!("/etc/rc[2-5].d/S[0-9][0-9]{name}"), format!("/etc/runlevels/*/{name}")];
         let enabled = levels.iter().any(|pattern| !files::matching(pattern, 1).is_empty());
-        Unit { file: format!("{INIT_SCRIPTS}/{name}"), enabled, ..Service::default().unit(&name) }
+        Unit { file: format!("{INIT_SCRIPTS}/{name}"), enabled, ..Service::default().unit(name) }
     };
-    names.map(script).collect()
+    names.iter().filter(|name| !units.iter().any(|unit| unit.name == **name)).map(script).collect()
+}
+
+fn script_names() -> Vec<String> {
+    let ours = |name: &String| is_named(name) && !name.contains("sentinel");
+    files::list(INIT_SCRIPTS, MOST_FOLDERS).into_iter().filter(ours).take(MOST).collect()
 }
 
 /// The units below a root (none but in tests).
@@ -90,7 +95,7 @@ fn systemd(root: &str) -> Services {
         units.push(Unit { file, enabled, masked, ..service.unit(&name) });
         seen.push((real, instance));
     }
-    Services { units, hints }
+    Services { units, hints, scripts: Vec::new() }
 }
 
 /// Services of other names that start a server of the family, and those that may.
@@ -371,7 +376,7 @@ mod tests {
         put("/lib/systemd/system/my-redis.service", "[Service]\nExecStart=/opt/run.sh\n");
         put("/lib/systemd/system/redis_exporter.service", "[Service]\nExecStart=/opt/redis_exporter\n");
         put("/lib/systemd/system/script.service", "[Service]\nExecStart=/bin/sh /opt/start-redis.sh\n");
-        let Services { units, hints } = systemd(root.path().to_str().unwrap());
+        let Services { units, hints, .. } = systemd(root.path().to_str().unwrap());
         let names: Vec<(&str, bool)> = units.iter().map(|unit| (unit.name.as_str(), unit.masked)).collect();
         assert_eq!(
             names,
