@@ -5,7 +5,8 @@ use crate::cause::firewall::kept_from_listening;
 use crate::cause::repair;
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{config, hold, process, target, tcp};
-use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
+use crate::model::target::DEFAULT_PORT;
+use crate::model::{BlockerKind, Code, Confidence, Endpoint, Gap, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::process::Process;
@@ -67,6 +68,10 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         (true, sure) if repair::is_masked(case.facts.instance()) => sure.min(Confidence::Likely),
         // Started, it would not be the target's server.
         (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
+        // Whether its redis.conf, which may not be read, has that very port is not known.
+        (true, sure) if port.is_some_and(|port| port != DEFAULT_PORT) && has_unread(host) => {
+            sure.min(Confidence::Likely)
+        }
         // What starts a Sentinel was not looked at.
         (true, sure) if repair::asks_for_sentinel(case.facts) => sure.min(Confidence::Likely),
         // Its service starts nothing, or what is only known when it does.
@@ -92,6 +97,12 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         return Some(support.settled_by(see_all(case.facts)));
     }
     Some(support.settled_by(status(case.facts)))
+}
+
+/// True if there is a redis.conf that may not be read.
+fn has_unread(host: &Host) -> bool {
+    let hidden = |gap: Gap| matches!(gap, Gap::Hidden(why) if why.kind == BlockerKind::Permission);
+    host.confs.iter().any(|conf| conf.parsed.known().is_err_and(hidden))
 }
 
 /// Where the processes of others are hidden, as from most users by `hidepid`, a server may run that listens elsewhere.
@@ -247,6 +258,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::Observed;
     use crate::probe::healthy_host::seen;
     use crate::probe::host::process::State;
     use crate::probe::path::tcp::{Attempt, Outcome};
@@ -283,6 +295,16 @@ mod tests {
     #[test]
     fn the_servers_own_machine_makes_it_certain() {
         check_cause(&CAUSE, &Facts::at_home().not_running(), Some(Confidence::Certain));
+        let unread = |port| {
+            let facts = Facts::at_home().not_running().host(|host| {
+                host.confs[0].parsed = Observed::hidden(BlockerKind::Permission, "EACCES");
+            });
+            facts.with(|facts| {
+                facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port };
+            })
+        };
+        check_cause(&CAUSE, &unread(6379), Some(Confidence::Certain));
+        check_cause(&CAUSE, &unread(6390), Some(Confidence::Likely));
         let joined = Facts::on_loopback().with(|facts| facts.host = Facts::at_home().not_running().host);
         check_cause(&CAUSE, &joined, Some(Confidence::Certain));
         // It runs, and is refused for another reason.
