@@ -92,7 +92,9 @@ fn may_be_led_elsewhere(case: &Case) -> bool {
     let asked = refused.filter(|ip| case.host().is_some() && !ip.is_loopback());
     asked.map(|ip| case.facts.arrival(ip)).any(|passage| match passage {
         Ok(Passage { there, firewall, .. }) => {
-            there.translated_by.is_some() || there.may_go_elsewhere || !firewall.unread.is_empty()
+            there.translated_by.is_some()
+                || there.may_go_elsewhere
+                || firewall.unread.iter().any(|unread| !unread.source.is_beside())
         }
         // Facts of a time when rules were not looked at.
         Err(Gap::Skipped(_)) => false,

@@ -66,8 +66,7 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn dropped(facts: &Facts) -> Option<Stopped<'_>> {
-    let wanted = |attempt: &Attempt| attempt.outcome == Outcome::TimedOut;
-    stopped_there(facts, false, wanted).or_else(|| doubted_there(facts, wanted))
+    stopped_there(facts, false, |attempt| attempt.outcome == Outcome::TimedOut)
 }
 
 /// True if the packets of an attempt to this machine arrive: it answers them, and waits.
@@ -202,7 +201,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         format!("shows whether port {port} is allowed; also look at the cloud's security group"),
     );
     let allow = format!("allow this client's address (not everybody's) to reach TCP port {port}");
-    match traced(facts).and_then(Trace::lost) {
+    let attempts = facts.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
+    let silent = attempts.iter().find(|attempt| attempt.outcome == Outcome::TimedOut);
+    let mut steps = silent.map(|attempt| doubted_there(facts, attempt)).unwrap_or_default();
+    steps.extend(match traced(facts).and_then(Trace::lost) {
         Some(Lost::Before { after: Some(after), router }) => {
             vec![Step::tell(Where::Network, format!("on the router {} or {}: {allow}", after.from, router.from))]
         }
@@ -215,7 +217,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             vec![there, Step::tell(redis_host(facts), allow), Step::tell(Where::Network, text)]
         }
         Some(Lost::AtTheEnd(None)) | None => vec![there, here, Step::tell(redis_host(facts), allow)],
-    }
+    });
+    steps
 }
 
 #[cfg(test)]

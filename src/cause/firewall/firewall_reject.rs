@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Stopped, doubted_there, not_by_rules, opening, stopped_there};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, tcp};
-use crate::model::{Confidence, Step, Support, Where};
+use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tcp::{Attempt, Icmp, IcmpMeaning, Outcome};
 
@@ -45,10 +45,8 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn rejected(facts: &Facts) -> Option<Stopped<'_>> {
-    let wanted = |attempt: &Attempt| attempt.outcome != Outcome::TimedOut;
-    stopped_there(facts, false, wanted)
+    stopped_there(facts, false, |attempt| attempt.outcome != Outcome::TimedOut)
         .filter(|it| it.stop().is_some_and(|stop| firewall::explains(stop.how, it.attempt)))
-        .or_else(|| doubted_there(facts, wanted))
 }
 
 /// Later than this, somebody may have been asked for in vain (see host-down).
@@ -170,10 +168,22 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         let text = format!("a rule {moved}: change it, or see that a server listens there and lets this client in");
         return vec![Step::tell(redis_host(facts), text)];
     }
-    let failed = facts.tcp.seen().map(|tcp| tcp.attempts.as_slice()).unwrap_or_default();
-    // Who says so is named by an ICMP error alone.
-    let attempt = failed.iter().find(|attempt| attempt.icmp.is_some()).or(failed.first());
-    attempt.and_then(|attempt| Some(allowing(facts, attempt, attempt.ip?))).unwrap_or_default()
+    let Some((attempt, ip)) = chosen(facts).and_then(|attempt| Some((attempt, attempt.ip?))) else { return Vec::new() };
+    doubted_there(facts, attempt).into_iter().chain(allowing(facts, attempt, ip)).collect()
+}
+
+/// The attempt that [`infer`] speaks of.
+fn chosen(facts: &Facts) -> Option<&Attempt> {
+    let case = Case { facts, judged: &[] };
+    let failed = || facts.tcp.seen().into_iter().flat_map(|tcp| &tcp.attempts);
+    let raising = |code: &'static Code| {
+        failed().filter(move |it| it.outcome != Outcome::Connected && tcp::code_of(it).id == code.id)
+    };
+    let foreign = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| is_foreign(&case, attempt, icmp));
+    let open = |ip| facts.arrival(ip).is_ok_and(|passage| !passage.there.open.is_empty());
+    let by_reset = |attempt: &&Attempt| attempt.ip.is_some_and(|ip| !case.is_own(ip) || open(ip));
+    let by_icmp = || raising(&tcp::REJECTED).find(foreign).or_else(|| raising(&tcp::UNREACHABLE).find(foreign));
+    by_icmp().or_else(|| raising(&tcp::REFUSED).find(by_reset))
 }
 
 /// The steps that let the client in, where the rule is not known.
@@ -201,8 +211,15 @@ fn allowing(facts: &Facts, attempt: &Attempt, ip: IpAddr) -> Vec<Step> {
             Where::RedisHost,
             format!(
                 "{allow}, before the rule that rejects it, for example: ufw prepend allow from {client} to any port {port} \
-                 proto tcp; or firewall-cmd --add-rich-rule='rule family={family} source address={client} port \
-                 port={port} protocol=tcp accept', and the same with --permanent"
+                 proto tcp; or firewall-cmd --add-rich-rule='rule priority=-1 family={family} source address={client} port \
+                 port={port} protocol=tcp accept', with --zone of the client where 'firewall-cmd --get-active-zones' shows \
+                 several, and the same with --permanent"
+            ),
+        ),
+        Step::tell(
+            Where::Network,
+            format!(
+                "if {ip} is only translated there (a load balancer, a published port): on the machine that does it, or behind it"
             ),
         ),
     ]
@@ -243,9 +260,13 @@ mod tests {
 
     #[test]
     fn the_repair_is_where_the_rejection_came_from() {
-        let text = |facts: &Facts| match remedy(facts).pop() {
-            Some(Step::Tell { on, text }) => (on, text),
-            step => panic!("{step:?}"),
+        let text = |facts: &Facts| {
+            let steps = remedy(facts);
+            let told = steps.into_iter().find_map(|step| match step {
+                Step::Tell { on, text } => Some((on, text)),
+                _ => None,
+            });
+            told.unwrap()
         };
         let (on, says) = text(&rejected(3, [10, 0, 0, 1]));
         assert!(on == Where::Network && says.starts_with("on 10.0.0.1: allow 10.0.0.2 "), "{says}");
@@ -272,12 +293,22 @@ mod tests {
                 rule.parts.insert(0, Part::Match(Match { negated: false, test }));
             })
         };
-        let judged = crate::check::judge(&limited(Some(4)));
-        let support = infer(&Case { facts: &limited(Some(4)), judged: &judged }).unwrap();
-        assert!(support.summary.starts_with("the packet filter of the server's machine"), "{}", support.summary);
-        assert_eq!(support.confidence, Confidence::Likely);
-        let support = infer(&Case { facts: &limited(Some(0)), judged: &judged }).unwrap();
-        assert!(support.summary.starts_with("a firewall may answer"), "{}", support.summary);
+        let names = |facts: &Facts| {
+            let of_rule = |step: &Step| matches!(step, Step::Look { tells, .. } if tells.contains("handle 12"));
+            remedy(facts).iter().any(of_rule)
+        };
+        assert!(names(&limited(Some(4))) && !names(&limited(Some(0))));
+        check_cause(&CAUSE, &limited(Some(4)), Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn the_repair_is_that_of_the_attempt_that_is_named() {
+        let six: IpAddr = [0xfd00, 0, 0, 0, 0, 0, 0, 9].into();
+        let icmp = Some(Icmp { kind: 1, code: 3, from: [0xfd00, 0, 0, 0, 0, 0, 0, 1].into() });
+        let dead = Attempt { ip: Some(six), icmp, outcome: Outcome::HostUnreachable, ..attempt() };
+        let icmp = Some(Icmp { kind: 3, code: 3, from: [10, 0, 0, 9].into() });
+        let facts = Facts::healthy().attempting(vec![dead, Attempt { icmp, ..attempt() }]);
+        assert!(remedy(&facts).iter().all(|step| !format!("{step:?}").contains("fd00")), "{:?}", remedy(&facts));
     }
 
     #[test]

@@ -155,20 +155,26 @@ pub fn stopped_there(facts: &Facts, answer: bool, wanted: fn(&Attempt) -> bool) 
     stopped(facts, answer, |attempt| if wanted(attempt) { facts.arrival(attempt.ip?).ok() } else { None })
 }
 
-/// The failed attempt that a rule of the server's packet filter may have stopped, of which more than the packet is asked (how
-/// many came before it, a mark, the time), and which has stopped some: a limit on new connections is the usual one.
-pub fn doubted_there(facts: &Facts, wanted: fn(&Attempt) -> bool) -> Option<Stopped<'_>> {
-    let tcp = facts.tcp.seen().filter(|tcp| tcp.connected().is_none())?;
-    let wanted = |attempt: &&Attempt| wanted(attempt);
-    tcp.attempts.iter().filter(wanted).find_map(|attempt| {
-        let passage = facts.arrival(attempt.ip?).ok().filter(|passage| passage.there.stops.is_empty())?;
-        let doubts = passage.there.doubts.iter().filter(|doubt| doubt.at.packets.is_some_and(|count| count > 0));
-        let mut stops = doubts.filter_map(|doubt| Some(Stop { at: doubt.at.clone(), how: doubt.how? }));
-        let stop = stops.find(|stop| check::firewall::explains(stop.how, attempt))?;
-        let there = Fate { stops: vec![stop], ..passage.there.clone() };
-        let passage = Passage { there: there.clone(), ..passage };
-        Some(Stopped { attempt, passage, fate: there, answer: false })
-    })
+/// What to do where a rule of the server's packet filter may have stopped the attempt: one that asks for more than the packet
+/// (how many came before it, a mark, the time), and has stopped some. A limit on new connections is the usual one. Whether it
+/// was this attempt, only its counter tells.
+pub fn doubted_there(facts: &Facts, attempt: &Attempt) -> Vec<Step> {
+    let passage = attempt.ip.and_then(|ip| facts.arrival(ip).ok()).filter(|passage| passage.there.stops.is_empty());
+    let Some(passage) = passage else { return Vec::new() };
+    let doubts = passage.there.doubts.iter().filter(|doubt| doubt.at.packets.is_some_and(|count| count > 0));
+    let mut stops = doubts.filter_map(|doubt| Some(Stop { at: doubt.at.clone(), how: doubt.how? }));
+    let Some(stop) = stops.find(|stop| check::firewall::explains(stop.how, attempt)) else { return Vec::new() };
+    let on = super::redis_host(facts);
+    let tells = format!("if its counter grows with each attempt, this rule stops it: {}", stop.at.name());
+    let look = Step::look(on.clone(), stop.at.source.shown(), tells);
+    let there = Fate { stops: vec![stop], ..passage.there.clone() };
+    let passage = Passage { there: there.clone(), ..passage };
+    let stopped = Stopped { attempt, passage, fate: there, answer: false };
+    let advised = stopped.steps(&on).into_iter().map(|step| match step {
+        Step::Run { on, command, .. } => Step::tell(on, format!("if it is that rule: {command}")),
+        step => step,
+    });
+    std::iter::once(look).chain(advised).collect()
 }
 
 /// The failed attempt that our own packet filter stops.
@@ -209,7 +215,7 @@ pub fn flushed(facts: &Facts) -> Option<&Published> {
         .find(|it| it.port == port && (it.ip.is_unspecified() || asked.contains(&it.ip)))?;
     let sent = |passage: Passage| {
         let elsewhere = passage.there.translated_by.is_some() || passage.there.may_go_elsewhere;
-        elsewhere || !passage.firewall.unread.is_empty()
+        elsewhere || passage.firewall.unread.iter().any(|unread| !unread.source.is_beside())
     };
     let mut ways = asked.into_iter().filter(|ip| !ip.is_loopback()).filter_map(|ip| facts.arrival(ip).ok()).peekable();
     ways.peek()?;

@@ -5,7 +5,7 @@ use crate::cause::{Case, Cause};
 use crate::check::tcp;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
-use crate::probe::path::tcp::{Attempt, Outcome};
+use crate::probe::path::tcp::{Attempt, Icmp, IcmpMeaning, Outcome};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -28,6 +28,21 @@ Repair: start the Redis at that address, or take the address out of the name.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&tcp::SOME_FAILED)?;
     let dead = dead(case.facts);
+    // What is stopped here, or by the server's own rules, is alive.
+    // Where nobody answers on our own link, the kernel says so in our own name, some 3 s later.
+    let is_gone =
+        |attempt: &Attempt, icmp: Icmp| icmp.meaning() == IcmpMeaning::HostUnreachable && attempt.elapsed_ms > 1e3;
+    let ours = |attempt: &Attempt| {
+        let stopped = |ip| {
+            let theirs = case.facts.arrival(ip).is_ok_and(|passage| !passage.there.stops.is_empty());
+            theirs || case.facts.departure(ip).is_ok_and(|passage| !passage.there.stops.is_empty())
+        };
+        let here = |icmp: Icmp| case.is_own(icmp.from) && !is_gone(attempt, icmp);
+        attempt.synchronous || attempt.icmp.is_some_and(here) || attempt.ip.is_some_and(stopped)
+    };
+    if dead.iter().any(|attempt| ours(attempt)) {
+        return None;
+    }
     let first = *dead.first()?;
     let said = dead.iter().all(|attempt| attempt.outcome != Outcome::TimedOut);
     let confidence = if said { Confidence::Likely } else { Confidence::Possible };
@@ -64,6 +79,15 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps: Vec<Step> = dead.iter().filter_map(|attempt| alone(facts, attempt)).collect();
     let name = facts.ask.target.host().unwrap_or("the name");
     let which: Vec<String> = dead.iter().filter_map(|attempt| Some(attempt.ip?.to_string())).collect();
+    let by_filter = |attempt: &&Attempt| {
+        let meaning = attempt.icmp.map(|icmp| icmp.meaning());
+        matches!(meaning, Some(IcmpMeaning::PortUnreachable | IcmpMeaning::Prohibited))
+    };
+    if let Some(icmp) = dead.iter().copied().find(by_filter).and_then(|attempt| attempt.icmp) {
+        let text = format!("a firewall at {} says no to some of them: let the client in there", icmp.from);
+        steps.push(Step::tell(Where::Network, text));
+        return steps;
+    }
     let text = format!(
         "start what serves at {which}, or take {which} out of {name}: its DNS record, line in /etc/hosts, or endpoint",
         which = which.join(", ")
@@ -76,7 +100,6 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::probe::path::tcp::Icmp;
 
     fn beside(others: Vec<Attempt>) -> Facts {
         Facts::healthy().attempting([vec![Attempt::connected([10, 0, 0, 9].into())], others].concat())
@@ -92,10 +115,30 @@ mod tests {
         check_cause(&CAUSE, &facts, Some(Confidence::Likely));
         let first = &remedy(&facts)[0];
         assert!(matches!(first, Step::Look { command, .. } if command == "redisdoc check -h 10.0.0.7 -p 6379"));
-        let icmp = Some(Icmp { kind: 3, code: 1, from: [10, 0, 0, 2].into() });
+        let icmp = Some(Icmp { kind: 3, code: 1, from: [10, 0, 0, 1].into() });
+        check_cause(
+            &CAUSE,
+            &beside(vec![Attempt {
+                icmp: Some(Icmp { kind: 3, code: 1, from: [10, 0, 0, 2].into() }),
+                elapsed_ms: 3_080.0,
+                ..failed(Outcome::HostUnreachable)
+            }]),
+            Some(Confidence::Likely),
+        );
         let gone = Attempt { icmp, ..failed(Outcome::HostUnreachable) };
         check_cause(&CAUSE, &beside(vec![gone]), Some(Confidence::Likely));
         check_cause(&CAUSE, &beside(vec![failed(Outcome::TimedOut)]), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn what_this_machine_stops_is_not_dead() {
+        let icmp = Some(Icmp { kind: 3, code: 3, from: [10, 0, 0, 2].into() });
+        check_cause(&CAUSE, &beside(vec![Attempt { icmp, ..failed(Outcome::Refused) }]), None);
+        check_cause(&CAUSE, &beside(vec![Attempt { synchronous: true, ..failed(Outcome::HostUnreachable) }]), None);
+        // Nor is what a firewall answers for.
+        let icmp = Some(Icmp { kind: 3, code: 3, from: [10, 0, 0, 7].into() });
+        let steps = remedy(&beside(vec![Attempt { icmp, ..failed(Outcome::Refused) }]));
+        assert!(matches!(steps.last(), Some(Step::Tell { text, .. }) if text.contains("firewall at 10.0.0.7")));
     }
 
     #[test]

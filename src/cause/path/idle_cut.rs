@@ -1,5 +1,7 @@
 //! Something between forgets connections that say nothing.
 
+use std::time::Duration;
+
 use crate::cause::{Case, Cause, local_cli, redis_host};
 use crate::check::hold::{self, seconds};
 use crate::model::{Code, Confidence, Risk, Step, Support, Where};
@@ -39,7 +41,10 @@ fn infer(case: &Case) -> Option<Support> {
     (!case.is_own(ip)).then_some(())?;
     let same = hold.fresh.as_ref().is_some_and(|fresh| fresh.same_run == Some(true));
     let confidence = if same { confidence } else { Confidence::Possible };
-    let summary = format!("a connection that says nothing for {} s is forgotten on the way", seconds(hold));
+    let summary = match hold.closed_ms() {
+        Some(after) => format!("something on the way may end connections that say nothing: after {:.1} s", after / 1e3),
+        None => format!("a connection that says nothing for {} s is forgotten on the way", seconds(hold)),
+    };
     let support = Support::new(confidence, &[code], summary).on(case.raised(code)?);
     let support = if code.id == hold::CLOSED.id {
         support
@@ -59,7 +64,9 @@ fn look(facts: &Facts) -> Step {
 
 /// How often something must be said: twice in the time that is too long, at the least.
 fn often(hold: &Hold) -> u64 {
-    (hold.asked_ms / 2_000).clamp(1, 300)
+    let quiet =
+        hold.closed_ms().map_or(Duration::from_millis(hold.asked_ms), |after| Duration::from_secs_f64(after / 1e3));
+    (quiet.as_secs() / 2).clamp(1, 300)
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

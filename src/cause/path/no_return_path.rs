@@ -10,6 +10,8 @@ use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::firewall::passage::Fate;
 use crate::probe::host::network::{HalfOpen, Network};
+use crate::probe::path::route::shares_prefix;
+
 use crate::probe::path::tcp::{Attempt, Outcome};
 
 /// The cause.
@@ -175,13 +177,20 @@ struct Astray {
 impl Astray {
     fn says(&self, client: IpAddr) -> String {
         let Self { arrives, leaves, route } = self;
-        format!("{route} leads to {client} by {leaves}, and its packets arrive by {arrives}")
+        format!("{route} leads to {client} by {leaves}, and {arrives} has the address that was asked for")
     }
 }
 
 /// The interface of the address that was asked for and that of the way back, where they differ.
 fn astray(network: &Network, asked: IpAddr, client: IpAddr) -> Option<Astray> {
-    let arrives = network.interfaces.iter().find(|at| at.ip == asked)?.name.clone();
+    let own = network.interfaces.iter().find(|at| at.ip == asked)?;
+    // An address that is no network's own may be reached by any interface, and so may one whose network two interfaces have.
+    let is_alone = if asked.is_ipv4() { own.prefix == 32 } else { own.prefix == 128 };
+    let is_shared = network.interfaces.iter().any(|at| at.name != own.name && shares_prefix(at.ip, asked, own.prefix));
+    if is_alone || own.ip.is_loopback() || own.name == "lo" || is_shared {
+        return None;
+    }
+    let arrives = own.name.clone();
     let routes = network.routes.seen().filter(|routes| routes.are_all_for(client))?;
     let route = routes.to(client)?;
     let leaves = route.interface.clone();
@@ -226,9 +235,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let astray = ways.and_then(|((network, asked), client)| astray(network, asked, client));
     steps.push(if let Some(Astray { arrives, leaves, route }) = astray {
         let text = format!(
-            "{route} sends the answers out by {leaves}, and the packets come in by {arrives}: if {leaves} does not lead to the \
-             client, give its network another prefix (a bridge of Docker's: 'bip' and 'default-address-pools' of \
-             daemon.json), or add a route to {who} by {arrives}"
+            "{route} sends the answers out by {leaves}, and {arrives} has the address that was asked for: if {leaves} does not \
+             lead to the client, give its network another prefix (a bridge of Docker's: 'bip' and 'default-address-pools' of \
+             daemon.json), or add a route to {who} by the router that its packets come from"
         );
         Step::tell(on, text)
     } else if lacks {

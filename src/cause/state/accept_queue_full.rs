@@ -35,7 +35,7 @@ fn infer(case: &Case) -> Option<Support> {
     match queue(case.facts) {
         Some(queue) if queue.is_full() => overflowing(case, &queue),
         Some(_) if is_ruled_out(case) => None,
-        _ => from_afar(case),
+        seen => from_afar(case, seen.is_some()),
     }
 }
 
@@ -91,25 +91,22 @@ fn overflowing(case: &Case, queue: &Queue) -> Option<Support> {
                 support.because("/proc/sys/net/core/somaxconn", format!("{most}: tcp-backlog counts up to here only"));
         }
     }
-    let support = if counted {
-        support.not("firewall-drop", "the listener's own queue is over its limit")
-    } else {
-        support.settled_by(look(case.facts))
-    };
+    let support = if counted { support } else { support.settled_by(look(case.facts)) };
     Some(match process(case.facts) {
         Some(process) => support.not("process-stopped", doing(process)),
         None => support,
     })
 }
 
-fn from_afar(case: &Case) -> Option<Support> {
+/// `has_room`: the server's own queue is seen, and is not full now.
+fn from_afar(case: &Case, has_room: bool) -> Option<Support> {
     let counted = overflowed(case.facts).filter(|count| *count > 0);
     // Of which listener, the kernel does not say.
     let perhaps = if counted.is_some() { Confidence::Likely } else { Confidence::Possible };
     let codes: [(&'static Code, Confidence); 4] = [
         (&tcp::QUEUE_FULL, Confidence::Certain),
         (&tcp::SLOW, perhaps),
-        (&tcp::TIMEOUT, perhaps),
+        (&tcp::TIMEOUT, if has_room { Confidence::Possible } else { perhaps }),
         (&ping::SILENT, Confidence::Possible),
     ];
     let (code, confidence) = codes.into_iter().find(|(code, _)| case.raised(code).is_some())?;
@@ -194,7 +191,8 @@ mod tests {
         check_cause(&CAUSE, &timeout, None);
         let counted = |facts: Facts, count| facts.host(|host| seen(&mut host.limits).overflowed = count);
         check_cause(&CAUSE, &counted(full(timeout.clone()), Some(2)), Some(Confidence::Certain));
-        check_cause(&CAUSE, &counted(timeout.clone(), Some(2)), Some(Confidence::Likely));
+        // The kernel counts for all listeners of the machine, and this one has room.
+        check_cause(&CAUSE, &counted(timeout.clone(), Some(2)), Some(Confidence::Possible));
         // What was dropped elsewhere, or nobody knows when.
         for count in [Some(0), None] {
             let old = full(timeout.clone()).host(|host| seen(&mut host.limits).listen_overflows = Some((9, 9)));

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::rules::{Base, Family, Firewall, Hook, Kind, Part, Rule, Source, State, Table, Verdict};
+use super::rules::{Base, Family, Firewall, Hook, Kind, Part, Rule, Source, State, Table, Unread, Verdict};
 use super::walk::{self, Doubt, Packet, Place, Stop, Walk};
 use crate::model::{Gap, Observed};
 use crate::probe::Facts;
@@ -13,6 +13,7 @@ use crate::probe::host::Host;
 use crate::probe::host::network::Network;
 use crate::probe::path::route::shares_prefix;
 use crate::probe::path::tcp::Attempt;
+use crate::probe::path::tcp::Outcome;
 
 /// The loopback interface.
 const LOOPBACK: &str = "lo";
@@ -94,13 +95,22 @@ impl Passage<'_> {
         translated_by.as_ref().filter(|_| open.is_empty() && to != self.to).map(|place| (to, place))
     }
 
-    /// The same with what is decided beside IP, where we do not follow packets.
-    fn beside(mut self) -> Self {
-        let mut tables =
-            self.firewall.tables.iter().filter(|table| matches!(table.family, Family::Bridge | Family::Arp));
-        if self.there.stops.is_empty()
-            && let Some(table) = tables.find(|table| may_stop(table))
-        {
+    /// The same with what is decided beside IP, where we do not follow packets. It lets nothing through that a chain stops, and
+    /// has stopped nothing that was `answered`.
+    fn beside(mut self, answered: bool) -> Self {
+        if answered || !self.there.stops.is_empty() {
+            return self;
+        }
+        let firewall = self.firewall;
+        let is_v4 = self.to.is_ipv4();
+        let minds = |family: Family| match family {
+            Family::Bridge => true,
+            Family::Arp => is_v4,
+            _ => false,
+        };
+        let unread = firewall.unread.iter().filter(|unread| unread.source.is_beside());
+        self.there.open.extend(unread.filter(|unread| minds(unread.source.family())).map(unreadable));
+        if let Some(table) = firewall.tables.iter().filter(|table| minds(table.family)).find(|table| may_stop(table)) {
             let (family, what) = match table.family {
                 Family::Arp => ("arp", "keep the next machine from being found"),
                 _ => ("bridge", "stop it where it passes a bridge"),
@@ -150,7 +160,13 @@ impl Facts {
         let there = fate(firewall, &walk, blind.as_ref());
         let host = Some(host);
         let passage = Passage { firewall, host, client, to, there, back, usually_back, as_it_is, over_loopback: false };
-        Ok(passage.beside())
+        Ok(passage.beside(self.was_answered(ip)))
+    }
+
+    /// True if the attempt to `ip` met an answer of its machine.
+    fn was_answered(&self, ip: IpAddr) -> bool {
+        let outcome = self.attempt_to(ip).map(|attempt| attempt.outcome);
+        matches!(outcome, Some(Outcome::Connected | Outcome::Refused | Outcome::Reset))
     }
 
     /// The way of an attempt to `ip`, on another machine, through the packet filter of the machine we look from.
@@ -173,7 +189,8 @@ impl Facts {
             from: Some(ip),
             from_port: Some(to.port()),
             to: client,
-            to_port: port,
+            // The answer to a port that a rule of ours has changed comes to that one.
+            to_port: port.filter(|_| !there.source_may_change),
             in_interface: interface,
             out_interface: Some(String::new()),
             state: Some(State::Established),
@@ -185,7 +202,7 @@ impl Facts {
         let back = answer.map(|packet| fate(firewall, &comes(packet), None).counted());
         let (as_it_is, over_loopback) = (true, false);
         let passage = Passage { firewall, host: None, client, to, there, back, usually_back, as_it_is, over_loopback };
-        Ok(passage.beside())
+        Ok(passage.beside(self.was_answered(ip)))
     }
 
     /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
@@ -340,9 +357,7 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
     if !same {
         open.push("the rules ask for the client's address, which may be translated on the way".to_owned());
     }
-    // What is beside IP lets nothing through that a chain stops.
-    let unread = firewall.unread.iter().filter(|unread| stops.is_empty() || !unread.source.is_beside());
-    open.extend(unread.map(|unread| format!("what {} shows could not be read: {}", unread.source.list(), unread.says)));
+    open.extend(firewall.unread.iter().filter(|unread| !unread.source.is_beside()).map(unreadable));
     let may_go_elsewhere = believed.doubts.iter().any(|doubt| translates(firewall, &doubt.at));
     Fate {
         stops,
@@ -353,6 +368,10 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
         may_go_elsewhere,
         source_may_change: believed.source_may_change,
     }
+}
+
+fn unreadable(unread: &Unread) -> String {
+    format!("what {} shows could not be read: {}", unread.source.list(), unread.says)
 }
 
 /// True if the rule is asked where connections are sent elsewhere.

@@ -43,6 +43,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// The packets that its tables beside IP see; `Inet` where it is IP's own.
+    pub fn family(self) -> Family {
+        match self {
+            Self::ArptablesLegacy => Family::Arp,
+            Self::EbtablesLegacy => Family::Bridge,
+            Self::Nft | Self::Iptables | Self::IptablesLegacy => Family::Inet,
+        }
+    }
+
     /// True if its rules see no IP packets but what carries them: they let nothing through, and may stop what others let.
     pub fn is_beside(self) -> bool {
         matches!(self, Self::ArptablesLegacy | Self::EbtablesLegacy)
