@@ -32,5 +32,6 @@ mod startup;
 mod state;
 mod tcp;
 mod ties;
+mod tls;
 mod tools;
 mod world;
