@@ -57,6 +57,7 @@ pub struct Before<'a> {
 }
 
 /// Asks in another way where the first way failed.
+#[expect(clippy::unused_async, reason = "the counter-probes come with the next change")]
 pub async fn gather(ask: &Ask, _side: Side<'_>, before: Before<'_>, _here: bool, _clock: &Clock) -> Observed<Counter> {
     if ask.no_counter_probe {
         return Observed::skipped("--no-counter-probe");
