@@ -1,6 +1,7 @@
 //! Why. A cause looks at the findings and the facts behind them, and says how surely it explains them; pure.
 
 pub mod auth;
+pub mod caps;
 pub mod client;
 pub mod dns;
 pub mod firewall;
@@ -20,14 +21,12 @@ use clap::ValueEnum;
 use crate::check::{self, Judged};
 use crate::model::text::shell_quote;
 use crate::model::{
-    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Gap, Level, Observed, Risk, Severity, Step, Support,
+    Code, Confidence, Diagnosis, Endpoint, Evidence, Finding, Level, Observed, Risk, Severity, Step, Support,
     Supported, Target, Where,
 };
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::firewall::passage::Passage;
 use crate::probe::host::instance::reached;
-use crate::probe::host::system::Init;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::trace::{Lost, Trace};
@@ -99,35 +98,6 @@ impl<'a> Case<'a> {
         self.raised(&check::process::STRANGER).is_some()
     }
 
-    /// True if the server's machine has another service that may be meant for the target, where anything starts services.
-    fn may_be_anothers(&self) -> bool {
-        let Some(host) = self.host() else { return false };
-        let starts = host.system.seen().is_some_and(|system| system.init != Init::None);
-        let of_port = || self.facts.neighbour();
-        let own = self.facts.instance().filter(|it| it.process.is_some() || it.conf.is_some()).or_else(of_port);
-        let mut living = host.living();
-        let only = living.next().filter(|_| living.next().is_none());
-        let of_only = || only.and_then(|server| server.unit.as_deref()).map(|unit| unit.trim_end_matches(".service"));
-        let unit = own.and_then(|own| own.unit()).or_else(of_only);
-        starts && host.another_may_serve(unit, self.facts.ask.target.port())
-    }
-
-    /// True if a rule of the server's machine may lead the refused connections elsewhere, to a container or another machine:
-    /// then who listens on it explains nothing.
-    fn may_be_led_elsewhere(&self) -> bool {
-        let refused = self.attempts(&check::tcp::REFUSED).into_iter().filter_map(|attempt| attempt.ip);
-        // Loopback is left alone, unless somebody went to great lengths (`route_localnet`).
-        let asked = refused.filter(|ip| self.host().is_some() && !ip.is_loopback());
-        asked.map(|ip| self.facts.arrival(ip)).any(|passage| match passage {
-            Ok(Passage { there, firewall, .. }) => {
-                there.translated_by.is_some() || there.may_go_elsewhere || !firewall.unread.is_empty()
-            }
-            // Facts of a time when rules were not looked at.
-            Err(Gap::Skipped(_)) => false,
-            Err(Gap::Hidden(_)) => true,
-        })
-    }
-
     /// The codes of these that were raised.
     pub fn all_raised(&self, codes: &[&'static Code]) -> Vec<&'static Code> {
         codes.iter().copied().filter(|code| self.raised(code).is_some()).collect()
@@ -195,11 +165,6 @@ fn own_address(facts: &Facts) -> Option<String> {
     }
 }
 
-/// Facts that are older than the check may show what was mended since.
-pub fn collect_again(facts: &Facts) -> Step {
-    Step::look(redis_host(facts), "redisdoc collect -o now.facts", "check with these: the same answer, and this is it")
-}
-
 /// True if silence means that our bytes were lost on the way, or that the peer's kernel has no room for them: what a
 /// process does or does not do explains only the silence after they were acknowledged.
 pub fn is_unheard(facts: &Facts) -> bool {
@@ -254,26 +219,7 @@ fn unexplained(case: &Case, causes: &[Supported]) -> Vec<&'static Code> {
 
 /// What a cause says, as far as it explains a finding that counts on the terms of this run.
 fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
-    let mut support = (cause.infer)(case)?;
-    if case.facts.has_more_machines() {
-        // What one machine shows says nothing of the others that the name leads to.
-        support.confidence = support.confidence.min(Confidence::Likely);
-    }
-    let of_the_machine = || [listen::CAUSES, startup::CAUSES].iter().any(|family| is_among(cause, family));
-    let by_its_facts = support.explains.iter().any(|code| is_of_the_host(code));
-    if support.confidence == Confidence::Certain && case.facts.has_old_host() && by_its_facts {
-        support = Support { confidence: Confidence::Likely, ..support }.settled_by(collect_again(case.facts));
-    }
-    if support.confidence == Confidence::Certain && of_the_machine() && by_its_facts && case.may_be_anothers() {
-        let tells = "another service that is meant for that port, and does not run: start that one; none: this is it";
-        let look = Step::look(redis_host(case.facts), "systemctl list-unit-files --type=service; docker ps -a", tells);
-        support = Support { confidence: Confidence::Likely, ..support }.settled_by(look);
-    }
-    if support.confidence == Confidence::Certain && of_the_machine() && case.may_be_led_elsewhere() {
-        let tells = "a rule with dnat, redirect or DNAT for that port: look where it leads; none: this is it";
-        let look = Step::look(redis_host(case.facts), "sudo nft list ruleset; sudo iptables-legacy-save -t nat", tells);
-        support = Support { confidence: Confidence::Likely, ..support }.settled_by(look);
-    }
+    let mut support = caps::hold(cause, case, (cause.infer)(case)?);
     support.explains.retain(|code| case.raised(code).is_some());
     let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
     support.explains.iter().any(counts).then_some(())?;
@@ -283,15 +229,6 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     }
     on_the_same_terms(&mut remedy, case.facts.ask.require);
     Some(Supported { id: cause.id, title: cause.title, support, remedy })
-}
-
-/// True if a check of the server's machine raises it.
-fn is_of_the_host(code: &Code) -> bool {
-    check::CHECKS.iter().any(|check| check.level.is_none() && check.codes.iter().any(|known| known.id == code.id))
-}
-
-fn is_among(cause: &Cause, family: &[&Cause]) -> bool {
-    family.iter().any(|known| known.id == cause.id)
 }
 
 /// The command that verifies asks for what this run asked for.

@@ -130,11 +130,18 @@ fn summary(instance: &Instance, findings: &[Finding]) -> String {
     let said: Vec<String> = said("bind").into_iter().chain(mode).collect();
     let file = instance.read_conf().map(|conf| conf.path.as_str());
     match (file, said.is_empty()) {
-        (Some(file), false) => format!("{file}: {}", said.join(", ")),
+        (Some(file), false) => format!("{file}: {}{}", said.join(", "), unused(instance)),
         (Some(file), true) => file.to_owned(),
-        (None, false) => format!("no redis.conf; {}", said.join(", ")),
+        (None, false) => format!("no redis.conf{}; {}", unused(instance), said.join(", ")),
         (None, true) => "the running server tells neither".to_owned(),
     }
+}
+
+/// That the redis.conf that was given is not the one that the server names.
+fn unused(instance: &Instance) -> String {
+    let given = instance.host.confs.iter().find(|conf| conf.found_by == FoundBy::Given);
+    let unused = given.filter(|given| instance.conf.is_none_or(|own| own.path != given.path));
+    unused.map(|given| format!(" ({} was given, which this server does not read)", given.path)).unwrap_or_default()
 }
 
 fn observed(instance: &Instance) -> serde_json::Value {

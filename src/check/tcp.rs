@@ -145,7 +145,8 @@ pub static SOME_FAILED: Code = Code::warn(
     Level::Reachable,
     "some addresses of the name do not accept connections",
     "The name has several addresses and some of them do not accept connections. Clients that try only the first, or \
-     try them one after the other with a long timeout, see failures or delays.",
+     try them one after the other with a long timeout, see failures or delays. A check of such an address alone \
+     (redisdoc check -h ADDRESS) says what is wrong with it.",
 );
 /// A connection that took more than one SYN.
 pub static SLOW: Code = Code::warn(

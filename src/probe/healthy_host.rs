@@ -225,6 +225,7 @@ impl Host {
                 transparent_hugepages: Some("always".to_owned()),
                 files: Some((2_080, 9_223_372)),
                 listen_overflows: Some((0, 0)),
+                overflowed: Some(0),
             }),
             memory: Observed::Seen(Memory {
                 total: 8 * GIB,
@@ -363,6 +364,7 @@ impl System {
                 args: ["--supervised", "systemd", "--daemonize", "no"].map(str::to_owned).into(),
                 user: Some("redis".to_owned()),
                 open_files_limit: Some("65535".to_owned()),
+                enabled: false,
                 masked: false,
                 gone: false,
             }],

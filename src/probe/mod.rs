@@ -146,6 +146,7 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let mut dns = path::dns::gather(&ask, &clock).await;
     let own = machine::addresses();
     let here = path::vantage::is_here(target, &dns, &own);
+    let overflows = here.then(host::limits::overflows).flatten();
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let (tls, connections) = tls::gather(&ask, side.material, connections, &clock).await;
     let dials: Dials = connections.iter().map(|one| (one.address.clone(), one.dial.clone())).collect();
@@ -160,8 +161,8 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
-    let host =
-        host::gather(&ask, host::Path { vantage: &vantage, tcp: &tcp, redis: &redis }, given.await, &clock).await;
+    let seen = host::Path { vantage: &vantage, tcp: &tcp, redis: &redis, overflows };
+    let host = host::gather(&ask, seen, given.await, &clock).await;
     let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {

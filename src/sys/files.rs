@@ -301,14 +301,35 @@ pub fn stat(path: &str) -> io::Result<Meta> {
     Ok(Meta { kind: kind.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), usable })
 }
 
-/// When the file at `path` was last changed, moved there, or given to another (RFC 3339, UTC).
+/// When the file at `path` was last changed, moved there, or given to another, or a link on the way to it (RFC 3339, UTC).
 #[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
 pub fn changed_at(path: &str) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok()?;
-    let (seconds, nanos) = (u64::try_from(meta.ctime()).ok()?, u32::try_from(meta.ctime_nsec()).ok()?);
-    let at = std::time::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
+    let mut found = vec![std::fs::metadata(path).ok()?];
+    // The links of /proc are made when they are looked at.
+    if !path.starts_with("/proc/") {
+        links(std::path::Path::new(path), 8, &mut found);
+    }
+    let at = found.iter().filter_map(changed).max()?;
     Some(humantime::format_rfc3339_millis(at).to_string())
+}
+
+/// The links on the way to `path`, and on the way to where they lead.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+fn links(path: &std::path::Path, most: u32, found: &mut Vec<std::fs::Metadata>) {
+    for part in path.ancestors() {
+        let link = std::fs::symlink_metadata(part).ok().filter(std::fs::Metadata::is_symlink);
+        let (Some(link), Ok(target), Some(folder)) = (link, std::fs::read_link(part), part.parent()) else { continue };
+        found.push(link);
+        if most > 0 {
+            links(&folder.join(target), most - 1, found);
+        }
+    }
+}
+
+fn changed(meta: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    let (seconds, nanos) = (u64::try_from(meta.ctime()).ok()?, u32::try_from(meta.ctime_nsec()).ok()?);
+    std::time::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
 /// Writes `text` to the file at `path`, which is made or emptied first.

@@ -25,8 +25,8 @@ pub enum Dial {
     Connected(Stream),
     /// The kernel gave up, and says why.
     Failed(Failure),
-    /// Nothing came before the deadline.
-    TimedOut,
+    /// Nothing came before the deadline to this address of ours.
+    TimedOut(Option<SocketAddr>),
 }
 
 /// What the kernel says about a failed connect.
@@ -38,6 +38,8 @@ pub struct Failure {
     pub synchronous: bool,
     /// The ICMP error behind it.
     pub icmp: Option<IcmpError>,
+    /// Our own address, with the port that answers went to; none where nothing was sent.
+    pub local: Option<SocketAddr>,
 }
 
 /// An ICMP or ICMPv6 error from the socket's error queue.
@@ -106,9 +108,11 @@ pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -
         Ok(stream) => stream,
         Err(error) => return Dial::Failed(Failure::synchronous(&error)),
     };
+    // The kernel takes the port back from a socket whose connect has failed (inet_put_port).
+    let local = stream.local_addr().ok().filter(|local| local.port() != 0);
     let outcome = clock::until(deadline, settled(&stream)).await;
     match outcome {
-        None => Dial::TimedOut,
+        None => Dial::TimedOut(local),
         Some(Ok(())) => {
             let _ = stream.set_nodelay(true);
             Dial::Connected(Wire::Tcp(stream).into())
@@ -117,6 +121,7 @@ pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -
             errno: errno_of(&error),
             synchronous: false,
             icmp: icmp_error(&stream, address.is_ipv6()),
+            local,
         }),
     }
 }
@@ -125,7 +130,7 @@ pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -
 #[expect(clippy::disallowed_methods, reason = "the one place that opens sockets")]
 pub async fn dial_unix(path: &str, deadline: Instant) -> Dial {
     match clock::until(deadline, UnixStream::connect(path)).await {
-        None => Dial::TimedOut,
+        None => Dial::TimedOut(None),
         Some(Ok(stream)) => Dial::Connected(Wire::Unix(stream).into()),
         Some(Err(error)) => Dial::Failed(Failure::synchronous(&error)),
     }
@@ -134,7 +139,7 @@ pub async fn dial_unix(path: &str, deadline: Instant) -> Dial {
 impl Failure {
     /// The failure of a call that nothing was sent for.
     pub fn synchronous(error: &io::Error) -> Self {
-        Self { errno: errno_of(error), synchronous: true, icmp: None }
+        Self { errno: errno_of(error), synchronous: true, icmp: None, local: None }
     }
 }
 
@@ -273,7 +278,7 @@ fn start(address: SocketAddr, reach: Reach) -> Result<Socket, Failure> {
         Err(error) if errno_of(&error) == Errno::EINPROGRESS => Ok(socket),
         Err(error) => {
             let icmp = icmp_error(&socket, address.is_ipv6());
-            Err(Failure { errno: errno_of(&error), synchronous: true, icmp })
+            Err(Failure { errno: errno_of(&error), synchronous: true, icmp, local: None })
         }
     }
 }

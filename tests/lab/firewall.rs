@@ -35,7 +35,8 @@ fn named(diagnosis: &Diagnosis, rule: &str) {
     assert!(evidence.contains(rule), "{rule} is not named\n{diagnosis}");
 }
 
-fn table(host: &Host, chains: &str) {
+/// A table of nft's with these chains and rules.
+pub fn table(host: &Host, chains: &str) {
     host.nft(&format!("add table inet filter\n{chains}"));
 }
 
@@ -236,37 +237,6 @@ fn on_the_servers_own_machine_it_is_seen_without_the_client() {
 }
 
 #[test]
-fn our_own_firewall_is_certain_for_root_and_open_for_others() {
-    let Some(lab) = Lab::enter() else { return };
-    let (client, server) = lab.pair();
-    let _redis = server.redis(&["--protected-mode", "no"]);
-    let healthy = || client.diagnose(&["-h", SERVER, "-t", "1"]).healthy().exit(0).ran.code;
-    for rules in [
-        "nft add table inet t; nft add chain inet t o '{ type filter hook output priority 0; }'; nft add rule inet t o tcp dport 6379 drop",
-        "iptables -A OUTPUT -p tcp --dport 6379 -j REJECT --reject-with tcp-reset",
-        "nft add table inet t; nft add chain inet t o '{ type filter hook output priority 0; policy drop; }'; nft add rule inet t o tcp dport 443 accept",
-        "iptables -A OUTPUT -d 10.77.1.2 -p tcp -j DROP",
-        "iptables-legacy -A OUTPUT -p tcp -m tcp --dport 6379 -j REJECT --reject-with icmp-port-unreachable",
-        "iptables -A INPUT -p tcp --sport 6379 -j DROP",
-    ] {
-        let _ = client.sh(rules);
-        if lab.has_users() {
-            let other = client.doctor(&["-h", SERVER, "-t", "1"]).user(65534).diagnose();
-            let silent = other.findings().iter().any(|code| code == "tcp/timeout");
-            other.exit(1).check("firewall", "unknown");
-            if silent {
-                other.nothing_certain().cause("firewall-drop", Confidence::Possible);
-            }
-        }
-        let diagnosis = client.diagnose(&["-h", SERVER, "-t", "1"]);
-        diagnosis.first_cause("local-firewall", Confidence::Certain).exit(1).finding("firewall/stopped-here");
-        diagnosis.apply(|_| &client);
-        healthy();
-        let _ = client.sh("nft flush ruleset; iptables -F; iptables-legacy -F");
-    }
-}
-
-#[test]
 fn an_unprivileged_collect_is_never_no_firewall() {
     let Some(lab) = Lab::enter() else { return };
     if !lab.has_users() {
@@ -279,41 +249,6 @@ fn an_unprivileged_collect_is_never_no_firewall() {
     let args = ["-h", SERVER, "-t", "1", "--host-facts", "-"];
     let diagnosis = client.doctor(&args).env("REDISCLI_AUTH", "pw").stdin(facts).diagnose();
     diagnosis.nothing_certain().cause("firewall-drop", Confidence::Possible).check("firewall", "unknown").exit(1);
-}
-
-#[test]
-fn what_drops_between_is_not_on_the_server() {
-    let Some(lab) = Lab::enter() else { return };
-    let (client, router, server) = lab.routed();
-    let _redis = server.redis(&PASSWORD);
-    server.ufw(&["allow from 10.77.1.0/24 to any port 6379 proto tcp"]);
-    joined(&client, &server, FAR).healthy();
-    router.nft("add table inet t; add chain inet t f { type filter hook forward priority 0; }; add rule inet t f tcp dport 6379 drop");
-    let diagnosis = joined(&client, &server, FAR);
-    diagnosis.nothing_certain().cause("firewall-drop", Confidence::Possible).exit(1);
-    router.nft("flush ruleset; add table inet t; add chain inet t f { type filter hook forward priority 0; }; add rule inet t f tcp dport 6379 reject with tcp reset");
-    joined(&client, &server, FAR).nothing_certain().cause("firewall-reject", Confidence::Likely).exit(1);
-}
-
-#[test]
-fn behind_a_translated_address_the_clients_own_is_not_what_the_rules_see() {
-    let Some(lab) = Lab::enter() else { return };
-    let (client, router, server) = lab.routed();
-    let _redis = server.redis(&PASSWORD);
-    router.nft("add table ip n; add chain ip n post { type nat hook postrouting priority 100; }; add rule ip n post oifname eth1 masquerade");
-    // The rules are made for the client's own address; it comes with the router's.
-    table(
-        &server,
-        "add chain inet filter input { type filter hook input priority 0; policy drop; }\nadd rule inet filter input iif lo accept\n\
-         add rule inet filter input ct state established accept\nadd rule inet filter input ip saddr 10.77.1.1 tcp dport 6379 accept",
-    );
-    joined(&client, &server, FAR).nothing_certain().exit(1).check("firewall", "unknown");
-    // The router's address is let in: nothing is wrong.
-    server.nft("add rule inet filter input ip saddr 10.77.2.254 tcp dport 6379 accept");
-    joined(&client, &server, FAR).healthy();
-    // Closed for everybody: whoever asks, that is certain.
-    server.nft("flush chain inet filter input; add rule inet filter input iif lo accept");
-    joined(&client, &server, FAR).first_cause("firewall-drop", Confidence::Certain);
 }
 
 #[test]
@@ -430,39 +365,6 @@ fn a_banned_client_is_told_so() {
     );
     let diagnosis = joined(&client, &server, SERVER);
     assert!(unban(diagnosis.first_cause("firewall-reject", Confidence::Certain)), "{diagnosis}");
-}
-
-#[test]
-fn behind_a_router_rules_that_ask_for_the_client_leave_it_open() {
-    let Some(lab) = Lab::enter() else { return };
-    let (client, _router, server) = lab.routed();
-    let _redis = server.redis(&PASSWORD);
-    // Nobody but one other: whether the router translates cannot be seen.
-    server.ufw(&["allow from 10.9.9.9 to any port 6379 proto tcp"]);
-    let diagnosis = joined(&client, &server, FAR);
-    diagnosis.first_cause("firewall-drop", Confidence::Likely).nothing_certain().exit(1);
-    let remedy = diagnosis.report["causes"][0]["remedy"].to_string();
-    assert!(remedy.contains("may be another than 10.77.1.1"), "{diagnosis}");
-    let _ = server.sh("ufw allow from 10.77.1.1 to any port 6379 proto tcp");
-    joined(&client, &server, FAR).healthy();
-}
-
-#[test]
-fn a_rule_that_does_not_fit_what_was_met_is_not_the_cause() {
-    let Some(lab) = Lab::enter() else { return };
-    let (client, router, server) = lab.routed();
-    let _redis = server.redis(&PASSWORD);
-    table(
-        &server,
-        "add chain inet filter input { type filter hook input priority 0; }\nadd rule inet filter input tcp dport 6379 drop",
-    );
-    // The router answers before the server could drop.
-    router.nft("add table inet t; add chain inet t f { type filter hook forward priority 0; }; add rule inet t f tcp dport 6379 reject with tcp reset");
-    joined(&client, &server, FAR).nothing_certain().not_cause("firewall-drop").exit(1);
-    // The server would reject, and the router drops.
-    server.nft("flush chain inet filter input; add rule inet filter input tcp dport 6379 reject");
-    router.nft("flush chain inet t f; add rule inet t f tcp dport 6379 drop");
-    joined(&client, &server, FAR).nothing_certain().exit(1);
 }
 
 #[test]

@@ -7,20 +7,26 @@
 
 mod alike;
 mod auth;
+mod between;
 mod careful;
 mod client;
 mod conf;
 mod dns;
+mod endpoints;
 mod firewall;
 mod firewall_oracle;
 mod harmless;
 mod hold;
 mod host;
 mod hostile;
+mod limited;
 mod listen;
+mod loss;
+mod meant;
 mod names;
 mod neighbour;
 mod network;
+mod ours;
 mod path;
 mod process;
 mod repairs;

@@ -1,7 +1,7 @@
 //! Neighbour discovery that fails although the machine is up, and what else was called by the wrong name.
 
 use crate::world::diagnose::Diagnosis;
-use crate::world::{Confidence, Host, Lab};
+use crate::world::{Confidence, Host, Lab, enter};
 
 const SERVER: &str = "10.77.1.2";
 const SERVER6: &str = "fd77:1::2";
@@ -28,6 +28,7 @@ fn a_filter_of_the_server_that_drops_discovery() {
     let table = "add table inet t; add chain inet t f { type filter hook input priority 0; policy drop; }";
     server.nft(&format!("{table}\nadd rule inet t f tcp dport 6379 accept"));
     forget(&client);
+    unseen(&client, SERVER6);
     let joined = client.joined(&server, &["-h", SERVER6]);
     joined.first_cause("host-down", Confidence::Possible).nothing_certain().exit(1);
     tells(&joined, "inet t f drops by policy");
@@ -36,9 +37,45 @@ fn a_filter_of_the_server_that_drops_discovery() {
     client.diagnose(&["-h", SERVER6]).healthy();
     server.nft("add table arp a; add chain arp a i { type filter hook input priority 0; policy drop; }");
     forget(&client);
+    unseen(&client, SERVER);
     let joined = client.joined(&server, &["-h", SERVER]);
     joined.first_cause("host-down", Confidence::Possible).nothing_certain().exit(1);
     tells(&joined, "arp a i drops by policy");
+}
+
+/// What the client alone says of a server whose filter keeps it from being found.
+#[track_caller]
+fn unseen(client: &Host, to: &str) {
+    let diagnosis = client.diagnose(&["-h", to]);
+    diagnosis.first_cause("host-down", Confidence::Likely).nothing_certain().exit(1);
+    tells(&diagnosis, "in its own filter");
+    tells(&diagnosis, "at its console");
+    forget(client);
+}
+
+#[test]
+fn rules_of_arptables_legacy_are_doubts() {
+    let Some(lab) = Lab::enter() else { return };
+    if enter::find("arptables-legacy").is_none() {
+        enter::skipped("arptables-legacy");
+        return;
+    }
+    let (client, server) = lab.pair();
+    let _redis = server.redis(&CLOSED);
+    let _ = server.sh("arptables-legacy -A INPUT -j DROP").ok();
+    forget(&client);
+    unseen(&client, SERVER);
+    let joined = client.joined(&server, &["-h", SERVER]);
+    joined.first_cause("host-down", Confidence::Possible).nothing_certain().exit(1);
+    tells(&joined, "arptables-legacy");
+    let _ = client.sh("arptables-legacy -A OUTPUT -j ACCEPT").ok();
+    forget(&client);
+    let diagnosis = client.diagnose(&["-h", SERVER]);
+    diagnosis.first_cause("host-down", Confidence::Likely).nothing_certain().exit(1);
+    tells(&diagnosis, "arptables-legacy");
+    // A rule that is known to drop is as certain as before.
+    let _ = server.sh("arptables-legacy -F; nft add table inet t; nft add chain inet t c '{ type filter hook input priority 0; }'; nft add rule inet t c tcp dport 6379 drop").ok();
+    client.joined(&server, &["-h", SERVER, "-t", "1"]).first_cause("firewall-drop", Confidence::Certain).exit(1);
 }
 
 #[test]
@@ -57,7 +94,7 @@ fn our_own_filter_that_drops_discovery() {
     client.nft("add rule inet t f icmpv6 type nd-neighbor-advert accept");
     forget(&client);
     client.diagnose(&["-h", SERVER6]).healthy();
-    client.diagnose(&["-h", "fd77:1::77"]).first_cause("host-down", Confidence::Certain);
+    client.diagnose(&["-h", "fd77:1::77"]).first_cause("host-down", Confidence::Likely);
     client.nft("delete table inet t");
     client.nft("add table arp a; add chain arp a o { type filter hook output priority 0; policy drop; }");
     forget(&client);
@@ -75,7 +112,7 @@ fn a_prefix_that_is_too_wide() {
     let _redis = server.redis(&CLOSED);
     client.ip("addr add 10.77.1.3/16 dev eth0");
     let diagnosis = client.diagnose(&["-h", "10.77.2.2"]);
-    diagnosis.cause("host-down", Confidence::Likely).exit(1);
+    diagnosis.cause("host-down", Confidence::Likely).nothing_certain().exit(1);
     tells(&diagnosis, "ip -br addr");
     let joined = client.joined(&server, &["-h", "10.77.2.2"]);
     joined.first_cause("host-down", Confidence::Possible).nothing_certain().exit(1);
@@ -109,7 +146,11 @@ fn answers_that_we_may_drop_ourselves() {
         assert!(!check.report.to_string().contains("add the route back"), "{check}");
         tells(&check, "sudo nft -a list ruleset");
     }
-    client.diagnose(&["-h", SERVER, "-t", "2"]).nothing_certain().exit(1);
+    // Root sees that it is so, by the port that the answers come to.
+    let diagnosis = client.diagnose(&["-h", SERVER, "-t", "2"]);
+    diagnosis.first_cause("local-firewall", Confidence::Certain).exit(1);
+    diagnosis.apply(|_| &client);
+    client.doctor(&["-h", SERVER, "-t", "2"]).env("REDISCLI_AUTH", "pw").diagnose().healthy();
 }
 
 #[test]

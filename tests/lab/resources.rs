@@ -160,6 +160,68 @@ fn a_queue_that_overflows_is_seen() {
     until(&one, &[], |diagnosis| diagnosis.ran.code == Some(0)).exit(0);
 }
 
+/// A server whose queue has overflowed once, and has room again.
+fn overflowed(one: &Host) -> Redis {
+    let redis = one.redis(&["--enable-debug-command", "yes", "--tcp-backlog", "3", "--protected-mode", "no"]);
+    let _sleep = one.command(&["redis-cli", "debug", "sleep", "1"]).spawn();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(connect(one, 8));
+    until(one, &[], |diagnosis| diagnosis.ran.code == Some(0)).healthy();
+    let counted = one.sh("grep TcpExt /proc/net/netstat").stdout;
+    let column = |line: &str| counted.lines().nth(usize::from(line == "values")).map(str::to_owned).unwrap_or_default();
+    let at = column("names").split(' ').position(|name| name == "ListenOverflows").expect("the kernel counts it");
+    assert_ne!(column("values").split(' ').nth(at), Some("0"), "nothing has overflowed");
+    redis
+}
+
+#[test]
+fn a_queue_that_was_full_once_explains_nothing_now() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = overflowed(&one);
+    let rules = |rule: &str| {
+        one.nft(&format!(
+            "add table inet t; add chain inet t f {{ type filter hook input priority 0; }}
+             add rule inet t f iifname lo tcp dport 6379 {rule}"
+        ));
+    };
+    for rule in ["drop", "tcp flags & (syn | ack) == syn limit rate 1/day burst 1 packets drop"] {
+        let users: &[u32] = if lab.has_users() { &[0, 65534] } else { &[0] };
+        for user in users {
+            rules(rule);
+            let diagnosis = one.doctor(&["-t", "2"]).user(*user).diagnose();
+            // At most a candidate for what nothing explains.
+            let named = diagnosis.causes().into_iter().find(|(id, _)| id == "accept-queue-full");
+            assert!(named.is_none_or(|(_, confidence)| confidence == Confidence::Possible), "{diagnosis}");
+            one.nft("delete table inet t");
+        }
+    }
+    one.diagnose(&[]).healthy();
+}
+
+#[test]
+fn a_queue_that_is_full_and_that_we_do_not_reach_is_not_certain() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = one.redis(&["--enable-debug-command", "yes", "--tcp-backlog", "3"]);
+    let _sleep = one.command(&["redis-cli", "debug", "sleep", "5"]).spawn();
+    std::thread::sleep(Duration::from_millis(200));
+    let held = connect(&one, 4);
+    // The retransmissions of those that wait are counted, too: all that comes is dropped before.
+    one.nft(
+        "add table inet t; add chain inet t f { type filter hook prerouting priority -300; }
+         add rule inet t f tcp dport 6379 drop",
+    );
+    let diagnosis = if lab.has_users() { one.doctor(&HERE).user(65534).diagnose() } else { one.diagnose(&HERE) };
+    diagnosis
+        .finding("limits/queue-full")
+        .finding("tcp/timeout")
+        .cause("accept-queue-full", Confidence::Likely)
+        .exit(1);
+    assert!(!diagnosis.causes().contains(&("accept-queue-full".to_owned(), Confidence::Certain)), "{diagnosis}");
+    drop(held);
+}
+
 #[test]
 fn a_low_limit_takes_clients_away() {
     let Some(lab) = Lab::enter() else { return };

@@ -29,9 +29,6 @@ pub static CAUSES: &[&Cause] = &[
     &open_default_user::CAUSE,
 ];
 
-/// The port that Sentinels listen on unless told otherwise.
-const SENTINEL_PORT: u16 = 26379;
-
 /// True if HELLO or INFO proves that a Sentinel answers.
 fn sentinel_answers(facts: &Facts) -> bool {
     dialogue(facts).is_some_and(is_sentinel)
@@ -39,7 +36,7 @@ fn sentinel_answers(facts: &Facts) -> bool {
 
 /// True if nothing but the port says that it may be a Sentinel: one that asks for a password tells nothing before.
 fn may_be_sentinel(facts: &Facts) -> bool {
-    facts.ask.target.port() == Some(SENTINEL_PORT)
+    facts.ask.target.port() == Some(crate::cause::repair::SENTINEL_PORT)
 }
 
 /// Where a part of the target came from, as a remark: ` (from env REDIS_URL)`; empty where nobody gave it.

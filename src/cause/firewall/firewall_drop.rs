@@ -1,6 +1,6 @@
 //! A packet filter swallows the packets, or the answers to them.
 
-use super::{Stopped, not_by_rules, opening, stopped_there};
+use super::{Stopped, doubted_there, not_by_rules, opening, stopped_there};
 use crate::cause::path::ways;
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, hold, tcp};
@@ -66,7 +66,8 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn dropped(facts: &Facts) -> Option<Stopped<'_>> {
-    stopped_there(facts, false, |attempt| attempt.outcome == Outcome::TimedOut)
+    let wanted = |attempt: &Attempt| attempt.outcome == Outcome::TimedOut;
+    stopped_there(facts, false, wanted).or_else(|| doubted_there(facts, wanted))
 }
 
 /// True if the packets of an attempt to this machine arrive: it answers them, and waits.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Stopped, not_by_rules, opening, stopped_there};
+use super::{Stopped, doubted_there, not_by_rules, opening, stopped_there};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::{firewall, tcp};
 use crate::model::{Confidence, Step, Support, Where};
@@ -45,8 +45,10 @@ fn by_rules(case: &Case) -> Option<Support> {
 }
 
 fn rejected(facts: &Facts) -> Option<Stopped<'_>> {
-    stopped_there(facts, false, |attempt| attempt.outcome != Outcome::TimedOut)
+    let wanted = |attempt: &Attempt| attempt.outcome != Outcome::TimedOut;
+    stopped_there(facts, false, wanted)
         .filter(|it| it.stop().is_some_and(|stop| firewall::explains(stop.how, it.attempt)))
+        .or_else(|| doubted_there(facts, wanted))
 }
 
 /// Later than this, somebody may have been asked for in vain (see host-down).
@@ -133,7 +135,19 @@ fn by_reset(case: &Case) -> Option<Support> {
             .not("not-running", "it listens there")
             .not("loopback-only", "it listens on that address"),
     };
-    Some(not_by_rules(case, attempt, support.settled_by(look(port))))
+    let passes = attempt.ip.is_some_and(|ip| passes_there(case.facts, ip));
+    let look = if passes { look_between(port) } else { look(port) };
+    Some(not_by_rules(case, attempt, support.settled_by(look)))
+}
+
+/// True if the rules of the server's machine let packets to this address pass.
+fn passes_there(facts: &Facts, ip: IpAddr) -> bool {
+    facts.arrival(ip).is_ok_and(|passage| passage.there.passes() && passage.there.open.is_empty())
+}
+
+fn look_between(port: u16) -> Step {
+    let tells = format!("on the routers and firewalls between: a rule for port {port} that rejects with a reset");
+    Step::look(Where::Network, "sudo nft -a list ruleset; sudo iptables-legacy-save", tells)
 }
 
 fn look(port: u16) -> Step {
@@ -156,8 +170,27 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         let text = format!("a rule {moved}: change it, or see that a server listens there and lets this client in");
         return vec![Step::tell(redis_host(facts), text)];
     }
+    let failed = facts.tcp.seen().map(|tcp| tcp.attempts.as_slice()).unwrap_or_default();
+    // Who says so is named by an ICMP error alone.
+    let attempt = failed.iter().find(|attempt| attempt.icmp.is_some()).or(failed.first());
+    attempt.and_then(|attempt| Some(allowing(facts, attempt, attempt.ip?))).unwrap_or_default()
+}
+
+/// The steps that let the client in, where the rule is not known.
+fn allowing(facts: &Facts, attempt: &Attempt, ip: IpAddr) -> Vec<Step> {
     let port = facts.ask.target.port().unwrap_or_default();
-    let client = client(facts);
+    // Behind a translated address it is another's.
+    let client = facts.source_to(ip).map_or_else(|| "CLIENT-ADDRESS".to_owned(), |ip| ip.to_string());
+    let allow = format!("allow {client} (not everybody) to reach TCP port {port} of {ip}");
+    let between = match attempt.icmp {
+        Some(icmp) if Some(icmp.from) != attempt.ip => Some(format!("on {}", icmp.from)),
+        _ if passes_there(facts, ip) => Some("on the router or firewall between that rejects it".to_owned()),
+        _ => None,
+    };
+    if let Some(there) = between {
+        return vec![Step::tell(Where::Network, format!("{there}: {allow}, in the tool that owns its rules"))];
+    }
+    let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
     vec![
         Step::look(
             Where::RedisHost,
@@ -167,22 +200,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         Step::tell(
             Where::RedisHost,
             format!(
-                "allow {client} to reach TCP port {port} there, for example: ufw allow from {client} to any port {port} \
-                 proto tcp; or firewall-cmd --add-rich-rule='rule family=ipv4 source address={client} port port={port} \
-                 protocol=tcp accept', and the same with --permanent"
+                "{allow}, before the rule that rejects it, for example: ufw prepend allow from {client} to any port {port} \
+                 proto tcp; or firewall-cmd --add-rich-rule='rule family={family} source address={client} port \
+                 port={port} protocol=tcp accept', and the same with --permanent"
             ),
         ),
     ]
-}
-
-/// The client's address, as far as it is one and known.
-fn client(facts: &Facts) -> String {
-    let own = facts.vantage.seen().map(|vantage| vantage.own_addresses.as_slice()).unwrap_or_default();
-    let mut routable = own.iter().filter(|ip| !ip.is_loopback() && ip.is_ipv4());
-    match (routable.next(), routable.next()) {
-        (Some(ip), None) => ip.to_string(),
-        _ => "CLIENT-ADDRESS".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -190,7 +213,7 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::probe::healthy_host::seen;
-    use crate::probe::host::firewall::rules::{Hook, Rejection, Verdict};
+    use crate::probe::host::firewall::rules::{Hook, Match, Part, Rejection, Test, Verdict};
 
     fn attempt() -> Attempt {
         Attempt::failed([10, 0, 0, 9].into(), Outcome::Refused, "ECONNREFUSED", 0.3)
@@ -216,6 +239,45 @@ mod tests {
         check_cause(&CAUSE, &rejected(13, [10, 0, 0, 9]), Some(Confidence::Likely));
         check_cause(&CAUSE, &rejected(1, [10, 0, 0, 9]), Some(Confidence::Likely));
         check_cause(&CAUSE, &rejected(1, [10, 0, 0, 1]), Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn the_repair_is_where_the_rejection_came_from() {
+        let text = |facts: &Facts| match remedy(facts).pop() {
+            Some(Step::Tell { on, text }) => (on, text),
+            step => panic!("{step:?}"),
+        };
+        let (on, says) = text(&rejected(3, [10, 0, 0, 1]));
+        assert!(on == Where::Network && says.starts_with("on 10.0.0.1: allow 10.0.0.2 "), "{says}");
+        let (on, says) = text(&rejected(3, [10, 0, 0, 9]));
+        assert!(on == Where::RedisHost && says.contains("from 10.0.0.2 to any"), "{says}");
+        let six: IpAddr = [0xfd00, 0, 0, 0, 0, 0, 0, 9].into();
+        let icmp = Some(Icmp { kind: 1, code: 4, from: six });
+        let facts = rejected(3, [10, 0, 0, 9]).attempting(vec![Attempt { ip: Some(six), icmp, ..attempt() }]);
+        let (_, says) = text(&facts);
+        assert!(says.contains("CLIENT-ADDRESS") && says.contains("family=ipv6"), "{says}");
+        // A reset, where the server's rules let it pass and something listens.
+        let facts = Facts::filtered(Hook::Input, Verdict::Accept, false).refused([10, 0, 0, 9]);
+        assert_eq!(text(&facts).0, Where::Network);
+    }
+
+    #[test]
+    fn a_limit_that_has_stopped_some_is_named() {
+        let limited = |packets| {
+            let facts = Facts::filtered(Hook::Input, Verdict::Reject(Rejection::Reset), false).refused([10, 0, 0, 9]);
+            facts.host(|host| {
+                let rule = &mut seen(&mut host.firewall).tables[0].chains[0].rules[0];
+                let test = Test::Unknown("limit rate over 6/minute".to_owned());
+                rule.packets = packets;
+                rule.parts.insert(0, Part::Match(Match { negated: false, test }));
+            })
+        };
+        let judged = crate::check::judge(&limited(Some(4)));
+        let support = infer(&Case { facts: &limited(Some(4)), judged: &judged }).unwrap();
+        assert!(support.summary.starts_with("the packet filter of the server's machine"), "{}", support.summary);
+        assert_eq!(support.confidence, Confidence::Likely);
+        let support = infer(&Case { facts: &limited(Some(0)), judged: &judged }).unwrap();
+        assert!(support.summary.starts_with("a firewall may answer"), "{}", support.summary);
     }
 
     #[test]

@@ -20,7 +20,8 @@ a Service without endpoints. Applications say 'Connection refused' or 'No route 
 
 Sure when the target is another machine and this is no Kubernetes node; and, as root, whenever the rules of this machine \
 (nftables, iptables) drop or reject the packets in the very way that the connection failed: a DROP in the chain OUTPUT is \
-silent, and looks like a firewall anywhere else.
+silent, and looks like a firewall anywhere else. A rule that asks for the port that our answers come to is judged by the one \
+that the attempt had.
 
 Repair: find the rule (nft -a list ruleset; iptables-save and iptables-legacy-save, which do not show each other's \
 rules) and let the target's address and port through.",
@@ -28,8 +29,9 @@ rules) and let the target's address and port through.",
     remedy,
 };
 
-/// Sooner than this, nobody was asked for the address on the link.
-const AT_ONCE_MS: f64 = 50.0;
+/// Sooner than this, nobody was asked for the address on the link; or another program of this machine had asked for it in
+/// vain just these 3 s before.
+const AT_ONCE_MS: f64 = 2.0;
 /// Later than this, somebody was (see host-down).
 const IN_VAIN_MS: f64 = 3_040.0;
 
@@ -95,7 +97,8 @@ fn without_endpoints(support: Support) -> Support {
     Support { confidence: Confidence::Likely, ..support }.settled_by(settle)
 }
 
-/// An egress rule may reject with host-unreachable too, as the kernel does when nobody answers on the link.
+/// An egress rule may reject with host-unreachable too, as the kernel does when nobody answers on the link: at once, where
+/// another program has asked for the address just before, and was in vain.
 fn by_unreachable(case: &Case) -> Option<Support> {
     let by_us = |attempt: &&Attempt| attempt.icmp.is_some_and(|icmp| case.is_own(icmp.from));
     let attempt = case.attempts(&tcp::UNREACHABLE).into_iter().find(by_us)?;
@@ -103,6 +106,10 @@ fn by_unreachable(case: &Case) -> Option<Support> {
         return None;
     }
     let confidence = if attempt.elapsed_ms < AT_ONCE_MS { Confidence::Likely } else { Confidence::Possible };
+    // Rules that are known to let it out did not do it.
+    if attempt.ip.and_then(|ip| case.facts.departure(ip).ok()).is_some_and(|ours| ours.there.passes()) {
+        return None;
+    }
     let tells = "a rule of an output chain that rejects the target's address or port";
     Some(
         Support::new(confidence, &[&tcp::UNREACHABLE], "the error came from this machine itself")
@@ -155,10 +162,10 @@ fn rejected(facts: &Facts) -> Option<&Attempt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
     use crate::probe::host::firewall::Firewall;
-    use crate::probe::host::firewall::rules::{Hook, Match, Part, Rejection, Test, Verdict};
+    use crate::probe::host::firewall::rules::{Field, Hook, Match, Part, Rejection, Test, Values, Verdict};
     use crate::probe::path::tcp::{Icmp, Outcome};
 
     fn rejected_by(from: [u8; 4]) -> Facts {
@@ -192,6 +199,22 @@ mod tests {
     }
 
     #[test]
+    fn the_port_that_the_answers_come_to_decides_where_it_is_known() {
+        let ours = |local: Option<&str>| {
+            let mut firewall = Firewall::with_rule(Hook::Input, Verdict::Drop, true);
+            let ports = Test::Is(Field::ToPort, Values::Numbers(vec![(32_768, 40_000)]));
+            let rule = &mut firewall.tables[0].chains[0].rules[0];
+            rule.parts.insert(0, Part::Match(Match { negated: false, test: ports }));
+            let attempt = Attempt::failed([10, 0, 0, 9].into(), Outcome::TimedOut, "ETIMEDOUT", 5_000.0);
+            let attempt = Attempt { local: local.map(|local| local.parse().unwrap()), ..attempt };
+            Facts::healthy().attempting(vec![attempt]).with(|facts| facts.firewall = Observed::Seen(firewall))
+        };
+        check_cause(&CAUSE, &ours(Some("10.0.0.2:40000")), Some(Confidence::Certain));
+        check_cause(&CAUSE, &ours(Some("10.0.0.2:40001")), None);
+        assert!(diagnose(&ours(None)).causes.iter().all(|cause| cause.support.confidence < Confidence::Certain));
+    }
+
+    #[test]
     fn a_rule_of_which_nothing_is_sure_is_a_candidate() {
         let ours = |verdict, packets| {
             let mut firewall = Firewall::with_rule(Hook::Output, verdict, false);
@@ -218,6 +241,9 @@ mod tests {
             Facts::healthy().attempting(vec![Attempt { icmp, ..attempt }])
         };
         check_cause(&CAUSE, &by_us(0.2), Some(Confidence::Likely));
+        check_cause(&CAUSE, &by_us(23.8), Some(Confidence::Possible));
+        let known = by_us(0.2).with(|facts| facts.firewall = Observed::Seen(Firewall::default()));
+        check_cause(&CAUSE, &known, None);
         check_cause(&CAUSE, &by_us(1_500.0), Some(Confidence::Possible));
         check_cause(&CAUSE, &by_us(3_080.0), None);
     }

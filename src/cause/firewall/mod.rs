@@ -155,6 +155,22 @@ pub fn stopped_there(facts: &Facts, answer: bool, wanted: fn(&Attempt) -> bool) 
     stopped(facts, answer, |attempt| if wanted(attempt) { facts.arrival(attempt.ip?).ok() } else { None })
 }
 
+/// The failed attempt that a rule of the server's packet filter may have stopped, of which more than the packet is asked (how
+/// many came before it, a mark, the time), and which has stopped some: a limit on new connections is the usual one.
+pub fn doubted_there(facts: &Facts, wanted: fn(&Attempt) -> bool) -> Option<Stopped<'_>> {
+    let tcp = facts.tcp.seen().filter(|tcp| tcp.connected().is_none())?;
+    let wanted = |attempt: &&Attempt| wanted(attempt);
+    tcp.attempts.iter().filter(wanted).find_map(|attempt| {
+        let passage = facts.arrival(attempt.ip?).ok().filter(|passage| passage.there.stops.is_empty())?;
+        let doubts = passage.there.doubts.iter().filter(|doubt| doubt.at.packets.is_some_and(|count| count > 0));
+        let mut stops = doubts.filter_map(|doubt| Some(Stop { at: doubt.at.clone(), how: doubt.how? }));
+        let stop = stops.find(|stop| check::firewall::explains(stop.how, attempt))?;
+        let there = Fate { stops: vec![stop], ..passage.there.clone() };
+        let passage = Passage { there: there.clone(), ..passage };
+        Some(Stopped { attempt, passage, fate: there, answer: false })
+    })
+}
+
 /// The failed attempt that our own packet filter stops.
 pub fn stopped_here(facts: &Facts) -> Option<Stopped<'_>> {
     let departure = |attempt: &Attempt| facts.departure(attempt.ip?).ok();

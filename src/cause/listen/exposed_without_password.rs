@@ -46,7 +46,6 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let Some(instance) = facts.instance() else { return Vec::new() };
     let mut steps: Vec<Step> = repair::password_now(facts, facts.instance()).into();
-    steps.push(Step::tell(on.clone(), "give the password to the application, and to whatever else uses this Redis"));
     let only_here = instance
         .setting("bind")
         .filter(|bind| bind.values.iter().filter_map(|word| Bind::parse(word)).all(|bind| bind.ip.is_unspecified()));
@@ -58,9 +57,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ));
     }
     steps.push(Step::tell(on, "let only the clients' addresses through the firewall to that port"));
-    let mut target = facts.ask.target.clone();
-    target.password = true;
-    steps.push(crate::cause::check_again(&target));
+    steps.extend(repair::hand_out_password(facts));
     steps
 }
 

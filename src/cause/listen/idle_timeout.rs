@@ -1,6 +1,6 @@
 //! The server hangs up on idle clients.
 
-use crate::cause::{Case, Cause, local_cli, redis_host};
+use crate::cause::{Case, Cause, local_cli, redis_host, repair};
 use crate::check::{config, hold};
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
@@ -75,7 +75,7 @@ fn configured(case: &Case) -> Option<Support> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
-    let set = format!("{} CONFIG SET timeout 0", local_cli(facts));
+    let set = repair::config_set(facts, "timeout 0");
     let mut steps = vec![Step::run(on.clone(), Risk::Safe, "let idle clients stay, from now on", set)];
     if let Some((file, line, from)) = facts.instance().and_then(|instance| instance.from_conf("timeout")?.line) {
         let text = "and after the next start".to_owned();

@@ -159,6 +159,17 @@ fn remedy(facts: &Facts) -> Vec<Step> {
                     for that address";
         return vec![Step::tell(on, text), firewall];
     }
+    if !facts.other_starters().is_empty() {
+        // Opened, it would have the address that the other is meant for.
+        return vec![
+            repair::start(facts),
+            Step::tell(
+                on,
+                "or, if none of them is: add the address to the 'bind' of the one that runs, behind a password",
+            ),
+            firewall,
+        ];
+    }
     let mut steps = if at_once && open {
         repair::password_now(facts, server).into()
     } else {
@@ -190,10 +201,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     }
     steps.push(firewall);
     if steps.iter().any(repair::makes_password) {
-        steps.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
-        let mut target = facts.ask.target.clone();
-        target.password = true;
-        steps.push(crate::cause::check_again(&target));
+        steps.extend(repair::hand_out_password(facts));
     }
     steps
 }
@@ -262,6 +270,12 @@ mod tests {
         assert!(matches!(&steps[1], Step::Edit { line: Some(87), to, risk: Risk::WidensAccess, .. }
             if to == "bind 127.0.0.1 -::1 10.0.0.9"));
         assert!(matches!(&steps[2], Step::Run { command, .. } if command == "sudo systemctl restart redis-server"));
+    }
+
+    #[test]
+    fn beside_another_service_that_may_be_meant_nothing_is_opened() {
+        let hinted = Facts::on_loopback().host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert!(remedy(&hinted).iter().all(|step| matches!(step, Step::Tell { .. })));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The server listens on no TCP port.
 
-use crate::cause::{Case, Cause, redis_host, repair};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::{config, process, tcp};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
@@ -39,11 +39,13 @@ fn infer(case: &Case) -> Option<Support> {
     let support = Support::new(confidence, &codes, summary).on(finding).with(case.evidence(&[&process::ELSEWHERE]));
     Some(match process {
         Some(process) if only => support.not("not-running", format!("{} runs", process::who(process))),
-        Some(process) => support.settled_by(Step::look(
-            redis_host(case.facts),
-            "docker ps -a; systemctl list-units --all '*redis*' '*valkey*'",
-            format!("no other Redis than pid {}, which may be another application's own: this is it", process.pid),
-        )),
+        Some(process) => {
+            support.with(caps::traces(instance.host, &case.facts.other_starters())).settled_by(Step::look(
+                redis_host(case.facts),
+                "docker ps -a; systemctl list-units --all '*redis*' '*valkey*'",
+                format!("no other Redis than pid {}, which may be another application's own: this is it", process.pid),
+            ))
+        }
         None => support.settled_by(Step::look(
             redis_host(case.facts),
             "sudo journalctl -n 50 | grep -i 'not listen anywhere'",
@@ -71,6 +73,14 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         ));
     }
     let port = facts.ask.target.port().unwrap_or_default();
+    if !facts.other_starters().is_empty() {
+        // With that port, it would stand in the way of the one that is meant to have it.
+        steps.extend([
+            repair::start(facts),
+            Step::tell(on, format!("or, if none of them is, give this one port {port}")),
+        ]);
+        return steps;
+    }
     // What stands in an included file may be other servers', too.
     let own = |(file, ..): &(String, u32, String)| instance.conf.is_some_and(|conf| conf.path == *file);
     match instance.setting("port").and_then(|port| port.line).filter(own) {
@@ -114,5 +124,8 @@ mod tests {
             matches!(&steps[0], Step::Look { command, .. } if command.ends_with("-s /run/redis/redis-server.sock"))
         );
         assert!(matches!(&steps[1], Step::Edit { to, risk: Risk::WidensAccess, .. } if to == "port 6379"));
+        // Another may be meant to have that port.
+        let hinted = on_socket_only().host(|host| seen(&mut host.system).hints.push("/etc/cron.d/r".to_owned()));
+        assert!(remedy(&hinted)[1..].iter().all(|step| matches!(step, Step::Tell { .. })));
     }
 }

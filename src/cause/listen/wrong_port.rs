@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cause::dns::hosts_file_override;
-use crate::cause::{Case, Cause, redis_host};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::{config, process, tcp};
 use crate::model::target::DEFAULT_PORT;
 use crate::model::{Confidence, Endpoint, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::instance::{reached, serves};
-use crate::probe::host::process::Process;
+use crate::probe::host::process::{Process, State};
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -64,12 +64,13 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     // What does not answer at all may be another server's address, translated on the way.
     let meant = !host.rivals(case.facts).is_empty() || case.raised(&tcp::REFUSED).is_none();
     let places: Vec<String> = servers(host).map(process::whereabouts).collect();
-    let only = servers(host).next()?;
+    let Some(only) = servers(host).next() else { return apart(case, host, port) };
     // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
     // does not run, and that nothing here tells of.
     let sure = !meant && port == DEFAULT_PORT && host.has_only(only) && moved.is_none();
     // Another that is meant for the port and does not run has the better claim.
     let claimed = host.rivals(case.facts).iter().any(|conf| conf.parsed.seen().is_some());
+    let claimed = claimed || repair::asks_for_sentinel(case.facts);
     let confidence = match (sure, moved.is_some() || claimed) {
         (true, _) => Confidence::Certain,
         (false, false) => Confidence::Likely,
@@ -86,11 +87,40 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         support.not("loopback-only", "it does not listen where it is asked for, on loopback either")
     } else {
         let tells = format!("a redis.conf with port {port}, or a container, whose server does not run: start that one");
-        support.settled_by(Step::look(
+        support.with(caps::traces(host, &case.facts.other_starters())).settled_by(Step::look(
             redis_host(case.facts),
             "grep -rn '^port' /etc/redis /etc/valkey /etc/redis.conf; docker ps -a",
             tells,
         ))
+    })
+}
+
+/// Its only server is a service in a network namespace of its own, in which nobody can ask it.
+fn apart(case: &Case, host: &Host, port: u16) -> Option<Support> {
+    let (server, unit) = service_apart(host)?;
+    let codes = case.all_raised(&[&tcp::REFUSED, &process::ELSEWHERE]);
+    let who = process::who(server);
+    let summary = format!("{who}, of the service {unit}, listens in a network namespace of its own: not here");
+    let support = Support::new(Confidence::Likely, &codes, summary).on(case.raised(&process::ELSEWHERE)?);
+    let command = format!("sudo nsenter -t {} -n redis-cli -p {port} ping", server.pid);
+    Some(support.not("not-running", format!("{who} runs")).settled_by(Step::look(
+        redis_host(case.facts),
+        command,
+        "PONG, or an error that it replies: this is it",
+    )))
+}
+
+/// A server that one of the machine's services has started in another network namespace, and no container engine.
+fn service_apart(host: &Host) -> Option<(&Process, &str)> {
+    let apart = |server: &&Process| {
+        server.same_network == Some(false)
+            && server.state != State::Zombie
+            && !server.sentinel
+            && server.container.is_none()
+    };
+    host.servers().iter().filter(apart).find_map(|server| {
+        let unit = server.unit.as_deref()?.trim_end_matches(".service");
+        Some((server, host.unit(unit)?.name.as_str()))
     })
 }
 
@@ -139,6 +169,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let text = "name the port that the server listens on in the application's settings";
     let Some(host) = facts.server_host().ok() else { return vec![Step::tell(on, text)] };
+    if let (None, Some((_, unit))) = (servers(host).next(), service_apart(host)) {
+        let text = format!(
+            "let it share the machine's network: take PrivateNetwork= or NetworkNamespacePath= out of its unit \
+             ('sudo systemctl edit {unit}'), and restart it; or let the application run in that namespace, too"
+        );
+        return vec![Step::tell(on, text)];
+    }
     let mut places = servers(host).flat_map(|process| process.listens.iter().copied());
     let (Some(place), None) = (places.next(), places.find(|_| false)) else { return vec![Step::tell(on, text)] };
     let mut target = facts.ask.target.clone();
@@ -201,6 +238,22 @@ mod tests {
         check_cause(&CAUSE, &unread(BlockerKind::Missing), Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::at_home().not_running(), None);
         check_cause(&CAUSE, &Facts::on_loopback(), None);
+    }
+
+    #[test]
+    fn a_service_in_a_network_of_its_own_is_not_here() {
+        let apart = |change: fn(&mut Process)| {
+            Facts::at_home().refused([127, 0, 0, 1]).host(|host| seen(&mut host.sockets).tcp.clear()).process(
+                |server| {
+                    server.same_network = Some(false);
+                    change(server);
+                },
+            )
+        };
+        check_cause(&CAUSE, &apart(|_| {}), Some(Confidence::Likely));
+        assert!(matches!(&remedy(&apart(|_| {}))[..], [Step::Tell { text, .. }] if text.contains("PrivateNetwork")));
+        check_cause(&CAUSE, &apart(|server| server.container = Some("0a".to_owned())), None);
+        check_cause(&CAUSE, &apart(|server| server.unit = Some("app.service".to_owned())), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::firewall::discovery::{Hurdle, hurdle};
+use crate::probe::host::firewall::rules::{Source, Unread};
 use crate::probe::path::route::Route;
 use crate::probe::path::tcp::{Attempt, IcmpMeaning};
 
@@ -19,19 +20,18 @@ pub static CAUSE: Cause = Cause {
     explain: "\
 Neighbour discovery (ARP, or NDP for IPv6) got no answer on the last link. The kernel asks three times, one second \
 apart, and reports 'No route to host' after about 3.1 s (measured: 3.07 to 3.14 s). When the target is on our own link \
-the ICMP error in the socket's queue is from our own address; when it is behind a router, from that router.
+the ICMP error in the socket's queue is from our own address; when it is behind a router, from that router. If the route \
+leads through a gateway, it is the gateway that does not answer.
+
+That nobody answers is sure; why, is not to be seen from here, so that it is never more than likely. Most often the machine \
+is off, or the address wrong or moved to another machine. But a machine that is up is not found either where its own filter \
+drops the question or the answer (a table 'arp' of nft, arptables, or rules that drop ICMPv6 types 135 and 136 with the \
+rest), where a filter of ours does, where a switch keeps the two apart (VLAN), or where the interface that asks has too wide \
+a prefix (/16 for /24) and takes for a neighbour what is behind a router. It is only possible where the facts of the \
+server's machine show that it is up. A firewall that rejects answers within milliseconds instead.
 
 Where not even that error comes, and no other port is answered either, it is one of two candidates: the machine is gone \
 behind a router that says nothing, or everything to it is filtered.
-
-A firewall that rejects answers within milliseconds instead. If the route leads through a gateway, it is the gateway \
-that does not answer.
-
-A machine that is up is not found either where a filter at one of the ends drops the question or its answer: an ARP table of \
-nft or arptables, or rules that drop ICMPv6 types 135 and 136 with the rest. It is certain where a router has asked in vain, \
-or this machine's own rules are known to let the answer in; likely where they could not be read; and only possible where \
-the facts of the server's machine show that it is up. An interface with too wide a prefix (/16 for /24) asks on its own link \
-for machines that are behind a router.
 
 Repair: the machine is off, its interface is down, the address is wrong or has moved to another machine, the prefix of the \
 interface is too wide, or a filter drops neighbour discovery.",
@@ -85,11 +85,9 @@ fn reported(case: &Case) -> Option<Support> {
     let local = case.is_own(from);
     let late = ASKED_IN_VAIN_MS.contains(&attempt.elapsed_ms);
     let up = is_up(case.facts, ip).filter(|_| !local || may_be_on_link(case.facts, ip));
-    let finds = || !local || finds_neighbours(case.facts, ip);
     let confidence = match (late, local) {
         _ if up.is_some() => Confidence::Possible,
-        (true, _) if finds() => Confidence::Certain,
-        // The answer may have come, and been dropped here.
+        // A machine that is up and drops the question is as silent as one that is off.
         (true, _) => Confidence::Likely,
         // The kernel or the router may have been asking already, for another program.
         (false, true) if attempt.elapsed_ms > AT_ONCE_MS => Confidence::Likely,
@@ -111,7 +109,12 @@ fn reported(case: &Case) -> Option<Support> {
     Some(if late {
         let support =
             support.not("firewall-reject", "it took as long as neighbour discovery takes; a firewall answers at once");
-        if confidence < Confidence::Certain { support.settled_by(own_rules(case.facts, ip)) } else { support }
+        let here = local && !finds_neighbours(case.facts, ip);
+        support.settled_by(if here {
+            own_rules(case.facts, ip)
+        } else {
+            at_its_console(case.facts, if local { next_hop(case.facts, ip) } else { ip })
+        })
     } else {
         let on = if local { Where::Here } else { Where::Network };
         support.settled_by(Step::look(on, format!("ip neigh show {ip}"), "FAILED or INCOMPLETE: nobody answers"))
@@ -129,7 +132,8 @@ fn is_up(facts: &Facts, ip: IpAddr) -> Option<&Host> {
 
 /// True if this machine's own rules are known, and let neighbour discovery through.
 fn finds_neighbours(facts: &Facts, ip: IpAddr) -> bool {
-    let known = facts.firewall.seen().is_some_and(|firewall| firewall.unread.is_empty());
+    let matters = |unread: &Unread| unread.source != Source::ArptablesLegacy || ip.is_ipv4();
+    let known = facts.firewall.seen().is_some_and(|firewall| !firewall.unread.iter().any(matters));
     known && hurdle_here(facts, ip).is_none()
 }
 
@@ -162,9 +166,29 @@ fn own_rules(facts: &Facts, ip: IpAddr) -> Step {
     )
 }
 
+/// What tells a machine that is gone from one that does not answer.
+fn at_its_console(facts: &Facts, ip: IpAddr) -> Step {
+    let (what, command) = if ip.is_ipv4() {
+        ("ARP", "ip -br addr; sudo nft list tables arp; sudo arptables -L -n")
+    } else {
+        ("ICMPv6 types 135 and 136", "ip -br addr; sudo nft list ruleset; sudo ip6tables-save")
+    };
+    let tells = format!(
+        "at its console: no {ip}, or an interface that is DOWN: the address is wrong or has moved, or the interface is off; \
+         rules that drop {what}: they are it; neither: the link between, or the prefix of the interface that asks"
+    );
+    let on = if facts.asked_addresses().contains(&ip) { redis_host(facts) } else { Where::Network };
+    Step::look(on, command, tells)
+}
+
 /// The route to `ip`, where all that count are known.
 fn route(facts: &Facts, ip: IpAddr) -> Option<&Route> {
     facts.routes.seen().filter(|routes| routes.are_all_for(ip))?.to(ip)
+}
+
+/// Whom this machine asks for on its own link, to send to `ip`.
+fn next_hop(facts: &Facts, ip: IpAddr) -> IpAddr {
+    route(facts, ip).and_then(|route| route.gateway).unwrap_or(ip)
 }
 
 /// True if no gateway is known to lead to `ip`: then it may be on our own link.
@@ -198,6 +222,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     }
     let hurdles = [(Where::Here, hurdle_here(facts, ip)), (redis_host(facts), hurdle_there(facts, ip))];
     let what = if ip.is_ipv4() { "ARP" } else { "neighbour discovery (ICMPv6 types 135 and 136)" };
+    let found = hurdles.iter().any(|(_, hurdle)| hurdle.is_some());
     steps.extend(hurdles.into_iter().filter_map(|(on, hurdle)| {
         Some(Step::tell(on, format!("let {what} in and out; now there is {}", hurdle?.says)))
     }));
@@ -206,6 +231,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     } else {
         Step::tell(Where::RedisHost, format!("see that the machine is on, its interface up, and {whose}"))
     });
+    if !found {
+        let tools = if ip.is_ipv4() { "a table arp of nft, arptables, ebtables" } else { "nft, ip6tables" };
+        steps.push(Step::tell(
+            redis_host(facts),
+            format!("if it is on and has the address: let {what} in and out in its own filter ({tools})"),
+        ));
+    }
     steps
 }
 
@@ -232,17 +264,32 @@ mod tests {
             .with(|facts| facts.firewall = Observed::Seen(Firewall::default()))
     }
 
+    fn settling(facts: &Facts) -> String {
+        let diagnosis = crate::cause::tests::diagnose(facts);
+        format!("{:?}", diagnosis.causes.iter().find(|cause| cause.id == CAUSE.id).unwrap().support.settled_by)
+    }
+
     #[test]
     fn our_own_rules_may_keep_the_answer_out() {
         let local = unreachable([10, 0, 0, 2], 3080.0);
         let hidden = local.clone().with(|facts| facts.firewall = Observed::skipped("not looked at"));
-        check_cause(&CAUSE, &hidden, Some(Confidence::Likely));
         let with = |firewall| local.clone().with(|facts| facts.firewall = Observed::Seen(firewall));
-        check_cause(&CAUSE, &with(filter(Family::Arp, true, Vec::new())), Some(Confidence::Likely));
-        check_cause(&CAUSE, &with(filter(Family::Inet, true, Vec::new())), Some(Confidence::Certain));
-        // A router that has asked knows nothing of our rules.
+        let unread =
+            |source| Firewall { tables: Vec::new(), unread: vec![Unread { source, says: "it is there".to_owned() }] };
         let far = unreachable([10, 9, 9, 9], 3080.0).with(|facts| facts.firewall = Observed::skipped("not looked at"));
-        check_cause(&CAUSE, &far, Some(Confidence::Certain));
+        for (facts, here) in [
+            (&hidden, true),
+            (&with(filter(Family::Arp, true, Vec::new())), true),
+            (&with(filter(Family::Inet, true, Vec::new())), false),
+            (&with(unread(Source::ArptablesLegacy)), true),
+            (&with(unread(Source::IptablesLegacy)), true),
+            (&local, false),
+            // A router that has asked knows nothing of our rules.
+            (&far, false),
+        ] {
+            check_cause(&CAUSE, facts, Some(Confidence::Likely));
+            assert_eq!(settling(facts).contains("at its console"), !here, "{}", settling(facts));
+        }
     }
 
     #[test]
@@ -260,8 +307,11 @@ mod tests {
 
     #[test]
     fn three_seconds_are_a_neighbour_that_does_not_answer() {
-        check_cause(&CAUSE, &unreachable([10, 0, 0, 2], 3080.0), Some(Confidence::Certain));
-        check_cause(&CAUSE, &unreachable([10, 9, 9, 9], 3100.0), Some(Confidence::Certain));
+        check_cause(&CAUSE, &unreachable([10, 0, 0, 2], 3080.0), Some(Confidence::Likely));
+        check_cause(&CAUSE, &unreachable([10, 9, 9, 9], 3100.0), Some(Confidence::Likely));
+        let filter =
+            |step: &Step| matches!(step, Step::Tell { text, .. } if text.contains("table arp of nft, arptables"));
+        assert!(remedy(&unreachable([10, 0, 0, 2], 3080.0)).iter().any(filter));
     }
 
     #[test]

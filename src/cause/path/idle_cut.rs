@@ -65,6 +65,9 @@ fn often(hold: &Hold) -> u64 {
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let often = facts.hold.seen().map_or(60, often);
+    if facts.hold.seen().is_some_and(|hold| hold.closed_ms().is_some()) {
+        return ended_in_order(often);
+    }
     let set = format!("{} CONFIG SET tcp-keepalive {often}", local_cli(facts));
     let text = format!("let the server ask every idle client each {often} s, from the next connection on");
     let mut steps = vec![
@@ -89,6 +92,20 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     steps
 }
 
+/// Whoever ends connections in order counts what is said over them, and keepalives are not said.
+fn ended_in_order(often: u64) -> Vec<Step> {
+    vec![
+        Step::tell(
+            Where::Here,
+            format!(
+                "let the application say something at least every {often} s: the pool's health check (PING), or an idle limit \
+                 of the pool that is shorter; TCP keepalive does not count"
+            ),
+        ),
+        Step::tell(Where::Network, "or raise the idle timeout of the proxy or load balancer on the way"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +128,12 @@ mod tests {
         check_cause(&CAUSE, &held(Wait::Quiet, met(End::Answered)), None);
         check_cause(&CAUSE, &freshly(held(Wait::Closed(9.0), None), true, Some(false)), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn against_an_end_in_order_keepalives_do_not_help() {
+        let steps = remedy(&held(Wait::Closed(12_300.0), None));
+        assert!(!steps.iter().any(|step| matches!(step, Step::Run { .. } | Step::Edit { .. })), "{steps:?}");
     }
 
     #[test]

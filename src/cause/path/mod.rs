@@ -1,5 +1,6 @@
 //! Causes on the network path, as far as routes and ICMP errors tell them.
 
+mod endpoint_dead;
 mod host_down;
 mod idle_cut;
 mod ipv6_path_broken;
@@ -27,6 +28,7 @@ pub static CAUSES: &[&Cause] = &[
     &mtu_black_hole::CAUSE,
     &idle_cut::CAUSE,
     &ipv6_path_broken::CAUSE,
+    &endpoint_dead::CAUSE,
     &stale_address::CAUSE,
     &packet_loss::CAUSE,
 ];

@@ -3,111 +3,21 @@
 
 pub mod cloud;
 pub mod firewall;
+mod start;
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use crate::cause::{local_cli, redis_host};
+use crate::cause::{check_again, local_cli, redis_host};
 use crate::model::text::shell_quote;
-use crate::model::{Endpoint, Gap, Risk, Step, Where};
+use crate::model::{Gap, Risk, Step, Where};
 use crate::probe::Facts;
 use crate::probe::host::conf::Setting;
 use crate::probe::host::instance::{Instance, Known};
-use crate::probe::host::system::{Init, System};
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::ErrorKind;
+pub use start::{SENTINEL_PORT, asks_for_sentinel, is_masked, own_port, restart, start};
 
 /// The file that a made password is kept in.
 const PASSWORD_FILE: &str = "redis-password";
-
-/// Starts the server; where a living one may have read the same file, two of them would write to one folder.
-pub fn start(facts: &Facts) -> Step {
-    let instance = facts.instance();
-    let conf = instance.and_then(|instance| instance.conf);
-    let twin =
-        conf.zip(instance).is_some_and(|(conf, instance)| !instance.is_alive() && instance.host.may_be_read(conf));
-    if twin {
-        let text = "a server runs there that may have been started with that very redis.conf, before it was changed: restart \
-                    that one; start another only if it has another 'dir'";
-        return Step::tell(redis_host(facts), text);
-    }
-    step(facts, facts.instance(), "start", "start it")
-}
-
-/// Starts the server again, so that it reads its redis.conf.
-pub fn restart(facts: &Facts, instance: Option<Instance>) -> Step {
-    step(facts, instance, "restart", "restart it")
-}
-
-fn step(facts: &Facts, instance: Option<Instance>, verb: &str, text: &str) -> Step {
-    let on = redis_host(facts);
-    let risk = if verb == "start" { Risk::Safe } else { Risk::Restarts };
-    let system = instance.and_then(|instance| instance.host.system.seen());
-    if let (true, Some(unit)) = (is_masked(instance), instance.and_then(|instance| instance.unit())) {
-        let unit = shell_quote(unit);
-        let text = format!(
-            "somebody masked its service, so that nothing starts it; if it is meant to run all the same: 'systemctl unmask \
-             {unit}', then 'systemctl {verb} {unit}'"
-        );
-        return Step::tell(on, text);
-    }
-    let command = instance.and_then(|instance| instance.unit()).and_then(|unit| service(system, verb, unit));
-    let bare = || instance.filter(|_| verb == "start").and_then(|instance| by_hand(instance, system?));
-    match command.or_else(bare) {
-        Some(command) => Step::run(on, risk, text, command),
-        None => {
-            Step::tell(on, format!("{text} the way it was started: its service or container is not known from here"))
-        }
-    }
-}
-
-/// True if the service that would start it is masked (`systemctl mask`).
-pub fn is_masked(instance: Option<Instance>) -> bool {
-    let unit = instance.and_then(|instance| instance.host.unit(instance.unit()?));
-    unit.is_some_and(|unit| unit.masked) && instance.is_some_and(|instance| !instance.is_alive())
-}
-
-/// The command that does `verb` to a service.
-fn service(system: Option<&System>, verb: &str, name: &str) -> Option<String> {
-    let unit = shell_quote(name);
-    match system.map(|system| system.init) {
-        // The unit of a control group is systemd's, whatever else was not looked at.
-        Some(Init::Systemd) | None => Some(format!("sudo systemctl {verb} {unit}")),
-        Some(Init::OpenRc) => Some(format!("sudo rc-service {unit} {verb}")),
-        Some(Init::SysV) => Some(format!("sudo service {unit} {verb}")),
-        Some(Init::Launchd | Init::None) => None,
-    }
-}
-
-/// The command that starts an installed server where no service does. Without a redis.conf, Redis would listen on all
-/// addresses and save into whatever folder it is started in.
-fn by_hand(instance: Instance, system: &System) -> Option<String> {
-    let program = system.programs.first().filter(|_| system.init == Init::None)?;
-    let conf = instance.read_conf();
-    let mut command = shell_quote(program);
-    if let Some(conf) = conf {
-        command.extend([" ", &shell_quote(&conf.path)]);
-    }
-    let named = |path: &str| conf.and_then(|conf| conf.parsed.seen()).is_some_and(|parsed| parsed.names_socket(path));
-    match (&instance.facts().ask.target.endpoint, conf) {
-        (Endpoint::Unix { path }, _) if !named(path) => {
-            command.extend([" --unixsocket ", &shell_quote(path)]);
-            command.push_str(if conf.is_none() { " --port 0" } else { "" });
-        }
-        (Endpoint::Tcp { port, .. }, None) => {
-            let asked = instance.asked_addresses();
-            // To open it to others takes a redis.conf with a password.
-            asked.iter().all(IpAddr::is_loopback).then_some(())?;
-            let ip = asked.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
-            command.extend([" --port ", &port.to_string(), " --bind ", &ip.to_string()]);
-        }
-        _ => {}
-    }
-    Some(match conf {
-        Some(_) => format!("{command} --daemonize yes"),
-        None => format!("mkdir -p ~/redis && {command} --dir ~/redis --daemonize yes"),
-    })
-}
 
 /// Where the password of a server is kept from one start to the next.
 enum Place<'a> {
@@ -206,10 +116,27 @@ pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set} {ONLY_OK}")), keep]
 }
 
+/// The end of a remedy that makes a password: who needs it, and a check with it.
+pub fn hand_out_password(facts: &Facts) -> [Step; 2] {
+    let text = "give the password to the application, and to whatever else uses this Redis";
+    let mut target = facts.ask.target.clone();
+    target.password = true;
+    [Step::tell(redis_host(facts), text), check_again(&target)]
+}
+
 /// Keeps the server's answer from being seen: the error for a command that is renamed, or that the user may not run, repeats
 /// its arguments, the password among them; and redis-cli ends well all the same. Where it asks for a password by now, this
 /// was done before.
 const ONLY_OK: &str = "| grep -qE '^(OK|NOAUTH)' || { echo 'the server did not take it' >&2; false; }";
+
+/// Shows the server's answer, and ends well only where that is OK: redis-cli before 7.0 knows no `-e`, and without it ends
+/// well whatever the answer is.
+const SHOW_OK: &str = "| { read -r said; echo \"$said\"; [ \"$said\" = OK ]; }";
+
+/// The command that gives the running server a setting, and fails where the server refuses it.
+pub fn config_set(facts: &Facts, setting: &str) -> String {
+    format!("{} CONFIG SET {setting} {SHOW_OK}", local_cli(facts))
+}
 
 /// Makes a password, and puts it where the next start finds it.
 fn password_by_file(on: Where, place: &Place) -> Step {
@@ -339,7 +266,7 @@ pub fn rebind(facts: &Facts, instance: Instance, bind: &Known, to: &str, text: &
                 on.clone(),
                 risk,
                 text,
-                format!("{auth}{} CONFIG SET bind {}", local_cli(facts), shell_quote(to)),
+                format!("{auth}{}", config_set(facts, &format!("bind {}", shell_quote(to)))),
             ),
             Step::tell(
                 on,
@@ -394,25 +321,6 @@ mod tests {
         keeps(&open().conf("rename-command DEBUG \"\""), &["CONFIG SET requirepass"]);
         // An error would repeat the password.
         keeps(&open(), &["-x CONFIG SET requirepass <redis-password | grep -qE '^(OK|NOAUTH)'"]);
-    }
-
-    #[test]
-    fn what_no_service_starts_is_started_for_this_machine_alone() {
-        let command = |facts: &Facts| match start(facts) {
-            Step::Run { command, .. } => Some(command),
-            _ => None,
-        };
-        let bare = |facts: Facts| {
-            facts.not_running().host(|host| {
-                host.confs.clear();
-                let system = seen(&mut host.system);
-                (system.init, system.units) = (Init::None, Vec::new());
-            })
-        };
-        let by_hand =
-            "mkdir -p ~/redis && /usr/bin/redis-server --port 6379 --bind 127.0.0.1 --dir ~/redis --daemonize yes";
-        assert_eq!(command(&bare(Facts::at_home())).as_deref(), Some(by_hand));
-        assert_eq!(command(&bare(Facts::at_home()).refused([10, 0, 0, 9])), None);
     }
 
     #[test]

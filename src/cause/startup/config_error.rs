@@ -1,7 +1,7 @@
 //! redis.conf holds a line with which Redis does not start.
 
 use super::not_running::{ABSENT, sure_of_absence};
-use crate::cause::{Case, Cause, redis_host, repair};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::{config, disk};
 use crate::model::target::DEFAULT_PORT;
 use crate::model::text::shell_quote;
@@ -58,7 +58,11 @@ fn infer(case: &Case) -> Option<Support> {
     Some(match (confidence, is_next) {
         (Confidence::Certain, true) => support,
         (Confidence::Certain, false) => support.not("not-running", "it would not start"),
-        _ => support.settled_by(see_output(case.facts)),
+        (_, true) => support.settled_by(see_output(case.facts)),
+        (_, false) => {
+            let traces = case.host().map(|host| caps::traces(host, &case.facts.other_starters()));
+            support.with(traces.unwrap_or_default()).settled_by(see_output(case.facts))
+        }
     })
 }
 
@@ -66,7 +70,8 @@ fn infer(case: &Case) -> Option<Support> {
 fn sure_of_conf(case: &Case, host: &Host, conf: &Conf) -> Confidence {
     let answered = case.facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
     let system = host.system.seen();
-    if answered || system.is_some_and(|system| !system.has_a_server()) {
+    // A server of this file would be elsewhere, whatever it says.
+    if answered || !may_want(case, host, conf) || system.is_some_and(|system| !system.has_a_server()) {
         return Confidence::Possible;
     }
     // Beside a server that runs, this file may be nobody's.
@@ -79,7 +84,7 @@ fn sure_of_conf(case: &Case, host: &Host, conf: &Conf) -> Confidence {
         let is_off = own.is_some_and(|own| own.masked || own.gone);
         is_off || !system.engines.is_empty() || host.another_may_serve(unit, port)
     });
-    let doubt = runs || (another && !is_given) || !may_want(case, host, conf);
+    let doubt = runs || (another && !is_given);
     let most = if doubt { Confidence::Likely } else { Confidence::Certain };
     sure_of_absence(case).min(most)
 }
@@ -259,8 +264,8 @@ mod tests {
             Some(Confidence::Likely),
         );
         check_cause(&CAUSE, &system(|system| system.units[0].gone = true), Some(Confidence::Likely));
-        check_cause(&CAUSE, &broken().conf("port 7000"), Some(Confidence::Likely));
-        check_cause(&CAUSE, &broken().conf("bind 10.0.0.9"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &broken().conf("port 7000"), Some(Confidence::Possible));
+        check_cause(&CAUSE, &broken().conf("bind 10.0.0.9"), Some(Confidence::Possible));
         // Where its own port is what Redis refuses, nobody knows which it was.
         check_cause(
             &CAUSE,

@@ -1,7 +1,7 @@
 //! The limit of open files has no room for the clients that Redis was told to take, or not even for itself.
 
 use crate::cause::state::{drop_in, raise, systemd_unit};
-use crate::cause::{Case, Cause, local_cli, redis_host};
+use crate::cause::{Case, Cause, redis_host, repair};
 use crate::check::{limits, tcp};
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
@@ -101,7 +101,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps = Vec::new();
     let pid = instance.and_then(|instance| Some(instance.process?.pid));
     if let Some(pid) = pid {
-        let command = format!("{} CONFIG SET maxclients {clients}", local_cli(facts));
+        let command = repair::config_set(facts, &format!("maxclients {clients}"));
         let text = format!("then let it take {clients} clients, as it was asked to");
         steps.extend([raise(facts, pid, limit), Step::run(on.clone(), Risk::Safe, text, command)]);
     }
@@ -184,7 +184,7 @@ mod tests {
             commands[0],
             "sudo prlimit --pid 812 --nofile=10032: || sudo prlimit --pid 812 --nofile=10032:10032"
         );
-        assert_eq!(commands[1], "redis-cli -p 6379 CONFIG SET maxclients 10000");
+        assert!(commands[1].starts_with("redis-cli -p 6379 CONFIG SET maxclients 10000 |"));
         assert!(commands[2].contains("LimitNOFILE=10032"));
         let by_hand = reduced_to("992").conf("maxclients 5000").process(|process| process.unit = None);
         let by_hand = by_hand.host(|host| host.confs[0].unit = None);

@@ -1,7 +1,7 @@
 //! There is no Redis on the machine.
 
 use super::not_running::{ABSENT, sure_of_absence};
-use crate::cause::{Case, Cause, redis_host};
+use crate::cause::{Case, Cause, caps, redis_host, repair};
 use crate::check::process;
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
@@ -38,6 +38,8 @@ fn infer(case: &Case) -> Option<Support> {
     let confidence = match (system.engines.is_empty(), traces) {
         (false, _) => Confidence::Possible,
         (true, true) => sure_of_absence(case).min(Confidence::Likely),
+        // Debian's Sentinel is a package of its own, without a server.
+        (true, false) if repair::asks_for_sentinel(case.facts) => sure_of_absence(case).min(Confidence::Likely),
         (true, false) => sure_of_absence(case),
     };
     let name = system.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
@@ -53,7 +55,7 @@ fn infer(case: &Case) -> Option<Support> {
             support.not("wrong-port", "no Redis server runs here").not("loopback-only", "nothing listens on the port"),
         );
     }
-    Some(support.settled_by(engines(case.facts)))
+    Some(support.with(caps::traces(host, &case.facts.other_starters())).settled_by(engines(case.facts)))
 }
 
 /// Where Redis may be instead: in a container.
@@ -71,6 +73,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let elsewhere =
         Step::tell(on.clone(), "if Redis runs on another machine, name that one in the application's settings");
     let is = |names: &[&str]| system.is_some_and(|system| of_family(system, names));
+    if repair::asks_for_sentinel(facts) {
+        return vec![repair::start(facts), elsewhere];
+    }
     let install = |command: &str| Step::run(on.clone(), Risk::Safe, "install it", command.to_owned());
     let mut steps = if is(&["debian", "ubuntu"]) {
         vec![install("sudo apt-get update && sudo apt-get install -y redis-server")]

@@ -9,7 +9,7 @@ use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::process::Process;
-use crate::probe::host::system::{System, Unit};
+use crate::probe::host::system::System;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -28,7 +28,8 @@ not run, whatever pgrep or a pid file say.
 To be sure, look on the Redis host: 'ss -ltn' shows the listeners, 'systemctl status redis-server' (Debian) or 'redis' \
 (RHEL, Alpine) the service, 'docker ps -a' the containers.
 
-Repair: start it, and see in its log why it had stopped.",
+Repair: start it, and see in its log why it had stopped. Where several services may be meant, redisdoc names them, those \
+that are started at boot first, and starts none by a guess.",
     infer,
     remedy,
 };
@@ -59,13 +60,15 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let system = host.system.seen();
     let installed = system.is_some_and(System::has_a_server);
     let port = case.facts.ask.target.port();
-    let other_port = own_port(case.facts).map(|(own, _)| own).filter(|own| Some(*own) != port);
+    let other_port = repair::own_port(case.facts).map(|(own, _)| own).filter(|own| Some(*own) != port);
     let confidence = match (is_dead || installed, sure_of_absence(case)) {
         (true, _) if kept => Confidence::Possible,
         // Somebody did not want it to run.
         (true, sure) if repair::is_masked(case.facts.instance()) => sure.min(Confidence::Likely),
         // Started, it would not be the target's server.
         (true, sure) if other_port.is_some() && port.is_some() => sure.min(Confidence::Likely),
+        // What starts a Sentinel was not looked at.
+        (true, sure) if repair::asks_for_sentinel(case.facts) => sure.min(Confidence::Likely),
         (true, sure) => sure,
         // Whether one is installed could not be seen; where none is, that is the cause.
         (false, _) if system.is_none() => Confidence::Likely,
@@ -89,6 +92,11 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
 /// Other servers run, and a redis.conf that no running server is known to read would put one where the target is.
 fn beside_others(case: &Case, host: &Host) -> Option<Support> {
     let finding = case.raised(&process::ELSEWHERE)?;
+    if repair::asks_for_sentinel(case.facts) {
+        let summary = "26379 is the port of Sentinels, and none listens there; the servers that run are not it";
+        let support = Support::new(Confidence::Likely, &[&tcp::REFUSED, &process::ELSEWHERE], summary).on(finding);
+        return Some(support.settled_by(status(case.facts)));
+    }
     let rivals = host.rivals(case.facts);
     let conf = rivals.first()?;
     let kept = case.raised(&config::ERROR).is_some() || case.raised(&config::BIND_MISSING).is_some();
@@ -189,30 +197,29 @@ fn on_socket(case: &Case, path: &str) -> Option<Support> {
 fn status(facts: &Facts) -> Step {
     Step::look(
         redis_host(facts),
-        "systemctl status redis-server redis valkey; docker ps -a",
+        if repair::asks_for_sentinel(facts) {
+            "systemctl status redis-sentinel valkey-sentinel; docker ps -a"
+        } else {
+            "systemctl status redis-server redis valkey; docker ps -a"
+        },
         "shows the service or container, whether it runs, and how it ended",
     )
-}
-
-/// The port that the server would have, and who says so: an argument of its service overrides its redis.conf.
-fn own_port(facts: &Facts) -> Option<(u16, &'static str)> {
-    let instance = facts.instance()?;
-    let unit = instance.unit().and_then(|name| instance.host.unit(name)).and_then(Unit::port);
-    let conf = || instance.conf?.parsed.seen()?.port();
-    unit.map(|port| (port, "service")).or_else(|| Some((conf()?, "redis.conf")))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     if facts.server_host().is_ok() {
         let see = Step::tell(on.clone(), "see in its log, or with journalctl, why it had stopped");
-        let other = own_port(facts).filter(|(own, _)| facts.ask.target.port().is_some_and(|port| port != *own));
-        let other = other.map(|(port, who)| {
+        let other = repair::own_port(facts).filter(|(own, _)| facts.ask.target.port().is_some_and(|port| port != *own));
+        let other = other.filter(|_| !repair::asks_for_sentinel(facts)).map(|(port, who)| {
             let text =
                 format!("its {who} says port {port}: name that port in the application's settings, if it is the one");
             Step::tell(on, text)
         });
         return [repair::start(facts), see].into_iter().chain(other).collect();
+    }
+    if repair::asks_for_sentinel(facts) {
+        return vec![status(facts), repair::start(facts)];
     }
     vec![
         status(facts),
@@ -329,6 +336,22 @@ mod tests {
         let facts = Facts::at_home().not_running();
         let inside = facts.with(|facts| seen(&mut facts.vantage).container = Some("docker".to_owned()));
         check_cause(&CAUSE, &inside, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn a_sentinel_is_not_replaced_by_a_server() {
+        let asked = |facts: Facts| {
+            facts.with(|facts| {
+                facts.ask.target.endpoint = Endpoint::Tcp { host: "10.0.0.9".to_owned(), port: 26379 };
+            })
+        };
+        let names = |facts: &Facts| format!("{:?}", remedy(facts)).contains("start redis-server");
+        for facts in [refused([10, 0, 0, 9]), Facts::at_home().not_running()] {
+            assert!(names(&facts) && !names(&asked(facts)));
+        }
+        check_cause(&CAUSE, &asked(Facts::at_home().not_running()), Some(Confidence::Likely));
+        let beside = asked(Facts::at_home().refused([127, 0, 0, 1]));
+        check_cause(&CAUSE, &beside, Some(Confidence::Likely));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The server, its control group or its machine has no memory left, or will have none before Redis notices.
 
-use crate::cause::{Case, Cause, local_cli, redis_host};
+use crate::cause::{Case, Cause, local_cli, redis_host, repair};
 use crate::check::memory;
 use crate::model::text::size;
 use crate::model::{Code, Confidence, Risk, Step, Support};
@@ -69,7 +69,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps = vec![look];
     if used.is_some_and(|used| used < most) {
         let text = format!("let Redis evict keys or refuse writes at {}, three quarters of what there is", size(most));
-        let command = format!("{cli} CONFIG SET maxmemory {most}");
+        let command = repair::config_set(facts, &format!("maxmemory {most}"));
         steps.push(Step::run(on.clone(), Risk::Safe, text, command));
     }
     let line = facts.instance().and_then(|instance| instance.from_conf("maxmemory")?.line);
@@ -124,7 +124,10 @@ mod tests {
                 _ => None,
             })
         };
-        assert_eq!(command(&grouped(GIB)).as_deref(), Some("redis-cli -p 6379 CONFIG SET maxmemory 805306368"));
+        assert!(
+            command(&grouped(GIB))
+                .is_some_and(|it| it.starts_with("redis-cli -p 6379 CONFIG SET maxmemory 805306368 |"))
+        );
         assert_eq!(command(&grouped(GIB).info("used_memory", "900000000")), None);
         let steps = remedy(&grouped(GIB).conf("maxmemory 2gb"));
         assert!(matches!(&steps[2], Step::Edit { line: Some(2300), to, .. } if to == "maxmemory 805306368"));

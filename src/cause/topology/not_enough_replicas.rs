@@ -1,6 +1,6 @@
 //! Writes want replicas that are not there.
 
-use crate::cause::{Case, Cause, local_cli};
+use crate::cause::{Case, Cause, local_cli, repair};
 use crate::check::state;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
@@ -38,7 +38,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             Where::RedisHost,
             Risk::LosesData,
             "or take writes without replicas meanwhile",
-            format!("{cli} CONFIG SET min-replicas-to-write 0"),
+            repair::config_set(facts, "min-replicas-to-write 0"),
         ),
     ]
 }

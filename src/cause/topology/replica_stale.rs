@@ -1,6 +1,6 @@
 //! A replica without its master that serves no stale data.
 
-use crate::cause::{Case, Cause, dialogue, local_cli};
+use crate::cause::{Case, Cause, dialogue, local_cli, repair};
 use crate::check::state;
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
@@ -63,7 +63,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             Where::RedisHost,
             Risk::Safe,
             "or serve the old data meanwhile, if the application can bear it",
-            format!("{cli} CONFIG SET {setting} yes"),
+            repair::config_set(facts, &format!("{setting} yes")),
         ),
     ]
 }

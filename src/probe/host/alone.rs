@@ -4,7 +4,6 @@
 use super::Host;
 use super::conf::Conf;
 use super::process::Process;
-use super::system::Unit;
 
 /// Where the redis.conf of a machine's own Redis is, on every distribution.
 const OF_THE_MACHINE: &str = "/etc/";
@@ -28,28 +27,6 @@ impl Host {
         processes.all && !processes.some_hidden && !others && none_else && is_own
     }
 
-    /// True if a service other than that of this name may start a server for the port: because it is its own, or because
-    /// nothing says which it is.
-    pub fn another_may_serve(&self, but: Option<&str>, port: Option<u16>) -> bool {
-        let Some(system) = self.system.seen() else { return true };
-        let of_conf = |unit: &Unit| {
-            let conf = self.confs.iter().find(|conf| conf.unit.as_deref() == Some(unit.name.as_str()))?;
-            conf.parsed.seen()?.port()
-        };
-        let may = |unit: &Unit| {
-            let own = unit.port().or_else(|| of_conf(unit));
-            own.is_none() || port.is_none() || own == port
-        };
-        let mut others =
-            system.units.iter().filter(|unit| !unit.masked && !unit.gone && Some(unit.name.as_str()) != but);
-        others.any(may) || !system.hints.is_empty()
-    }
-
-    /// The service of this name.
-    pub fn unit(&self, name: &str) -> Option<&Unit> {
-        self.system.seen()?.units.iter().find(|unit| unit.name == name)
-    }
-
     /// True if the process is that of a service: by its control group, or by the redis.conf that both have.
     fn is_service_of(&self, service: &str, server: &Process) -> bool {
         let unit = server.unit.as_deref().map(|unit| unit.trim_end_matches(".service"));
@@ -68,7 +45,7 @@ impl Host {
 
     /// True if a living server does not tell which redis.conf it reads: it may be any, as it was before it was changed.
     pub fn has_untold(&self) -> bool {
-        self.living().any(|server| self.is_untold(server))
+        self.running().any(|server| self.is_untold(server))
     }
 
     /// True if this redis.conf may be that of a living server that does not tell which it reads: it listens on the very
@@ -83,7 +60,7 @@ impl Host {
             let on_port = port.is_none_or(|port| server.listens.iter().any(|at| at.port() == port));
             on_port || (dir.is_some() && server.cwd.as_deref() == dir)
         };
-        self.living().filter(untold).any(fits)
+        self.running().filter(untold).any(fits)
     }
 }
 
@@ -129,24 +106,6 @@ mod tests {
         assert!(!alone(|host| seen(&mut host.system).engines.push("docker".to_owned())));
         assert!(!alone(|host| seen(&mut host.system).hints.push("app-redis.service".to_owned())));
         assert!(!alone(|host| seen(&mut host.processes).some_hidden = true));
-    }
-
-    #[test]
-    fn another_service_may_be_the_ports() {
-        let may = |change: fn(&mut Unit)| {
-            let facts = Facts::at_home().host(|host| {
-                let units = &mut seen(&mut host.system).units;
-                let mut other = Unit { name: "cache".to_owned(), conf: None, args: Vec::new(), ..units[0].clone() };
-                change(&mut other);
-                units.push(other);
-            });
-            facts.host.seen().unwrap().another_may_serve(Some("redis-server"), Some(6379))
-        };
-        assert!(may(|_| {}));
-        assert!(!may(|unit| unit.args = vec!["--port".to_owned(), "7000".to_owned()]));
-        assert!(may(|unit| unit.args = vec!["--port".to_owned(), "6379".to_owned()]));
-        assert!(!may(|unit| unit.gone = true));
-        assert!(!may(|unit| unit.masked = true));
     }
 
     #[test]

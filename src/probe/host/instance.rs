@@ -95,7 +95,7 @@ impl Facts {
     }
 
     fn instance_of<'a>(&'a self, host: &'a Host, process: Option<&'a Process>) -> Instance<'a> {
-        // A server that was started without a redis.conf has none, whatever stands in the usual places.
+        // A server that was started without a redis.conf has none, whatever stands in the usual places or was given.
         let bare = process.is_some() && self.config_file(host, process).is_some_and(str::is_empty);
         // Whoever answers without being seen has a redis.conf of its own, and tells it or does not.
         let replied = self.redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::has_replied);
@@ -107,7 +107,7 @@ impl Facts {
             None if unseen => told(conf),
             None => !host.is_read(conf),
         };
-        let open = |conf: &&Conf| conf.found_by == FoundBy::Given || (!bare && free(conf));
+        let open = |conf: &&Conf| !bare && (conf.found_by == FoundBy::Given || free(conf));
         let confs: Vec<&Conf> = host.confs.iter().filter(open).collect();
         Instance { facts: self, host, process, conf: conf_of(&confs, process, self.ask.target.port()) }
     }
@@ -134,8 +134,13 @@ impl Host {
     /// The servers that live in this network namespace and serve somebody; without sentinels, which are asked for under
     /// names of their own.
     pub fn living(&self) -> impl Iterator<Item = &Process> {
+        self.running().filter(|server| server.same_network != Some(false))
+    }
+
+    /// The same in any network namespace: a service may have one of its own (`PrivateNetwork=`).
+    pub(super) fn running(&self) -> impl Iterator<Item = &Process> {
         let living = |server: &&Process| server.state != State::Zombie && !server.sentinel && !server.is_idle();
-        self.servers().iter().filter(living).filter(|server| server.same_network != Some(false))
+        self.servers().iter().filter(living)
     }
 
     /// The redis.conf files that would put a server where the target is, and that no living server is known to read: a
@@ -155,7 +160,7 @@ impl Host {
 
     /// True if a living server is known to read this redis.conf.
     fn is_read(&self, conf: &Conf) -> bool {
-        conf.pid.is_some_and(|pid| self.living().any(|server| server.pid == pid))
+        conf.pid.is_some_and(|pid| self.running().any(|server| server.pid == pid))
     }
 
     /// The only server that lives and has no TCP port, where nobody listens on the asked one and no other is meant to.

@@ -19,17 +19,28 @@ pub struct Limits {
     /// `TcpExtListenOverflows` and `TcpExtListenDrops` of /proc/net/netstat: connections that found an accept queue full
     /// since the network namespace was made.
     pub listen_overflows: Option<(u64, u64)>,
+    /// How many of them there were while we looked: on this machine since before the first attempt to connect, elsewhere
+    /// from the beginning of `collect` to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflowed: Option<u64>,
 }
 
-/// Looks at the kernel's limits.
-pub fn gather() -> Observed<Limits> {
+/// `TcpExtListenOverflows` and `TcpExtListenDrops` as they stand now.
+pub fn overflows() -> Option<(u64, u64)> {
+    files::read_text("/proc/net/netstat").ok().and_then(|text| parse_overflows(&text))
+}
+
+/// Looks at the kernel's limits. `before` is what [`overflows`] said in the beginning.
+pub fn gather(before: Option<(u64, u64)>) -> Observed<Limits> {
     let read = |path: &str| files::read_text(path).ok();
+    let now = overflows();
     let limits = Limits {
         somaxconn: read("/proc/sys/net/core/somaxconn").and_then(|text| text.trim().parse().ok()),
         overcommit_memory: read("/proc/sys/vm/overcommit_memory").and_then(|text| text.trim().parse().ok()),
         transparent_hugepages: read("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|text| chosen(&text)),
         files: read("/proc/sys/fs/file-nr").and_then(|text| open_files(&text)),
-        listen_overflows: read("/proc/net/netstat").and_then(|text| overflows(&text)),
+        listen_overflows: now,
+        overflowed: before.zip(now).map(|((before, _), (now, _))| now.saturating_sub(before)),
     };
     if limits == Limits::default() {
         return Observed::hidden(BlockerKind::Missing, "/proc/sys shows none of the kernel's limits");
@@ -52,7 +63,7 @@ fn open_files(text: &str) -> Option<(u64, u64)> {
 }
 
 /// `ListenOverflows` and `ListenDrops` of the pair of lines `TcpExt:` that names its columns in the first.
-fn overflows(text: &str) -> Option<(u64, u64)> {
+fn parse_overflows(text: &str) -> Option<(u64, u64)> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);
     let columns = || names.split_whitespace().zip(values.split_whitespace());
@@ -71,14 +82,15 @@ mod tests {
         assert_eq!(open_files("2080\t0\t9223372\n"), Some((2_080, 9_223_372)));
         assert_eq!(open_files("2080\n"), None);
         let netstat = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 3 4\nIpExt: A B\nIpExt: 1 2\n";
-        assert_eq!(overflows(netstat), Some((3, 4)));
-        assert_eq!(overflows("IpExt: A\nIpExt: 1\n"), None);
-        assert_eq!(overflows("TcpExt: ListenOverflows\n"), None);
+        assert_eq!(parse_overflows(netstat), Some((3, 4)));
+        assert_eq!(parse_overflows("IpExt: A\nIpExt: 1\n"), None);
+        assert_eq!(parse_overflows("TcpExt: ListenOverflows\n"), None);
     }
 
     #[test]
     fn sees_this_machine() {
-        let limits = gather();
+        let limits = gather(overflows());
+        assert!(limits.seen().is_some_and(|limits| limits.overflowed.is_some() == limits.listen_overflows.is_some()));
         assert!(
             limits.seen().is_some_and(|limits| limits.files.is_some_and(|(open, most)| open <= most)),
             "{limits:?}"

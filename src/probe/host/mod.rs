@@ -19,6 +19,7 @@ pub mod queue;
 mod reach;
 pub mod running;
 pub mod socket;
+pub mod starter;
 pub mod system;
 mod whose;
 
@@ -117,6 +118,8 @@ pub struct Path<'a> {
     pub tcp: &'a Observed<Tcp>,
     /// What was said.
     pub redis: &'a Observed<Redis>,
+    /// What [`limits::overflows`] said before, where the target is this machine.
+    pub overflows: Option<(u64, u64)>,
 }
 
 /// What `--host-facts` gave.
@@ -155,7 +158,15 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
     let addresses = path.vantage.seen().map(|vantage| vantage.own_addresses.as_slice());
     let target = Some(&ask.target.endpoint);
     let asked = asked_addresses(path.tcp);
-    let wanted = Wanted { target, asked: &asked, conf: ask.redis_conf.as_deref(), dialogue, addresses, all };
+    let wanted = Wanted {
+        target,
+        asked: &asked,
+        conf: ask.redis_conf.as_deref(),
+        dialogue,
+        addresses,
+        overflows: path.overflows,
+        all,
+    };
     let mut host = look(wanted, clock).await;
     host.origin.not_used = not_used;
     Observed::Seen(host)
@@ -163,7 +174,9 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
 
 /// Looks at everything that this machine shows, whatever the target may be.
 pub async fn collect(conf: Option<&str>, clock: &Clock) -> Host {
-    look(Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, all: true }, clock).await.elsewhere()
+    let overflows = limits::overflows();
+    let wanted = Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, overflows, all: true };
+    look(wanted, clock).await.elsewhere()
 }
 
 impl Host {
@@ -206,6 +219,8 @@ struct Wanted<'a> {
     dialogue: Option<&'a Dialogue>,
     /// The addresses of this machine, where they are known already.
     addresses: Option<&'a [IpAddr]>,
+    /// How many connections had found a queue full in the beginning.
+    overflows: Option<(u64, u64)>,
     /// Everything, or only what is told of a healthy server.
     all: bool,
 }
@@ -248,10 +263,10 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let known = if unseen { &[][..] } else { &confs };
     let (folders, log_file) = written_to(&behind, known, port, |process| settings(dialogue, process, &running));
     let disks = disk::gather(&folders, &mounts);
-    let limits = limits::gather();
     let log = log::gather(log_file.as_deref());
     let firewall = if all { firewall::gather(clock).await } else { Observed::skipped("all is well") };
     let network = if all { network::gather(servers) } else { Observed::skipped("all is well") };
+    let limits = limits::gather(wanted.overflows);
     let origin = origin(wanted.addresses.map_or_else(machine::addresses, <[IpAddr]>::to_vec));
     Host { origin, system, sockets, processes, running, confs, log, limits, memory, disks, firewall, network }
 }

@@ -75,6 +75,9 @@ pub struct Unit {
     pub user: Option<String>,
     /// `LimitNOFILE`.
     pub open_files_limit: Option<String>,
+    /// True if it is started at boot (`systemctl enable`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enabled: bool,
     /// True if `systemctl mask` keeps it from being started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,

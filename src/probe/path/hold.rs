@@ -109,8 +109,10 @@ pub async fn gather(
     };
     let Some(dial) = dials.get(&dialogue.address) else { return Observed::needs("tcp") };
     let small: Vec<Line> = [auth_line(ask, password), Some(line(Command::Ping, &[]))].into_iter().flatten().collect();
-    let Some(stream) = dial.again(clock.step_end()).await else {
-        return Observed::hidden(BlockerKind::Failed, "a connection to hold could not be made");
+    let stream = match dial.dial(clock.step_end()).await {
+        Dial::Connected(stream) => stream,
+        Dial::Failed(failure) => return not_to_hold(&format!("{:?}", failure.errno)),
+        Dial::TimedOut(_) => return not_to_hold("no answer"),
     };
     let began = said(&stream, &small, password, clock.step_end()).await;
     if !began.answers_ping() {
@@ -127,6 +129,14 @@ pub async fn gather(
     }
     let fresh = fresh(dial, small, password, dialogue, clock.step_end()).await;
     Observed::Seen(Hold { fresh: Some(fresh), ..hold })
+}
+
+/// A second connection is what a limit on new ones stops.
+fn not_to_hold(why: &str) -> Observed<Hold> {
+    let says = format!(
+        "a second connection, the one to hold, could not be made ({why}), right after the first: see what limits new ones"
+    );
+    Observed::hidden(BlockerKind::Failed, says)
 }
 
 async fn said(stream: &Stream, lines: &[Line], secret: Option<&Secret>, deadline: Instant) -> Conversation {
@@ -170,7 +180,7 @@ async fn fresh(
     let stream = match dial.dial(deadline).await {
         Dial::Connected(stream) => stream,
         Dial::Failed(failure) => return not_made(format!("{:?}", failure.errno)),
-        Dial::TimedOut => return not_made("no answer".to_owned()),
+        Dial::TimedOut(_) => return not_made("no answer".to_owned()),
     };
     lines.push(line(Command::Info, &[]));
     let talk = said(&stream, &lines, secret, deadline).await;

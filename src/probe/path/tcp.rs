@@ -45,7 +45,7 @@ pub struct Attempt {
     pub elapsed_ms: f64,
     /// The ICMP error that caused it.
     pub icmp: Option<Icmp>,
-    /// Our own address on the connection.
+    /// Our own address, with the port that the answers come to.
     pub local: Option<SocketAddr>,
 }
 
@@ -230,7 +230,7 @@ impl Dialled {
     pub async fn again(&self, deadline: Instant) -> Option<Stream> {
         match self.dial(deadline).await {
             Dial::Connected(stream) => Some(stream),
-            Dial::Failed(_) | Dial::TimedOut => None,
+            Dial::Failed(_) | Dial::TimedOut(_) => None,
         }
     }
 
@@ -318,15 +318,15 @@ async fn try_unix(path: &str, deadline: Instant) -> Tried {
 fn connection(dial: Dial, dialled: Dialled, address: String) -> Option<Connection> {
     match dial {
         Dial::Connected(stream) => Some(Connection { address, dial: dialled, stream }),
-        Dial::Failed(_) | Dial::TimedOut => None,
+        Dial::Failed(_) | Dial::TimedOut(_) => None,
     }
 }
 
 fn attempt(address: String, ip: Option<IpAddr>, dial: &Dial, elapsed_ms: f64) -> Attempt {
     let (outcome, failure, local) = match dial {
         Dial::Connected(stream) => (Outcome::Connected, None, stream.local()),
-        Dial::TimedOut => (Outcome::TimedOut, None, None),
-        Dial::Failed(failure) => (outcome_of(failure.errno), Some(failure), None),
+        Dial::TimedOut(local) => (Outcome::TimedOut, None, *local),
+        Dial::Failed(failure) => (outcome_of(failure.errno), Some(failure), failure.local),
     };
     Attempt {
         address,

@@ -214,7 +214,7 @@ enum Met {
 fn met(dial: &Dial, to: IpAddr) -> Met {
     match dial {
         Dial::Connected(_) => Met::Target,
-        Dial::TimedOut => Met::Nobody,
+        Dial::TimedOut(_) => Met::Nobody,
         Dial::Failed(failure) => match failure.icmp {
             // Time exceeded in transit: 11/0, 3/0 (RFC 792, RFC 4443).
             Some(icmp) if matches!((icmp.from.is_ipv4(), icmp.kind, icmp.code), (true, 11, 0) | (false, 3, 0)) => {

@@ -134,12 +134,12 @@ impl Client {
     pub async fn over(&self, stream: Stream, deadline: Instant) -> Dial {
         let errno = match self.shake_hands(stream, deadline).await.result {
             Ok(stream) => return Dial::Connected(stream),
-            Err(Failed::Silence) => return Dial::TimedOut,
+            Err(Failed::Silence) => return Dial::TimedOut(None),
             Err(Failed::Broken(errno)) => errno,
             Err(Failed::End) => Errno::ECONNRESET,
             Err(Failed::Refused(_)) => Errno::EPROTO,
         };
-        Dial::Failed(Failure { errno, synchronous: false, icmp: None })
+        Dial::Failed(Failure { errno, synchronous: false, icmp: None, local: None })
     }
 
     /// Shakes hands over `stream`.

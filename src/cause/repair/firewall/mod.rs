@@ -28,6 +28,8 @@ pub struct Flow {
 pub enum Owner {
     /// `ufw`.
     Ufw,
+    /// firewalld's panic mode, which drops everything.
+    Panic,
     /// firewalld, with the zone, where the chain tells.
     Firewalld(Option<String>),
     /// fail2ban.
@@ -55,6 +57,8 @@ impl Owner {
             Self::Docker
         } else if begins(&["KUBE-", "cali-", "CILIUM_", "WEAVE-", "FLANNEL-"]) || at.table == "kube-proxy" {
             Self::Kubernetes
+        } else if at.table == "firewalld_policy_drop" {
+            Self::Panic
         } else if at.table == "firewalld" || has("INPUT_ZONES") && begins(&["IN_", "INPUT"]) {
             Self::Firewalld(table.and_then(|table| zone(table, chain)))
         } else {
@@ -95,6 +99,14 @@ fn step(firewall: &Firewall, at: &Place, flow: Flow, on: &Where) -> Vec<Step> {
     match Owner::of(firewall, at) {
         Owner::Ufw => ufw(at, flow, on),
         Owner::Firewalld(zone) => firewalld(at, zone.as_deref(), flow, on),
+        // Also while firewalld starts or reloads (`src/firewall/core/nftables.py`, set_policy).
+        Owner::Panic => vec![
+            Step::look(on.clone(), "sudo firewall-cmd --query-panic", "yes: somebody has had it drop everything"),
+            Step::tell(
+                on.clone(),
+                "if the reason for that is over: sudo firewall-cmd --panic-off; then check again for the rules behind it",
+            ),
+        ],
         Owner::Fail2ban => vec![Step::tell(
             on.clone(),
             format!(
@@ -120,6 +132,8 @@ fn step(firewall: &Firewall, at: &Place, flow: Flow, on: &Where) -> Vec<Step> {
         Owner::Nobody => match at.source {
             Source::Nft => nft(firewall, at, flow, on),
             Source::Iptables => iptables(firewall, at, flow, on, ["iptables", "ip6tables"]),
+            // Their rules are not read, and so none of them is met.
+            Source::ArptablesLegacy | Source::EbtablesLegacy => Vec::new(),
             Source::IptablesLegacy => iptables(firewall, at, flow, on, ["iptables-legacy", "ip6tables-legacy"]),
         },
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use super::ipset::{self, Sets};
-use super::rules::{Family, Source, Table};
+use super::rules::{Family, Source, Table, Unread};
 use super::{iptables, nft as nft_rules};
 use crate::model::text::head;
 use crate::sys::files;
@@ -113,6 +113,32 @@ pub async fn iptables(family: Family, deadline: Instant) -> Listed {
         legacy_tables((tool, &text), family, &tables, &sets)
     });
     Listed { over_nft, legacy }
+}
+
+/// The rules beside IP that the kernel shows to be there. They are not listed: their tools would make what they ask for.
+pub fn beside() -> Vec<Unread> {
+    let arp = files::read_text("/proc/net/arp_tables_names").unwrap_or_default();
+    let modules = files::read_text("/proc/modules").unwrap_or_default();
+    let bridges = || !files::matching("/sys/class/net/*/bridge", 1).is_empty();
+    let arp = arp.lines().next().map(|name| {
+        let says = format!("the kernel has its table {}", crate::model::escape(name.as_bytes()));
+        Unread { source: Source::ArptablesLegacy, says }
+    });
+    let bridged = in_use(&modules, "ebtable_").filter(|_| bridges()).map(|module| {
+        let says = format!("the kernel's {} is in use", crate::model::escape(module.as_bytes()));
+        Unread { source: Source::EbtablesLegacy, says }
+    });
+    arp.into_iter().chain(bridged).collect()
+}
+
+/// The first module of this name that somebody uses (`name size users …`, proc(5)): a table of ebtables that has rules holds
+/// its module.
+fn in_use<'a>(modules: &'a str, prefix: &str) -> Option<&'a str> {
+    modules.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let name = words.next().filter(|name| name.starts_with(prefix))?;
+        (words.nth(1)?.parse::<u32>().ok()? > 0).then_some(name)
+    })
 }
 
 /// The sets that these rules look something up in. They are only asked for where rules do, for asking might load a module.
@@ -282,6 +308,15 @@ mod tests {
         };
         assert!(of(&["filter"]).is_ok());
         assert_eq!(of(&["nat"]).unwrap_err(), "iptables-legacy-save does not list the table nat, which the kernel has");
+    }
+
+    #[test]
+    fn rules_of_a_bridge_hold_their_module() {
+        let modules = |users| {
+            format!("veth 1 9 - Live 0x0\nebtables 3 1 ebtable_nat, Live 0x0\nebtable_nat 1 {users} - Live 0x0\n")
+        };
+        assert_eq!(in_use(&modules(1), "ebtable_"), Some("ebtable_nat"));
+        assert_eq!(in_use(&modules(0), "ebtable_"), None);
     }
 
     #[test]

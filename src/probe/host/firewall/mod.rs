@@ -1,4 +1,5 @@
-//! The packet filter of this machine: what `nft`, `iptables` and `iptables-legacy` list, in one form.
+//! The packet filter of this machine: what `nft`, `iptables` and `iptables-legacy` list, in one form. What `arptables-legacy`
+//! and `ebtables-legacy` keep is only known to be there.
 //!
 //! `list.rs` runs the tools, `nft.rs` and `iptables/` read what they print, `join.rs` makes one of it where two tools list
 //! the same table. Without a tool, or the right, to list what may be there, it is unread: never "no firewall".
@@ -37,11 +38,15 @@ pub async fn gather(clock: &Clock) -> Observed<Firewall> {
     let deadline = clock.step_end().min(clock::now() + PATIENCE);
     let (nft, v4, v6) =
         tokio::join!(list::nft(deadline), list::iptables(Family::Ip, deadline), list::iptables(Family::Ip6, deadline));
-    put_together(nft, [v4, v6])
+    put_together(nft, [v4, v6], list::beside())
 }
 
 /// One packet filter of what the tools list.
-fn put_together(nft: Result<Vec<rules::Table>, Failure>, others: [Listed; 2]) -> Observed<Firewall> {
+fn put_together(
+    nft: Result<Vec<rules::Table>, Failure>,
+    others: [Listed; 2],
+    beside: Vec<Unread>,
+) -> Observed<Firewall> {
     let nothing_runs = nft.is_err() && others.iter().all(|listed| listed.over_nft.is_err() && listed.legacy.is_none());
     let none_installed = |failure: &Failure| *failure == Failure::Missing;
     if nothing_runs && nft.as_ref().is_err_and(none_installed) && others.iter().all(Listed::is_missing) {
@@ -68,6 +73,7 @@ fn put_together(nft: Result<Vec<rules::Table>, Failure>, others: [Listed; 2]) ->
             None => {}
         }
     }
+    unread.extend(beside);
     unread.dedup();
     match unread.first() {
         Some(first) if nothing_runs && tables.is_empty() => Observed::hidden(BlockerKind::Failed, first.says.clone()),

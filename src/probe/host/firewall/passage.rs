@@ -12,6 +12,7 @@ use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::network::Network;
 use crate::probe::path::route::shares_prefix;
+use crate::probe::path::tcp::Attempt;
 
 /// The loopback interface.
 const LOOPBACK: &str = "lo";
@@ -165,13 +166,14 @@ impl Facts {
         let to = SocketAddr::new(ip, self.port()?);
         let way = self.ways.seen().and_then(|ways| ways.iter().find(|way| way.to == ip));
         let (client, interface) = (self.source_to(ip), way.and_then(|way| way.interface.clone()));
-        let syn = Packet::syn_out(client, to, interface.clone());
+        let port = self.attempt_to(ip).and_then(|attempt| attempt.local).map(|local| local.port());
+        let syn = Packet { from_port: port, ..Packet::syn_out(client, to, interface.clone()) };
         let there = fate(firewall, &walk::outgoing(firewall, syn.clone(), own), None).counted();
         let answer = client.map(|client| Packet {
             from: Some(ip),
             from_port: Some(to.port()),
             to: client,
-            to_port: None,
+            to_port: port,
             in_interface: interface,
             out_interface: Some(String::new()),
             state: Some(State::Established),
@@ -189,13 +191,17 @@ impl Facts {
     /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
     pub fn source_to(&self, ip: IpAddr) -> Option<IpAddr> {
         let way = || self.ways.seen()?.iter().find(|way| way.to == ip)?.source;
-        let local = || Some(self.tcp.seen()?.attempts.iter().find(|attempt| attempt.ip == Some(ip))?.local?.ip());
+        let local = || Some(self.attempt_to(ip)?.local?.ip());
         let only = || {
             let own = self.vantage.seen()?.own_addresses.iter().copied();
             let mut of_family = own.filter(|own| own.is_ipv4() == ip.is_ipv4() && is_routable(*own));
             of_family.next().filter(|_| of_family.next().is_none())
         };
         way().or_else(local).or_else(only)
+    }
+
+    fn attempt_to(&self, ip: IpAddr) -> Option<&Attempt> {
+        self.tcp.seen()?.attempts.iter().find(|attempt| attempt.ip == Some(ip))
     }
 
     /// True if `ip` is an address of the machine we look from.
@@ -289,9 +295,9 @@ fn may_stop(table: &Table) -> bool {
     table.chains.iter().any(|chain| drops(chain.base.as_ref()) || chain.rules.iter().any(stops))
 }
 
-/// An answer to a port as clients have them.
+/// An answer to a port as clients have them, where that of the attempt is not known.
 fn usual(answer: Packet) -> Packet {
-    Packet { to_port: Some(EPHEMERAL), ..answer }
+    Packet { to_port: answer.to_port.or(Some(EPHEMERAL)), ..answer }
 }
 
 /// A connection's destination is translated once: one that left through `output` is not asked about again in `prerouting`
@@ -334,7 +340,8 @@ fn fate(firewall: &Firewall, believed: &Walk, sure: Option<&Walk>) -> Fate {
     if !same {
         open.push("the rules ask for the client's address, which may be translated on the way".to_owned());
     }
-    let unread = firewall.unread.iter();
+    // What is beside IP lets nothing through that a chain stops.
+    let unread = firewall.unread.iter().filter(|unread| stops.is_empty() || !unread.source.is_beside());
     open.extend(unread.map(|unread| format!("what {} shows could not be read: {}", unread.source.list(), unread.says)));
     let may_go_elsewhere = believed.doubts.iter().any(|doubt| translates(firewall, &doubt.at));
     Fate {
@@ -366,6 +373,8 @@ impl Source {
             Self::Nft => "nft -a list ruleset",
             Self::Iptables => "iptables-save",
             Self::IptablesLegacy => "iptables-legacy-save",
+            Self::ArptablesLegacy => "arptables-legacy -L -n",
+            Self::EbtablesLegacy => "ebtables-legacy -L",
         }
     }
 
@@ -375,6 +384,8 @@ impl Source {
             Self::Nft => "sudo nft -a list ruleset",
             Self::Iptables => "sudo iptables-save -c",
             Self::IptablesLegacy => "sudo iptables-legacy-save -c",
+            Self::ArptablesLegacy => "sudo arptables-legacy -L -n -v",
+            Self::EbtablesLegacy => "sudo ebtables-legacy -L --Lc",
         }
     }
 }
@@ -385,7 +396,7 @@ impl Place {
         use super::rules::Family as F;
         let family = match (self.source, self.family) {
             (Source::Iptables | Source::IptablesLegacy, F::Ip6) => "IPv6 ",
-            (Source::Iptables | Source::IptablesLegacy, _) => "",
+            (Source::Iptables | Source::IptablesLegacy | Source::ArptablesLegacy | Source::EbtablesLegacy, _) => "",
             (Source::Nft, F::Ip) => "ip ",
             (Source::Nft, F::Ip6) => "ip6 ",
             (Source::Nft, F::Inet) => "inet ",

@@ -36,6 +36,17 @@ pub enum Source {
     Iptables,
     /// `iptables-legacy`: `nft` and `iptables` do not show its rules.
     IptablesLegacy,
+    /// `arptables-legacy`: rules for ARP alone, which are not read.
+    ArptablesLegacy,
+    /// `ebtables-legacy`: rules for what passes a bridge, which are not read.
+    EbtablesLegacy,
+}
+
+impl Source {
+    /// True if its rules see no IP packets but what carries them: they let nothing through, and may stop what others let.
+    pub fn is_beside(self) -> bool {
+        matches!(self, Self::ArptablesLegacy | Self::EbtablesLegacy)
+    }
 }
 
 /// A table.

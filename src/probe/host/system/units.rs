@@ -57,13 +57,20 @@ fn scripts(units: &[Unit]) -> Vec<Unit> {
     let ours =
         |name: &String| is_named(name) && !name.contains("sentinel") && !units.iter().any(|unit| unit.name == *name);
     let names = files::list(INIT_SCRIPTS, MOST_FOLDERS).into_iter().filter(ours).take(MOST);
-    names.map(|name| Unit { file: format!("{INIT_SCRIPTS}/{name}"), ..Service::default().unit(&name) }).collect()
+    let script = |name: String| {
+        // Links of runlevels, which have a number for the order, and OpenRC's.
+        let levels = [format!("/etc/rc[2-5].d/S[0-9][0-9]{name}"), format!("/etc/runlevels/*/{name}")];
+        let enabled = levels.iter().any(|pattern| !files::matching(pattern, 1).is_empty());
+        Unit { file: format!("{INIT_SCRIPTS}/{name}"), enabled, ..Service::default().unit(&name) }
+    };
+    names.map(script).collect()
 }
 
 /// The units below a root (none but in tests).
 fn systemd(root: &str) -> Services {
     let folders = FOLDERS.map(|folder| format!("{root}{folder}"));
     let (others, hints) = others(&folders);
+    let wanted = wanted(&folders);
     let instances = TEMPLATES.iter().flat_map(|name| instances(&folders, name));
     let names = NAMES.iter().map(|name| (*name).to_owned()).chain(instances).chain(others);
     let mut units: Vec<Unit> = Vec::new();
@@ -79,7 +86,8 @@ fn systemd(root: &str) -> Services {
             continue;
         }
         let service = if masked { Service::default() } else { service(&folders, &name, &file) };
-        units.push(Unit { file, masked, ..service.unit(&name) });
+        let enabled = !masked && wanted.contains(&format!("{name}.service"));
+        units.push(Unit { file, enabled, masked, ..service.unit(&name) });
         seen.push((real, instance));
     }
     Services { units, hints }
@@ -131,16 +139,23 @@ fn find(folders: &[String], name: &str) -> Option<String> {
         .find_map(|file| folders.iter().map(|folder| format!("{folder}/{file}")).find(|path| files::exists(path)))
 }
 
+/// The units that a target wants, as `systemctl enable` links them.
+fn wanted(folders: &[String]) -> Vec<String> {
+    let list = |folder: &String| files::list(folder, MOST_FOLDERS);
+    let targets = |folder: &String| {
+        let wants = list(folder).into_iter().filter(|name| has_ending(name, "wants") || has_ending(name, "requires"));
+        wants.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    folders.iter().flat_map(targets).flat_map(|folder| list(&folder)).collect()
+}
+
 /// The instances of a template: those that are enabled, and those for which there is a redis.conf.
 fn instances(folders: &[String], prefix: &str) -> Vec<String> {
     let Some(template) = find(folders, &format!("{prefix}@")) else { return Vec::new() };
     let mut found: Vec<String> = Vec::new();
-    for folder in folders {
-        let wants = files::list(folder, MOST_FOLDERS).into_iter().filter(|name| has_ending(name, "wants"));
-        for name in wants.flat_map(|wants| files::list(&format!("{folder}/{wants}"), MOST_FOLDERS)) {
-            let instance = name.strip_prefix(prefix).and_then(|name| name.strip_prefix('@'));
-            found.extend(instance.and_then(|name| name.strip_suffix(".service")).map(str::to_owned));
-        }
+    for name in wanted(folders) {
+        let instance = name.strip_prefix(prefix).and_then(|name| name.strip_prefix('@'));
+        found.extend(instance.and_then(|name| name.strip_suffix(".service")).map(str::to_owned));
     }
     let conf = service(folders, &format!("{prefix}@%i"), &template).conf;
     if let Some((before, after)) = conf.as_deref().and_then(|conf| conf.split_once("%i")) {
@@ -257,6 +272,7 @@ impl Service {
             args: self.args,
             user: self.user,
             open_files_limit: self.open_files_limit,
+            enabled: false,
             masked: false,
             gone: self.program.is_some_and(|path| files::is_missing(&path)),
         }
@@ -370,6 +386,8 @@ mod tests {
             ]
         );
         assert_eq!(units[5].port(), Some(7000));
+        let enabled: Vec<bool> = units.iter().map(|unit| unit.enabled).collect();
+        assert_eq!(enabled, [false, false, false, true, false, true, false]);
         assert_eq!(hints, ["my-redis.service", "script.service"]);
         assert_eq!((units[0].open_files_limit.as_deref(), units[0].user.as_deref()), (Some("2"), Some("a")));
         assert_eq!(units[2].conf, Some(at("/etc/redis/redis-one.conf")));
