@@ -107,12 +107,27 @@ pub struct TargetArgs {
     /// Read the password from a file, or from standard input if it is -
     #[arg(long, value_name = "FILE|-")]
     pub pass_file: Option<String>,
-    /// Use TLS; it is not spoken yet: what is behind it is reported as not to be seen
+    /// Use TLS
     #[arg(long)]
     pub tls: bool,
-    /// Server name for TLS, where it differs from the host
+    /// Server name for TLS, where it differs from the host: it is sent, and the certificate has to be valid for it
     #[arg(long, value_name = "NAME")]
     pub sni: Option<String>,
+    /// The certificates of the authorities to trust, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<String>,
+    /// A folder with such files, as openssl rehash names them
+    #[arg(long, value_name = "DIR")]
+    pub cacertdir: Option<String>,
+    /// Our own certificate, for servers that ask for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<String>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<String>,
+    /// Go on with a certificate that is not trusted
+    #[arg(long)]
+    pub insecure: bool,
     /// Use IPv4 only
     #[arg(short = '4', conflicts_with = "v6")]
     pub v4: bool,
@@ -124,7 +139,7 @@ pub struct TargetArgs {
     pub resp3: bool,
     /// A key the application uses, looked at with EXISTS
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub exists: Option<String>,
     /// Whether to read the environment's settings.
     #[arg(long, help = "Read the application's settings (REDIS_URL, REDIS_HOST …) from the environment")]
     pub env: bool,
@@ -152,6 +167,9 @@ pub struct RunArgs {
     /// Look at everything, even if all is well
     #[arg(long)]
     pub deep: bool,
+    /// Do not ask in another way, over a connection more, about what failed
+    #[arg(long)]
+    pub no_counter_probe: bool,
     /// What `redisdoc collect` saw on the server's machine, or - for standard input
     #[arg(long, value_name = "FILE|-")]
     pub host_facts: Option<String>,

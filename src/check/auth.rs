@@ -110,14 +110,14 @@ pub static KEY_DENIED: Code = Code::fail(
     "auth/key-denied",
     Level::Ready,
     "the user may not touch the key",
-    "The credentials were accepted, but the key given with --key is outside the user's key patterns.",
+    "The credentials were accepted, but the key given with --exists is outside the user's key patterns.",
 );
 /// EXISTS is denied, which an application may never send.
 pub static KEY_UNSEEN: Code = Code::warn(
     "auth/key-unseen",
     Level::Ready,
     "whether the user may touch the key cannot be seen",
-    "The key given with --key is looked at with EXISTS, and the user has no permission to run that. Redis looks at the \
+    "The key given with --exists is looked at with EXISTS, and the user has no permission to run that. Redis looks at the \
      command before the key, so the key patterns of the user stay unknown. An application that never sends EXISTS may \
      work all the same.",
 );

@@ -14,6 +14,7 @@ pub mod process;
 pub mod state;
 pub mod target;
 pub mod tcp;
+pub mod tls;
 
 use crate::model::{Code, Gap, Judgement, Level, Skip, Verdict};
 use crate::probe::Facts;
@@ -39,6 +40,7 @@ pub static CHECKS: &[&Check] = &[
     &process::CHECK,
     &dns::CHECK,
     &tcp::CHECK,
+    &tls::CHECK,
     &ping::CHECK,
     &auth::CHECK,
     &state::CHECK,

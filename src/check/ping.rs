@@ -8,6 +8,7 @@ use crate::probe::Facts;
 use crate::probe::path::redis::{Alien, Conversation, Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 use crate::probe::path::sizes::Try;
+use crate::probe::path::tls::alert;
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -292,7 +293,7 @@ fn unanswered(dialogue: &Dialogue) -> Finding {
     let says = ended(telling);
     match telling.end {
         _ if telling.said_something() => Finding::new(&CUT_SHORT, "read(2)", says),
-        End::Closed | End::Broken(_) => Finding::new(&CLOSED, "read(2)", says),
+        End::Closed | End::Broken(_) | End::Alert(_) => Finding::new(&CLOSED, "read(2)", says),
         _ => silent(dialogue, says),
     }
 }
@@ -330,6 +331,9 @@ fn end_of(conversation: &Conversation) -> String {
         End::Answered => format!("all answered after {elapsed_ms:.1} ms"),
         End::Closed => format!("end of file after {elapsed_ms:.1} ms and {bytes} bytes"),
         End::Broken(errno) => format!("{errno} after {elapsed_ms:.1} ms and {bytes} bytes"),
+        End::Alert(alert) => {
+            format!("TLS alert {} after {elapsed_ms:.1} ms and {bytes} bytes", alert::name(*alert))
+        }
         End::Silent => format!("{bytes} bytes in {elapsed_ms:.0} ms, then silence"),
         End::TooMuch => format!("{bytes} bytes, and no end to it"),
         End::Alien => format!("{bytes} bytes that are not RESP"),

@@ -9,10 +9,12 @@ use clap::ColorChoice;
 use super::{CheckArgs, Format, Output, ShowArgs, TargetArgs};
 use crate::check::CHECKS;
 use crate::error::Error;
+use crate::model::target::Certificates;
 use crate::model::target::dotenv::{self, Setting};
 use crate::model::target::resolve::{Said, Settings, resolve};
 use crate::model::target::settings;
 use crate::model::{Ask, Family, Secret, escape};
+use crate::sys::tls::Material;
 use crate::sys::{environment, files, terminal};
 
 /// Redis-cli's own words.
@@ -26,6 +28,8 @@ pub struct Request {
     pub ask: Ask,
     /// The password.
     pub password: Option<Secret>,
+    /// The certificates that were named.
+    pub material: Material,
     /// The facts that were collected on the target's machine: the file, or `-`.
     pub host_facts: Option<String>,
     /// How to say the result.
@@ -64,6 +68,7 @@ impl CheckArgs {
         }
         let said = said(self.target, patience)?;
         let (target, password) = resolve(&said);
+        let material = if target.tls { material(&target.certificates, patience)? } else { Material::default() };
         let ask = Ask {
             target,
             require: self.run.require,
@@ -72,6 +77,7 @@ impl CheckArgs {
             deadline_ms: self.run.deadline,
             hold_ms: self.run.hold,
             deep: self.run.deep,
+            no_counter_probe: self.run.no_counter_probe,
             redis_conf: self.run.redis_conf,
             only: self.run.only,
             skip: self.run.skip,
@@ -79,7 +85,7 @@ impl CheckArgs {
         if !CHECKS.iter().any(|check| ask.wants(check.id)) {
             return Err(Error::Usage("--only and --skip leave no check to run".to_owned()));
         }
-        Ok(Request { ask, password, host_facts: self.run.host_facts, show, warnings })
+        Ok(Request { ask, password, material, host_facts: self.run.host_facts, show, warnings })
     }
 }
 
@@ -141,13 +147,40 @@ fn said(args: TargetArgs, patience: Duration) -> Result<Said, Error> {
         user: args.user,
         tls: args.tls,
         sni: args.sni,
+        certificates: Certificates {
+            cacert: args.cacert,
+            cacertdir: args.cacertdir,
+            cert: args.cert,
+            key: args.key,
+            insecure: args.insecure,
+        },
         family: if args.v4 { Some(Family::V4) } else { args.v6.then_some(Family::V6) },
         resp3: args.resp3,
-        key: args.key,
+        key: args.exists,
         passwords,
         settings: found,
         rediscli_auth: environment::variable("REDISCLI_AUTH").map(Secret::new),
     })
+}
+
+/// The certificates and the key of the files that were named.
+fn material(named: &Certificates, patience: Duration) -> Result<Material, Error> {
+    let mut authorities = Vec::new();
+    if let Some(path) = &named.cacert {
+        authorities.extend(Material::certificates(path, patience).map_err(|source| unreadable(path, source))?);
+    }
+    if let Some(path) = &named.cacertdir {
+        authorities.extend(Material::certificates_in(path).map_err(|source| unreadable(path, source))?);
+    }
+    let identity = match (&named.cert, &named.key) {
+        (Some(cert), Some(key)) => {
+            let identity = Material::identity(cert, key, patience);
+            Some(identity.map_err(|(path, source)| unreadable(&path, source))?)
+        }
+        _ => None,
+    };
+    let of_the_system = named.cacert.is_none() && named.cacertdir.is_none();
+    Ok(Material { authorities: (!of_the_system).then_some(authorities), identity })
 }
 
 /// The passwords of the command line, in order of precedence.
@@ -220,7 +253,8 @@ mod tests {
 
     #[test]
     fn makes_the_terms_of_the_flags() {
-        let request = request(&["db:7000", "-t", "1.5", "--skip", "dns", "--deep", "-6", "-3", "--key", "k"]).unwrap();
+        let request =
+            request(&["db:7000", "-t", "1.5", "--skip", "dns", "--deep", "-6", "-3", "--exists", "k"]).unwrap();
         let ask = request.ask;
         assert_eq!((ask.target.place().as_str(), ask.timeout_ms, ask.deep), ("db:7000", 1500, true));
         assert_eq!((ask.target.family, ask.target.resp3, ask.target.key.as_deref()), (Family::V6, true, Some("k")));

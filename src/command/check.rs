@@ -10,9 +10,9 @@ use super::{Answer, runtime, saved, show};
 use crate::cli::{CheckArgs, Request};
 use crate::error::Error;
 use crate::model::report::Report;
-use crate::model::{Ask, Secret, escape};
+use crate::model::{Ask, escape};
 use crate::probe::host::Given;
-use crate::probe::{self, Collected, Facts};
+use crate::probe::{self, Collected, Facts, Side};
 use crate::sys::{Clock, files};
 use crate::{cause, check, render};
 
@@ -21,13 +21,13 @@ use crate::{cause, check, render};
 /// # Errors
 /// Bad usage, an unreadable file, an output that cannot be written.
 pub fn run(args: CheckArgs) -> Result<Answer, Error> {
-    let Request { ask, password, host_facts, show, warnings } = args.request()?;
+    let Request { ask, password, material, host_facts, show, warnings } = args.request()?;
     if let Some(path) = &ask.redis_conf {
         let unreadable = |source| Error::Unreadable { path: escape(path.as_bytes()), source };
         files::readable(path).map_err(unreadable)?;
     }
     let err: String = warnings.into_iter().flat_map(|warning| [warning, "\n"]).collect();
-    let answer = match look(ask, password.as_ref(), host_facts)? {
+    let answer = match look(ask, Side { password: password.as_ref(), material: &material }, host_facts)? {
         Ok(facts) => show::render(&facts, &diagnose(&facts), &show)?,
         Err(signal) => Answer { exit: signal, ..Answer::default() },
     };
@@ -42,9 +42,9 @@ pub fn diagnose(facts: &Facts) -> Report {
 }
 
 /// Gathers the facts, unless a signal comes first: then its exit code.
-fn look(ask: Ask, password: Option<&Secret>, host_facts: Option<String>) -> Result<Result<Facts, u8>, Error> {
+fn look(ask: Ask, side: Side, host_facts: Option<String>) -> Result<Result<Facts, u8>, Error> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), ask.whole());
-    match runtime::block_on(gather(ask.clone(), password, host_facts, clock)) {
+    match runtime::block_on(gather(ask.clone(), side, host_facts, clock)) {
         Ok(facts) => facts.map(Ok),
         Err(runtime::Stop::Signal(code)) => Ok(Err(code)),
         Err(runtime::Stop::Starved(error)) => Ok(Ok(probe::starved(ask, &error, &clock))),
@@ -54,7 +54,7 @@ fn look(ask: Ask, password: Option<&Secret>, host_facts: Option<String>) -> Resu
 /// Gathers the facts, and reads what was collected on the server's machine at the same time: `ssh db redisdoc collect` is
 /// looking there while we knock. What cannot be read ends the run at once; what does not come in time does not take from
 /// us what we saw ourselves.
-async fn gather(ask: Ask, password: Option<&Secret>, host_facts: Option<String>, clock: Clock) -> Result<Facts, Error> {
+async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clock) -> Result<Facts, Error> {
     let patience = ask.whole();
     let (give, given) = oneshot::channel();
     let reading = async move {
@@ -72,7 +72,7 @@ async fn gather(ask: Ask, password: Option<&Secret>, host_facts: Option<String>,
         Ok(())
     };
     let given = async { given.await.unwrap_or_default() };
-    let gathering = async { Ok(Box::pin(probe::gather(ask, password, given, clock)).await) };
+    let gathering = async { Ok(Box::pin(probe::gather(ask, side, given, clock)).await) };
     let ((), facts) = tokio::try_join!(reading, gathering)?;
     Ok(facts)
 }

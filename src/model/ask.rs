@@ -26,6 +26,9 @@ pub struct Ask {
     pub hold_ms: Option<u64>,
     /// Whether to look at everything even if all is well (`--deep`).
     pub deep: bool,
+    /// Whether what failed may not be asked about in another way, over a connection more (`--no-counter-probe`).
+    #[serde(default)]
+    pub no_counter_probe: bool,
     /// The redis.conf to judge by (`--redis-conf`).
     #[serde(default)]
     pub redis_conf: Option<String>,
@@ -90,6 +93,7 @@ impl Default for Ask {
             deadline_ms: 20_000,
             hold_ms: None,
             deep: false,
+            no_counter_probe: false,
             redis_conf: None,
             only: Vec::new(),
             skip: Vec::new(),

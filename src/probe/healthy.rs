@@ -8,6 +8,8 @@ use super::path::dns::{Dns, System};
 use super::path::redis::{Conversation, Dialogue, End, Exchange, Redis};
 use super::path::reply::{Command, ErrorKind, ErrorReply, Hello, Info, Reply};
 use super::path::tcp::{Attempt, Outcome, Tcp};
+use super::path::tls::certificate::Certificate;
+use super::path::tls::{Ended, Hello as Shaken, Tls, Trust};
 use super::path::vantage::Vantage;
 use super::{FACTS_VERSION, Facts};
 use crate::model::{Ask, Endpoint, Observed};
@@ -52,7 +54,9 @@ impl Facts {
             trace: Observed::skipped("no attempt timed out"),
             others: Observed::skipped("every address was connected to"),
             firewall: Observed::skipped("nothing looks as if it were stopped here"),
+            tls: Observed::skipped("not asked for"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
+            counter: Observed::skipped("nothing failed that has another way of asking"),
             sizes: Observed::skipped("small and large answers came"),
             hold: Observed::skipped("not asked for (--hold SECONDS)"),
             host: Observed::skipped("only the client's side is looked at"),
@@ -248,6 +252,71 @@ impl Facts {
 
 fn error(text: &str) -> Reply {
     Reply::Error(ErrorReply { kind: ErrorKind::of(text), text: text.to_owned() })
+}
+
+impl Facts {
+    /// The same over TLS, with a certificate for `db` that is trusted.
+    pub fn encrypted() -> Self {
+        Self::healthy().with(|facts| {
+            facts.ask.target.tls = true;
+            let trust = Trust { authorities: 140, of_the_system: true, problems: Vec::new(), own: None };
+            facts.tls = Observed::Seen(Tls { trust, hellos: vec![Shaken::healthy("10.0.0.9:6379")] });
+        })
+    }
+
+    /// The same, with this changed in the handshake with the preferred address. Where it does not end as done, nothing was
+    /// said inside.
+    ///
+    /// # Panics
+    /// Where there was no handshake.
+    #[must_use]
+    pub fn hello(mut self, break_it: impl FnOnce(&mut Shaken)) -> Self {
+        let Observed::Seen(tls) = &mut self.tls else { panic!("no handshake") };
+        break_it(&mut tls.hellos[0]);
+        if !tls.hellos[0].is_done() {
+            self.redis = Observed::needs("tls");
+        }
+        self
+    }
+}
+
+impl Shaken {
+    /// TLS 1.3 with a server whose certificate is for `db`.
+    pub fn healthy(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            server_name: Some("db".to_owned()),
+            end: Ended::Done,
+            version: Some("TLS 1.3".to_owned()),
+            cipher: Some("TLS13_AES_256_GCM_SHA384".to_owned()),
+            chain: vec![Certificate::healthy()],
+            flaws: Vec::new(),
+            only_itself: false,
+            asked: None,
+            shown: false,
+            heard: None,
+            elapsed_ms: 2.0,
+        }
+    }
+}
+
+impl Certificate {
+    /// One for `db`, of an authority, from 2026-01-01 until 2027-07-01.
+    pub fn healthy() -> Self {
+        Self {
+            subject: "CN=db".to_owned(),
+            issuer: "CN=Example CA".to_owned(),
+            common_name: Some("db".to_owned()),
+            names: vec!["db".to_owned()],
+            not_before: 1_767_225_600,
+            not_after: 1_814_400_000,
+            self_signed: false,
+            is_ca: false,
+            purposes: vec!["serverAuth".to_owned()],
+            signed_with: "ECDSA with SHA-256".to_owned(),
+            sha256: "5f".repeat(32),
+        }
+    }
 }
 
 impl Facts {

@@ -13,16 +13,19 @@ use std::future::Future;
 use std::io;
 
 use crate::model::{Ask, Observed, Secret};
+use crate::sys::tls::Material;
 use crate::sys::{Clock, clock, machine};
 use host::firewall::{self, Firewall};
 use host::{Given, Host};
+use path::counter::{self, Before, Counter};
 use path::dns::Dns;
 use path::hold::{self, Hold};
 use path::others::{self, Other};
 use path::redis::Redis;
 use path::route::Routes;
 use path::sizes::{self, Sizes};
-use path::tcp::{Attempt, Icmp, Outcome, Tcp};
+use path::tcp::{Attempt, Dials, Icmp, Outcome, Tcp};
+use path::tls::{self, Tls};
 use path::trace::{self, Trace};
 use path::vantage::Vantage;
 use path::way::{self, Way};
@@ -63,8 +66,14 @@ pub struct Facts {
     /// The packet filter of the machine we look from, looked at where it may have stopped us.
     #[serde(default = "not_looked_at")]
     pub firewall: Observed<Firewall>,
+    /// TLS, over the connections.
+    #[serde(default = "not_looked_at")]
+    pub tls: Observed<Tls>,
     /// What was said over the connections.
     pub redis: Observed<Redis>,
+    /// What the same place says to the other way of asking.
+    #[serde(default = "not_looked_at")]
+    pub counter: Observed<Counter>,
     /// How large a packet gets through, looked at when small answers came and a large one did not.
     #[serde(default = "not_looked_at")]
     pub sizes: Observed<Sizes>,
@@ -84,6 +93,15 @@ pub struct Collected {
     pub redisdoc: String,
     /// The machine.
     pub host: Host,
+}
+
+/// What we have to show: it is used, and never saved.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// The password.
+    pub password: Option<&'a Secret>,
+    /// Whom we trust, and our own certificate.
+    pub material: &'a Material,
 }
 
 /// Looks at this machine, for a check that is made elsewhere.
@@ -111,7 +129,9 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         trace: Observed::needs("tcp"),
         others: Observed::needs("tcp"),
         firewall: Observed::needs("tcp"),
+        tls: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
+        counter: Observed::needs("tcp"),
         sizes: Observed::needs("tcp"),
         hold: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
@@ -120,17 +140,21 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
 
 /// Looks at everything that `ask` wants, each thing once, and never fails. `given` is what `redisdoc collect` sees on the
 /// server's own machine (`--host-facts`): it may look there while we knock, and so see our packets arrive.
-pub async fn gather(ask: Ask, password: Option<&Secret>, given: impl Future<Output = Given>, clock: Clock) -> Facts {
-    let taken_at = clock::date();
+pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>, clock: Clock) -> Facts {
+    let (taken_at, password) = (clock::date(), side.password);
     let target = &ask.target;
     let mut dns = path::dns::gather(&ask, &clock).await;
     let own = machine::addresses();
     let here = path::vantage::is_here(target, &dns, &own);
     let overflows = here.then(host::limits::overflows).flatten();
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
+    let (tls, connections) = tls::gather(&ask, side.material, connections, &clock).await;
+    let dials: Dials = connections.iter().map(|one| (one.address.clone(), one.dial.clone())).collect();
     let redis = path::redis::gather(&ask, password, &tcp, connections, here, &clock).await;
+    let before = Before { tcp: &tcp, tls: &tls, redis: &redis };
+    let counter = counter::gather(&ask, side, before, here, &clock).await;
     let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
-    let hold = hold::gather(&ask, password, &tcp, &redis, &clock).await;
+    let hold = hold::gather(&ask, password, &dials, &redis, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &redis, &clock).await;
     let routes = path::route::gather(&tcp);
     let ways = way::gather(&tcp);
@@ -155,7 +179,9 @@ pub async fn gather(ask: Ask, password: Option<&Secret>, given: impl Future<Outp
         trace,
         others,
         firewall,
+        tls,
         redis,
+        counter,
         sizes,
         hold,
         host,

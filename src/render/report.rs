@@ -12,6 +12,7 @@ use crate::model::{Diagnosis, Endpoint, Finding, Level, Severity, Status, Step, 
 use crate::probe::Facts;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::reply::{Command, Reply};
+use crate::probe::path::tls::{Hello, Tls};
 use crate::probe::path::vantage::Vantage;
 use crate::probe::path::way::Way;
 
@@ -86,6 +87,9 @@ pub fn reached(facts: &Facts) -> Reached {
     let dialogue = facts.redis.seen().and_then(|redis| redis.preferred());
     if let Some(dialogue) = dialogue.filter(|dialogue| check::ping::failure(dialogue).is_none()) {
         return within(dialogue, facts);
+    }
+    if facts.tls.seen().and_then(Tls::preferred).is_some_and(Hello::is_done) {
+        return Reached::Encrypted;
     }
     let connected = facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
     let is_unix = matches!(facts.ask.target.endpoint, Endpoint::Unix { .. });

@@ -15,5 +15,6 @@ pub mod program;
 pub mod resolver;
 pub mod socket;
 pub mod terminal;
+pub mod tls;
 
 pub use clock::Clock;

@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::clock;
+use super::tls::Session;
 
 /// How an attempt to connect ended.
 #[derive(Debug)]
@@ -52,9 +53,16 @@ pub struct IcmpError {
     pub from: IpAddr,
 }
 
-/// A connection to the target, over TCP or a unix socket.
+/// A connection to the target, with or without TLS.
 #[derive(Debug)]
-pub enum Stream {
+pub struct Stream {
+    wire: Wire,
+    session: Option<Box<Session>>,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub(super) enum Wire {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
@@ -70,6 +78,8 @@ pub enum Read {
     End,
     /// The connection broke with this errno.
     Broken(Errno),
+    /// The peer ended TLS with this alert (RFC 8446 section 6.2).
+    Alert(u8),
     /// Nothing came before the deadline.
     Silence,
 }
@@ -105,7 +115,7 @@ pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -
         None => Dial::TimedOut(local),
         Some(Ok(())) => {
             let _ = stream.set_nodelay(true);
-            Dial::Connected(Stream::Tcp(stream))
+            Dial::Connected(Wire::Tcp(stream).into())
         }
         Some(Err(error)) => Dial::Failed(Failure {
             errno: errno_of(&error),
@@ -121,7 +131,7 @@ pub async fn dial_within(address: SocketAddr, reach: Reach, deadline: Instant) -
 pub async fn dial_unix(path: &str, deadline: Instant) -> Dial {
     match clock::until(deadline, UnixStream::connect(path)).await {
         None => Dial::TimedOut(None),
-        Some(Ok(stream)) => Dial::Connected(Stream::Unix(stream)),
+        Some(Ok(stream)) => Dial::Connected(Wire::Unix(stream).into()),
         Some(Err(error)) => Dial::Failed(Failure::synchronous(&error)),
     }
 }
@@ -133,29 +143,45 @@ impl Failure {
     }
 }
 
+impl From<Wire> for Stream {
+    fn from(wire: Wire) -> Self {
+        Self { wire, session: None }
+    }
+}
+
 impl Stream {
+    /// The same connection inside TLS.
+    pub(super) fn within(self, session: Session) -> Self {
+        Self { session: Some(Box::new(session)), ..self }
+    }
+
+    /// What carries the bytes.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// Our own address on a TCP connection.
     pub fn local(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+        match &self.wire {
+            Wire::Tcp(stream) => stream.local_addr().ok(),
+            Wire::Unix(_) => None,
         }
     }
 
     /// The peer's address on a TCP connection.
     pub fn peer(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
+        match &self.wire {
+            Wire::Tcp(stream) => stream.peer_addr().ok(),
+            Wire::Unix(_) => None,
         }
     }
 
     /// The largest packet that the kernel knows to fit the way of a TCP connection (`IP_MTU`, ip(7)); IPv4 only.
     #[cfg(target_os = "linux")]
     pub fn path_mtu(&self) -> Option<u32> {
-        match self {
-            Self::Tcp(stream) => getsockopt(stream, sockopt::IpMtu).ok().and_then(|mtu| mtu.try_into().ok()),
-            Self::Unix(_) => None,
+        match &self.wire {
+            Wire::Tcp(stream) => getsockopt(stream, sockopt::IpMtu).ok().and_then(|mtu| mtu.try_into().ok()),
+            Wire::Unix(_) => None,
         }
     }
 
@@ -167,6 +193,27 @@ impl Stream {
 
     /// Reads what is there, or waits for it until `deadline`.
     pub async fn read(&self, buffer: &mut [u8], deadline: Instant) -> Read {
+        match &self.session {
+            Some(session) => session.read(&self.wire, buffer, deadline).await,
+            None => self.wire.read(buffer, deadline).await,
+        }
+    }
+
+    /// Writes all of `bytes`; an errno if the connection breaks, `ETIMEDOUT` if the peer takes none until `deadline`.
+    ///
+    /// # Errors
+    /// The errno of the write that failed.
+    pub async fn write(&self, bytes: &[u8], deadline: Instant) -> Result<(), Errno> {
+        match &self.session {
+            Some(session) => session.write(&self.wire, bytes, deadline).await,
+            None => self.wire.write(bytes, deadline).await,
+        }
+    }
+}
+
+impl Wire {
+    /// Reads what is there, or waits for it until `deadline`.
+    pub(super) async fn read(&self, buffer: &mut [u8], deadline: Instant) -> Read {
         loop {
             if clock::until(deadline, self.ready(Interest::READABLE)).await.is_none() {
                 return Read::Silence;
@@ -184,7 +231,7 @@ impl Stream {
     ///
     /// # Errors
     /// The errno of the write that failed.
-    pub async fn write(&self, bytes: &[u8], deadline: Instant) -> Result<(), Errno> {
+    pub(super) async fn write(&self, bytes: &[u8], deadline: Instant) -> Result<(), Errno> {
         let mut sent = 0;
         while sent < bytes.len() {
             if clock::until(deadline, self.ready(Interest::WRITABLE)).await.is_none() {

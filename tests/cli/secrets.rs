@@ -63,7 +63,7 @@ fn ways(port: &str, marker: &str, dir: &Path) -> Vec<Cli> {
         plain(&["--env-file", dotenv.to_str().unwrap()]),
         with(&["--pass-file", pass.to_str().unwrap()]),
         with(&["--pass-file", "-"]).stdin(marker),
-        with(&["--deep", "-a", marker, "--key", "k"]),
+        with(&["--deep", "-a", marker, "--exists", "k"]),
     ]
 }
 

@@ -174,7 +174,7 @@ fn a_proxy_that_closes_on_the_database_is_not_healthy() {
     std::thread::sleep(Duration::from_millis(700));
     one.diagnose(&[]).healthy();
     one.diagnose(&["-n", "2"]).exit(1).finding("auth/select-error");
-    one.diagnose(&["--key", "a"]).exit(0).finding("auth/key-unseen");
+    one.diagnose(&["--exists", "a"]).exit(0).finding("auth/key-unseen");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn where_writes_fail_is_not_writable() {
     drop(lonely);
     let _unformed = one.redis(&["--cluster-enabled", "yes"]);
     one.diagnose(&["--require", "writable"]).exit(1).finding("state/cluster-down");
-    one.diagnose(&["--key", "a"]).exit(1).finding("state/cluster-down");
+    one.diagnose(&["--exists", "a"]).exit(1).finding("state/cluster-down");
 }
 
 #[test]

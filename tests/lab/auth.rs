@@ -110,7 +110,7 @@ fn unknown_disabled_and_missing_users_look_alike() {
             diagnosis.first_cause("credentials-rejected", Confidence::Certain).exit(1);
             tells(&diagnosis, &format!("ACL GETUSER {user}"));
         }
-        one.diagnose(&["--user", "app", "-a", "pw", "-n", "1", "-3", "--key", "k"]).healthy();
+        one.diagnose(&["--user", "app", "-a", "pw", "-n", "1", "-3", "--exists", "k"]).healthy();
     });
 }
 
@@ -145,7 +145,7 @@ fn a_user_may_not_run_a_command() {
     let ask = || client.diagnose(&app);
     ask().first_cause("acl-denies-command", Confidence::Certain).exit(0).check("auth", "warn").apply(there);
     ask().healthy();
-    let ask = || client.diagnose(&[&app[..], &["-n", "1", "--key", "app:1"]].concat());
+    let ask = || client.diagnose(&[&app[..], &["-n", "1", "--exists", "app:1"]].concat());
     ask().first_cause("acl-denies-command", Confidence::Certain).exit(1).finding("auth/key-unseen").apply(there);
     ask().healthy();
 }
@@ -178,7 +178,7 @@ fn a_default_user_that_may_nothing_is_not_sent_to_acl() {
 #[test]
 fn a_user_may_not_touch_a_key() {
     on_each(&WITH_USERS, "user app on >pw ~app:* +@all", |one| {
-        let ask = |key| one.diagnose(&["--user", "app", "-a", "pw", "--key", key]);
+        let ask = |key| one.diagnose(&["--user", "app", "-a", "pw", "--exists", key]);
         ask("app:1").healthy();
         for key in ["jobs:1", "jobs:[*]\\?", "a key's name"] {
             ask(key).first_cause("acl-denies-key", Confidence::Certain).exit(1).apply(|_| one);

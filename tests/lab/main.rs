@@ -38,6 +38,7 @@ mod startup;
 mod state;
 mod tcp;
 mod ties;
+mod tls;
 mod tools;
 mod unread;
 mod unstarted;

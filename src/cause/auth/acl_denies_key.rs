@@ -18,7 +18,7 @@ fault of connectivity, and looks like one only where a library hides the reply.
 How it looks: NOPERM this user has no permissions to access one of the keys used as arguments; since 7.0: NOPERM No \
 permissions to access a key. Channels of publish and subscribe have patterns of their own (&).
 
-How to be sure: it is sure for the key given with --key. ACL GETUSER shows the patterns; Redis does not say which of them \
+How to be sure: it is sure for the key given with --exists. ACL GETUSER shows the patterns; Redis does not say which of them \
 the key misses. A prefix that differs between environments is the usual reason.
 
 How to repair: use the prefix the user is meant for, or add a pattern, ACL SETUSER app ~prefix:*.",

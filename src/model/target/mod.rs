@@ -136,6 +136,9 @@ pub struct Target {
     pub tls: bool,
     /// The server name for TLS, where it differs from the host.
     pub sni: Option<String>,
+    /// What is said of certificates.
+    #[serde(default)]
+    pub certificates: Certificates,
     /// The database index.
     pub db: u32,
     /// The ACL user.
@@ -146,7 +149,7 @@ pub struct Target {
     pub resp3: bool,
     /// The address families that may be used.
     pub family: Family,
-    /// A key the application uses, to be looked at with EXISTS (`--key`).
+    /// A key the application uses, to be looked at with EXISTS (`--exists`).
     pub key: Option<String>,
     /// Where each part came from: `flag`, `uri`, `env REDIS_URL`, `default` …
     pub given_by: BTreeMap<Part, String>,
@@ -156,12 +159,41 @@ pub struct Target {
     pub complaints: Vec<Complaint>,
 }
 
+/// What is said of certificates on the command line, as redis-cli has it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificates {
+    /// The file with the authorities that may vouch for the server (`--cacert`).
+    pub cacert: Option<String>,
+    /// The folder with such files (`--cacertdir`).
+    pub cacertdir: Option<String>,
+    /// The file with our own certificate (`--cert`).
+    pub cert: Option<String>,
+    /// The file with its key (`--key`).
+    pub key: Option<String>,
+    /// Whether a certificate that is not trusted is overlooked (`--insecure`).
+    pub insecure: bool,
+}
+
+impl Certificates {
+    /// The files that are named, with their flags.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let files = [
+            ("--cacert", &self.cacert),
+            ("--cacertdir", &self.cacertdir),
+            ("--cert", &self.cert),
+            ("--key", &self.key),
+        ];
+        files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?)))
+    }
+}
+
 impl Default for Target {
     fn default() -> Self {
         Self {
             endpoint: Endpoint::Tcp { host: DEFAULT_HOST.to_owned(), port: DEFAULT_PORT },
             tls: false,
             sni: None,
+            certificates: Certificates::default(),
             db: 0,
             user: None,
             password: false,
@@ -219,6 +251,13 @@ impl Target {
         };
         if self.tls {
             flags.push_str(" --tls");
+            let named = self.sni.iter().map(|name| ("--sni", name)).chain(self.certificates.files());
+            for (flag, value) in named {
+                flags.extend([" ", flag, " ", &shell_quote(value)]);
+            }
+            if self.certificates.insecure {
+                flags.push_str(" --insecure");
+            }
         }
         if let Some(user) = &self.user {
             flags.push_str(" --user ");
@@ -244,7 +283,7 @@ impl Target {
             command.push_str(" -3");
         }
         if let Some(key) = &self.key {
-            command.push_str(" --key ");
+            command.push_str(" --exists ");
             command.push_str(&shell_quote(key));
         }
         if self.password && self.given_by.get(&Part::Password).is_none_or(|by| by != "env REDISCLI_AUTH") {

@@ -4,7 +4,9 @@
 use super::dotenv::Setting;
 use super::host;
 use super::layer::{Giver, Layer, Place};
-use super::{Complaint, ComplaintKind, DEFAULT_HOST, DEFAULT_PORT, Endpoint, Family, Part, Target, settings, uri};
+use super::{
+    Certificates, Complaint, ComplaintKind, DEFAULT_HOST, DEFAULT_PORT, Endpoint, Family, Part, Target, settings, uri,
+};
 use crate::model::Secret;
 
 /// Everything that was said, in the words in which it was said.
@@ -28,11 +30,13 @@ pub struct Said {
     pub tls: bool,
     /// `--sni`.
     pub sni: Option<String>,
+    /// What is said of certificates.
+    pub certificates: Certificates,
     /// `-4` or `-6`.
     pub family: Option<Family>,
     /// `-3`.
     pub resp3: bool,
-    /// `--key`.
+    /// `--exists`.
     pub key: Option<String>,
     /// Passwords from the command line, in order of precedence, each with where it came from.
     pub passwords: Vec<(String, Secret)>,
@@ -64,6 +68,7 @@ pub fn resolve(said: &Said) -> (Target, Option<Secret>) {
     merge.target.family = layers.iter().find_map(|layer| layer.family).unwrap_or_default();
     merge.target.key.clone_from(&said.key);
     merge.sni(said);
+    merge.certificates(said);
     let password = merge.credentials();
     merge.complaints();
     let mut target = merge.target;
@@ -266,6 +271,19 @@ impl Merge<'_> {
                 let (meant, origin) = (flaw.host.map(|host| format!("--sni {host}")), "flag --sni".to_owned());
                 self.target.complaints.push(Complaint { kind: flaw.kind, origin, says: flaw.says, meant });
             }
+        }
+    }
+
+    /// What is said of certificates, which means nothing without TLS.
+    fn certificates(&mut self, said: &Said) {
+        if self.target.tls {
+            self.target.certificates.clone_from(&said.certificates);
+            return;
+        }
+        let insecure = said.certificates.insecure.then_some("--insecure");
+        for flag in said.certificates.files().map(|(flag, _)| flag).chain(insecure) {
+            let says = "there are no certificates without TLS (--tls)".to_owned();
+            ignore(&mut self.target, &format!("flag {flag}"), says);
         }
     }
 

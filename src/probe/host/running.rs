@@ -60,7 +60,7 @@ fn place(server: &Process) -> Option<Dialled> {
 
 fn name(place: &Dialled) -> String {
     match place {
-        Dialled::Tcp(address) => address.to_string(),
+        Dialled::Tcp(address) | Dialled::Tls(address, _) => address.to_string(),
         Dialled::Unix(path) => path.clone(),
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::redis::{Conversation, Dialogue, End, Line, Redis, auth_line, line};
 use super::reply::Command;
 use super::talk::Talk;
-use super::tcp::{Dialled, Tcp};
+use super::tcp::{Dialled, Dials};
+use super::tls::alert;
 use crate::model::{Ask, BlockerKind, Observed, Secret};
 use crate::sys::clock::{self, Clock};
 use crate::sys::socket::{Dial, Read, Stream};
@@ -97,7 +98,7 @@ impl Hold {
 pub async fn gather(
     ask: &Ask,
     password: Option<&Secret>,
-    tcp: &Observed<Tcp>,
+    dials: &Dials,
     redis: &Observed<Redis>,
     clock: &Clock,
 ) -> Observed<Hold> {
@@ -106,7 +107,7 @@ pub async fn gather(
     else {
         return Observed::needs("ping");
     };
-    let Some(dial) = dialled(tcp, dialogue) else { return Observed::needs("tcp") };
+    let Some(dial) = dials.get(&dialogue.address) else { return Observed::needs("tcp") };
     let small: Vec<Line> = [auth_line(ask, password), Some(line(Command::Ping, &[]))].into_iter().flatten().collect();
     let stream = match dial.dial(clock.step_end()).await {
         Dial::Connected(stream) => stream,
@@ -126,7 +127,7 @@ pub async fn gather(
     if hold.survived() {
         return Observed::Seen(hold);
     }
-    let fresh = fresh(&dial, small, password, dialogue, clock.step_end()).await;
+    let fresh = fresh(dial, small, password, dialogue, clock.step_end()).await;
     Observed::Seen(Hold { fresh: Some(fresh), ..hold })
 }
 
@@ -136,14 +137,6 @@ fn not_to_hold(why: &str) -> Observed<Hold> {
         "a second connection, the one to hold, could not be made ({why}), right after the first: see what limits new ones"
     );
     Observed::hidden(BlockerKind::Failed, says)
-}
-
-fn dialled(tcp: &Observed<Tcp>, dialogue: &Dialogue) -> Option<Dialled> {
-    let attempt = tcp.seen()?.attempts.iter().find(|attempt| attempt.address == dialogue.address)?;
-    match attempt.ip {
-        Some(_) => Some(Dialled::Tcp(attempt.address.parse().ok()?)),
-        None => Some(Dialled::Unix(attempt.address.clone())),
-    }
 }
 
 async fn said(stream: &Stream, lines: &[Line], secret: Option<&Secret>, deadline: Instant) -> Conversation {
@@ -161,6 +154,7 @@ async fn idle(stream: &Stream, time: Duration, clock: &Clock) -> Wait {
         Read::Silence => Wait::Quiet,
         Read::End => Wait::Closed(after),
         Read::Broken(errno) => Wait::Broken(after, format!("{errno:?}")),
+        Read::Alert(alert) => Wait::Broken(after, format!("TLS alert {}", alert::name(alert))),
         Read::Bytes(_) => Wait::Spoke(after),
     }
 }

@@ -1,6 +1,7 @@
 //! What the vantage sees on its way to the target.
 
 pub mod command;
+pub mod counter;
 pub mod dns;
 pub mod hold;
 pub mod others;
@@ -12,6 +13,7 @@ mod sendqueue;
 pub mod sizes;
 mod talk;
 pub mod tcp;
+pub mod tls;
 pub mod trace;
 pub mod vantage;
 pub mod way;

@@ -15,7 +15,7 @@ use super::command::SETTINGS;
 use super::reply::{Command, ErrorKind, Info, Reply};
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
-use crate::model::{Ask, BlockerKind, Level, Observed, Secret};
+use crate::model::{Ask, Level, Observed, Secret};
 use crate::sys::{Clock, clock};
 
 /// How long the second connection listens before it writes.
@@ -100,6 +100,8 @@ pub enum End {
     Closed,
     /// The connection broke, with this errno.
     Broken(String),
+    /// The peer ended TLS with this alert (RFC 8446 section 6.2).
+    Alert(u8),
     /// Nothing more came in time.
     Silent,
     /// More came than is read from a stranger.
@@ -232,11 +234,9 @@ pub async fn gather(
     if !["ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check)) {
         return Observed::skipped("not selected");
     }
-    if ask.target.tls && tcp.seen().is_some_and(|tcp| tcp.connected().is_some()) {
-        return Observed::hidden(BlockerKind::Unsupported, "this version of redisdoc does not speak TLS");
-    }
     if connections.is_empty() {
-        return Observed::needs("tcp");
+        let stood = tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
+        return Observed::needs(if stood && ask.target.tls { "tls" } else { "tcp" });
     }
     let mut talks = tokio::task::JoinSet::new();
     for (order, connection) in connections.into_iter().enumerate() {

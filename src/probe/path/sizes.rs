@@ -113,6 +113,9 @@ pub async fn gather(
     clock: &Clock,
 ) -> Observed<Sizes> {
     let Some(dialogue) = redis.seen().and_then(Redis::preferred) else { return Observed::needs("ping") };
+    if ask.target.tls {
+        return Observed::skipped("the conversation is inside TLS");
+    }
     let Some(to) = address(tcp, dialogue).filter(|_| !here) else {
         return Observed::skipped("the target is this machine");
     };

@@ -76,6 +76,7 @@ impl<'a> Talk<'a> {
             match self.stream.read(&mut chunk[..room], patience).await {
                 Read::Bytes(count) => self.take(&chunk[..count]),
                 Read::End => self.end = Some(End::Closed),
+                Read::Alert(alert) => self.end = Some(End::Alert(alert)),
                 Read::Broken(errno) => self.end = Some(End::Broken(format!("{errno:?}"))),
                 Read::Silence if self.alien.is_some() => self.end = Some(End::Alien),
                 Read::Silence if patience < deadline => self.end = Some(End::Silent),

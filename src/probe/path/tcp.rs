@@ -2,6 +2,7 @@
 //!
 //! What an outcome means is in `check/tcp.rs`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::dns::Dns;
 use crate::model::{Ask, Endpoint, Observed, Target};
 use crate::sys::socket::{self, Dial, Failure, Stream};
+use crate::sys::tls::Client;
 use crate::sys::{Clock, clock, files};
 
 /// The most addresses that are tried. Names with more are round-robin pools whose first members speak for the rest.
@@ -184,7 +186,7 @@ impl Attempt {
 /// Tries every address of the target at the same time. Returns the connections beside the observations, in the same
 /// order, for the conversation that follows on the very connection that was timed.
 pub async fn gather(ask: &Ask, dns: &Observed<Dns>, clock: &Clock) -> (Observed<Tcp>, Vec<Connection>) {
-    let past_tcp = ["tcp", "ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check));
+    let past_tcp = ["tcp", "tls", "ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check));
     if !past_tcp {
         return (Observed::skipped("not selected"), Vec::new());
     }
@@ -216,7 +218,12 @@ pub enum Dialled {
     Tcp(SocketAddr),
     /// A unix socket.
     Unix(String),
+    /// An address with port, and TLS with what answers there.
+    Tls(SocketAddr, Box<Client>),
 }
+
+/// What was dialled for each connection that stood, by its address as in [`Attempt::address`].
+pub type Dials = BTreeMap<String, Dialled>;
 
 impl Dialled {
     /// Connects again; `None` if that fails.
@@ -232,6 +239,20 @@ impl Dialled {
         match self {
             Self::Tcp(address) => socket::dial(*address, deadline).await,
             Self::Unix(path) => socket::dial_unix(path, deadline).await,
+            Self::Tls(address, client) => match socket::dial(*address, deadline).await {
+                Dial::Connected(stream) => client.over(stream, deadline).await,
+                failed => failed,
+            },
+        }
+    }
+
+    /// The same inside TLS.
+    #[must_use]
+    pub fn within(self, client: Client) -> Self {
+        match self {
+            Self::Tcp(address) | Self::Tls(address, _) => Self::Tls(address, Box::new(client)),
+            // A unix socket is used without TLS (see `model/target/resolve.rs`).
+            Self::Unix(path) => Self::Unix(path),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The lab: hosts made of namespaces, real servers on them, real packets between them.
 //!
 //! A scenario is an ordinary `#[test]` that starts with `let Some(lab) = Lab::enter() else { return };`.
-//! `enter` is the door, `host` and `root` make one machine, `net` joins machines, `redis`, `dns` and `stub`
+//! `enter` is the door, `host` and `root` make one machine, `net` joins machines, `redis`, `pki`, `dns` and `stub`
 //! put something on them, `run` starts programs there, `service` plays the init system, and `diagnose` asks
 //! redisdoc what it sees.
 
@@ -11,6 +11,7 @@ pub mod enter;
 pub mod firewalls;
 pub mod host;
 pub mod net;
+pub mod pki;
 pub mod redis;
 pub mod root;
 pub mod run;
@@ -21,6 +22,7 @@ pub use diagnose::{Confidence, Diagnosis};
 pub use dns::{DnsStub, Kind};
 pub use enter::Lab;
 pub use host::Host;
+pub use pki::Authority;
 pub use redis::Server;
 pub use run::{Ran, Running, Task};
 pub use stub::Stub;

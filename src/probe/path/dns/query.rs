@@ -210,7 +210,7 @@ async fn read_exact(stream: &Stream, buffer: &mut [u8], deadline: Instant) -> Re
     while filled < buffer.len() {
         match stream.read(&mut buffer[filled..], deadline).await {
             Read::Bytes(count) => filled += count,
-            Read::End | Read::Silence => return Err(Answer::Silent),
+            Read::End | Read::Silence | Read::Alert(_) => return Err(Answer::Silent),
             Read::Broken(errno) => return Err(undelivered(errno)),
         }
     }

@@ -1,0 +1,139 @@
+//! What a certificate says (RFC 5280), in words that can be saved, shown and compared.
+
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::X509Name;
+
+use crate::model::escape;
+
+/// The most names that are kept of one certificate.
+const MOST_NAMES: usize = 64;
+/// The most bytes that are kept of one name.
+const MOST_BYTES: usize = 256;
+
+/// A certificate, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Whom it names (`CN=db, O=Example`).
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The common name of the subject.
+    pub common_name: Option<String>,
+    /// The DNS names and addresses it is valid for (subjectAltName), in words.
+    pub names: Vec<String>,
+    /// From when it is valid, in seconds since 1970.
+    pub not_before: i64,
+    /// Until when.
+    pub not_after: i64,
+    /// Whether subject and issuer are the same.
+    pub self_signed: bool,
+    /// Whether it may sign others (basicConstraints).
+    pub is_ca: bool,
+    /// The purposes it is limited to (extendedKeyUsage), if it is.
+    pub purposes: Vec<String>,
+    /// How it was signed, as an object identifier or its name.
+    pub signed_with: String,
+    /// The SHA-256 of the whole, in hexadecimal: `openssl x509 -fingerprint -sha256` prints the same.
+    pub sha256: String,
+}
+
+impl Certificate {
+    /// What `der` says; `None` where it is no certificate.
+    pub fn parse(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|part| part.value.ca);
+        let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        Some(Self {
+            subject: name(parsed.subject()),
+            issuer: name(parsed.issuer()),
+            common_name: common_name.map(kept),
+            names: names(&parsed),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+            self_signed: parsed.subject() == parsed.issuer(),
+            is_ca,
+            purposes: purposes(&parsed),
+            signed_with: algorithm(&parsed),
+            sha256: sha256(der),
+        })
+    }
+}
+
+/// A distinguished name out of its DER, in words.
+pub fn distinguished_name(der: &[u8]) -> Option<String> {
+    X509Name::from_der(der).ok().map(|(_, parsed)| name(&parsed))
+}
+
+fn name(name: &X509Name) -> String {
+    kept(&name.to_string())
+}
+
+fn kept(text: &str) -> String {
+    let bytes = text.as_bytes();
+    escape(&bytes[..bytes.len().min(MOST_BYTES)])
+}
+
+fn names(parsed: &X509Certificate) -> Vec<String> {
+    let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let said = |name: &GeneralName| match name {
+        GeneralName::DNSName(name) => Some(kept(name)),
+        GeneralName::IPAddress(bytes) => address(bytes),
+        _ => None,
+    };
+    alternatives.value.general_names.iter().filter_map(said).take(MOST_NAMES).collect()
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    match bytes.len() {
+        4 => Some(std::net::IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
+        16 => Some(std::net::IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
+        _ => None,
+    }
+}
+
+fn purposes(parsed: &X509Certificate) -> Vec<String> {
+    let usages = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::ExtendedKeyUsage(usage) => Some(usage),
+        _ => None,
+    });
+    let Some(usage) = usages else { return Vec::new() };
+    let known = [(usage.any, "any"), (usage.server_auth, "serverAuth"), (usage.client_auth, "clientAuth")];
+    let mut purposes: Vec<String> =
+        known.iter().filter(|(is, _)| *is).map(|(_, purpose)| (*purpose).to_owned()).collect();
+    if purposes.is_empty() {
+        purposes.push("another".to_owned());
+    }
+    purposes
+}
+
+fn algorithm(parsed: &X509Certificate) -> String {
+    let oid = parsed.signature_algorithm.algorithm.to_id_string();
+    // RFC 8017 appendix C, RFC 5758 section 3.2, RFC 8410 section 3.
+    let name = match oid.as_str() {
+        "1.2.840.113549.1.1.4" => "RSA with MD5",
+        "1.2.840.113549.1.1.5" => "RSA with SHA-1",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.113549.1.1.11" => "RSA with SHA-256",
+        "1.2.840.113549.1.1.12" => "RSA with SHA-384",
+        "1.2.840.113549.1.1.13" => "RSA with SHA-512",
+        "1.2.840.10045.4.1" => "ECDSA with SHA-1",
+        "1.2.840.10045.4.3.2" => "ECDSA with SHA-256",
+        "1.2.840.10045.4.3.3" => "ECDSA with SHA-384",
+        "1.2.840.10045.4.3.4" => "ECDSA with SHA-512",
+        "1.3.101.112" => "Ed25519",
+        _ => return oid,
+    };
+    name.to_owned()
+}
+
+fn sha256(der: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let digest = crate::sys::tls::sha256(der);
+    digest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

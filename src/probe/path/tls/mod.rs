@@ -1,0 +1,290 @@
+//! TLS over the connections that stand: how each handshake ended, the certificates, and what the library says of them.
+//!
+//! The conversation goes on inside. What it all means is in `check/tls.rs`.
+
+pub mod alert;
+pub mod certificate;
+
+use std::sync::Arc;
+
+use rustls::{CertificateError, Error, PeerIncompatible};
+use serde::{Deserialize, Serialize};
+
+use super::tcp::Connection;
+use crate::model::{Ask, Observed, Target, escape};
+use crate::sys::clock::{self, Clock};
+use crate::sys::socket::Stream;
+use crate::sys::tls::{Client, Failed, Handshake, Material, Roots, Verdict};
+use certificate::{Certificate, distinguished_name};
+
+/// The most certificates that are kept of a chain.
+const MOST_CERTIFICATES: usize = 10;
+/// The most names of authorities that are kept of what the server would accept.
+const MOST_ISSUERS: usize = 16;
+
+/// TLS, on each connection that stood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Whom we trust.
+    pub trust: Trust,
+    /// One per connection, the preferred address first.
+    pub hellos: Vec<Hello>,
+}
+
+/// Whom we trust, and who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// How many authorities there are.
+    pub authorities: usize,
+    /// True if they are the system's.
+    pub of_the_system: bool,
+    /// What was not to be used of the files they came from.
+    pub problems: Vec<String>,
+    /// Our own certificate, if we have one.
+    pub own: Option<Certificate>,
+}
+
+/// A handshake with one address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The address.
+    pub address: String,
+    /// The server name we sent (SNI); none for addresses.
+    pub server_name: Option<String>,
+    /// How it ended.
+    pub end: Ended,
+    /// The version that was agreed on.
+    pub version: Option<String>,
+    /// The cipher suite that was agreed on.
+    pub cipher: Option<String>,
+    /// The server's certificates as it sent them, its own first.
+    pub chain: Vec<Certificate>,
+    /// What the library says against them, also where that was to be overlooked (`--insecure`).
+    pub flaws: Vec<Flaw>,
+    /// True if the certificate signed itself and is among those we trust, and nothing else is: rustls refuses that, OpenSSL does not.
+    pub only_itself: bool,
+    /// The authorities of which the server would take a certificate of ours; `None` if it did not ask for one.
+    pub asked: Option<Vec<String>>,
+    /// Whether we had one to show.
+    pub shown: bool,
+    /// The first bytes that came, escaped, where the handshake failed.
+    pub heard: Option<String>,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: f64,
+}
+
+/// How a handshake ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// It was completed on our side. In TLS 1.3 the server may still refuse us: that comes with the first read.
+    Done,
+    /// We ended it: the certificate is not trusted.
+    Untrusted,
+    /// The server ended it with this alert.
+    Alert(u8),
+    /// What came is no TLS.
+    NotTls,
+    /// It speaks TLS, but nothing in common with us: in the library's words.
+    Incompatible(String),
+    /// It broke the protocol: in the library's words.
+    Misbehaved(String),
+    /// The peer closed.
+    Closed,
+    /// The connection broke, with this errno.
+    Broken(String),
+    /// Nothing more came in time.
+    Silent,
+    /// The name cannot be one of TLS: in the library's words.
+    BadName(String),
+}
+
+/// What the library says against a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flaw {
+    /// None of the authorities that we trust signed it.
+    UnknownIssuer,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// It is not valid for the name.
+    WrongName,
+    /// It is one of an authority, and used as a server's.
+    AuthorityAsServer,
+    /// It is limited to other purposes.
+    WrongPurpose,
+    /// Another, in the library's words.
+    Other(String),
+}
+
+impl Tls {
+    /// The handshake with the preferred address.
+    pub fn preferred(&self) -> Option<&Hello> {
+        self.hellos.first()
+    }
+}
+
+impl Hello {
+    /// The server's own certificate.
+    pub fn leaf(&self) -> Option<&Certificate> {
+        self.chain.first()
+    }
+
+    /// True if the conversation could go on inside.
+    pub fn is_done(&self) -> bool {
+        self.end == Ended::Done
+    }
+}
+
+/// Shakes hands over every connection at the same time, if TLS is asked for; gives those that stand after it.
+pub async fn gather(
+    ask: &Ask,
+    material: &Material,
+    connections: Vec<Connection>,
+    clock: &Clock,
+) -> (Observed<Tls>, Vec<Connection>) {
+    if !ask.target.tls {
+        return (Observed::skipped("not asked for"), connections);
+    }
+    if connections.is_empty() {
+        return (Observed::needs("tcp"), connections);
+    }
+    let roots = material.roots();
+    let mut handshakes = tokio::task::JoinSet::new();
+    for (order, connection) in connections.into_iter().enumerate() {
+        let client = client(&ask.target, &connection, material, &roots);
+        let clock = *clock;
+        handshakes.spawn(async move { (order, one(connection, client, clock).await) });
+    }
+    let mut all = handshakes.join_all().await;
+    all.sort_by_key(|(order, _)| *order);
+    let (hellos, connections): (Vec<_>, Vec<_>) = all.into_iter().map(|(_, one)| one).unzip();
+    let trust = trust(material, &roots);
+    (Observed::Seen(Tls { trust, hellos }), connections.into_iter().flatten().collect())
+}
+
+fn trust(material: &Material, roots: &Roots) -> Trust {
+    let own = material.identity.as_ref().and_then(|identity| identity.certificate());
+    Trust {
+        authorities: roots.store.len(),
+        of_the_system: material.authorities.is_none(),
+        problems: roots.problems.iter().map(|problem| escape(problem.as_bytes())).collect(),
+        own: own.and_then(Certificate::parse),
+    }
+}
+
+/// Our side for one connection: the name is `--sni`, else the host.
+fn client(target: &Target, connection: &Connection, material: &Material, roots: &Roots) -> Result<Client, String> {
+    let name = target.sni.as_deref().or(target.host()).unwrap_or(&connection.address);
+    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?;
+    Ok(if target.certificates.insecure { client.lenient() } else { client })
+}
+
+async fn one(connection: Connection, client: Result<Client, String>, clock: Clock) -> (Hello, Option<Connection>) {
+    let Connection { address, dial, stream } = connection;
+    let client = match client {
+        Ok(client) => client,
+        Err(says) => return (Hello::unnamed(address, says), None),
+    };
+    let handshake = client.shake_hands(stream, clock.step_end()).await;
+    let (hello, stream) = hello(address.clone(), &client, handshake);
+    let dial = dial.within(client);
+    (hello, stream.map(|stream| Connection { address, dial, stream }))
+}
+
+/// A handshake in words that can be saved, and its connection.
+pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (Hello, Option<Stream>) {
+    let Handshake { result, chain, verdict, asked, version, cipher, heard, took } = handshake;
+    let (end, stream) = match result {
+        Ok(stream) => (Ended::Done, Some(stream)),
+        Err(failed) => (ended(failed), None),
+    };
+    let hello = Hello {
+        address,
+        server_name: client.sent_name(),
+        end,
+        version: version.map(|version| version.replace("TLSv1_", "TLS 1.")),
+        cipher,
+        chain: chain.iter().take(MOST_CERTIFICATES).filter_map(Certificate::parse).collect(),
+        flaws: verdict.as_ref().map(flaws).unwrap_or_default(),
+        only_itself: verdict.as_ref().is_some_and(|verdict| verdict.is_root && verdict.trust.is_err()),
+        asked: asked
+            .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
+        shown: client.has_identity(),
+        heard: (!heard.is_empty()).then(|| escape(&heard)),
+        elapsed_ms: clock::round_ms(took),
+    };
+    (hello, stream)
+}
+
+impl Hello {
+    /// Not even begun: the name cannot be sent.
+    fn unnamed(address: String, says: String) -> Self {
+        Self {
+            address,
+            server_name: None,
+            end: Ended::BadName(says),
+            version: None,
+            cipher: None,
+            chain: Vec::new(),
+            flaws: Vec::new(),
+            only_itself: false,
+            asked: None,
+            shown: false,
+            heard: None,
+            elapsed_ms: 0.0,
+        }
+    }
+}
+
+fn ended(failed: Failed) -> Ended {
+    match failed {
+        Failed::End => Ended::Closed,
+        Failed::Broken(errno) => Ended::Broken(format!("{errno:?}")),
+        Failed::Silence => Ended::Silent,
+        Failed::Refused(error) => refused(error),
+    }
+}
+
+fn refused(error: Error) -> Ended {
+    match error {
+        Error::AlertReceived(alert) => Ended::Alert(u8::from(alert)),
+        Error::InvalidCertificate(_) => Ended::Untrusted,
+        Error::InvalidMessage(_) => Ended::NotTls,
+        Error::PeerIncompatible(why) => Ended::Incompatible(incompatible(&why)),
+        error => Ended::Misbehaved(escape(error.to_string().as_bytes())),
+    }
+}
+
+fn incompatible(why: &PeerIncompatible) -> String {
+    escape(format!("{why:?}").as_bytes())
+}
+
+/// Everything that is said against a certificate, each once.
+fn flaws(verdict: &Verdict) -> Vec<Flaw> {
+    let by_itself = verdict.is_root && verdict.trust_when_valid.is_none();
+    let trust = [verdict.trust.as_ref().err(), verdict.trust_when_valid.as_ref().and_then(|then| then.as_ref().err())];
+    let trust = trust.into_iter().flatten().filter(|_| !by_itself);
+    let mut flaws: Vec<Flaw> = Vec::new();
+    for flaw in trust.chain(verdict.name.as_ref().err()).map(flaw) {
+        if !flaws.contains(&flaw) {
+            flaws.push(flaw);
+        }
+    }
+    flaws
+}
+
+fn flaw(error: &CertificateError) -> Flaw {
+    use CertificateError as E;
+    match error {
+        E::UnknownIssuer => Flaw::UnknownIssuer,
+        E::Expired | E::ExpiredContext { .. } => Flaw::Expired,
+        E::NotValidYet | E::NotValidYetContext { .. } => Flaw::NotYetValid,
+        E::NotValidForName | E::NotValidForNameContext { .. } => Flaw::WrongName,
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => Flaw::WrongPurpose,
+        E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => Flaw::AuthorityAsServer,
+        error => Flaw::Other(escape(error.to_string().as_bytes())),
+    }
+}

@@ -1,0 +1,119 @@
+//! Whom we trust and who we are: certificates and a key, from the files that were named or from the system.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::sys::files;
+
+/// What was named on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Material {
+    /// The authorities of `--cacert` and `--cacertdir`; the system's, if none were named.
+    pub authorities: Option<Vec<CertificateDer<'static>>>,
+    /// `--cert` and `--key`.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate of our own, with its key.
+#[derive(Clone)]
+pub struct Identity {
+    pub(super) key: Arc<CertifiedKey>,
+}
+
+/// The authorities that are trusted.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    /// As the library takes them.
+    pub store: Arc<RootCertStore>,
+    /// What was not to be used of the files they came from.
+    pub problems: Vec<String>,
+}
+
+impl Material {
+    /// Those of the file at `path`, which has at least one.
+    ///
+    /// # Errors
+    /// What reading says, or what is wrong with the text.
+    pub fn certificates(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
+        let text = files::read_given(path, patience)?;
+        let found: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
+        if found.is_empty() { Err(invalid("it holds no certificate (BEGIN CERTIFICATE)")) } else { Ok(found) }
+    }
+
+    /// Those of every file in the folder at `path`, as `c_rehash` names them or otherwise.
+    ///
+    /// # Errors
+    /// What reading the folder says, or that it has none.
+    pub fn certificates_in(path: &str) -> io::Result<Vec<CertificateDer<'static>>> {
+        let found = rustls_native_certs::load_certs_from_paths(None, Some(Path::new(path)));
+        match (found.certs.is_empty(), found.errors.first()) {
+            (false, _) => Ok(found.certs),
+            (true, Some(error)) => Err(io::Error::other(error.to_string())),
+            (true, None) => Err(invalid("no file of it is named as OpenSSL looks for them (openssl rehash)")),
+        }
+    }
+
+    /// The identity of these two files.
+    ///
+    /// # Errors
+    /// What reading says, or what is wrong with them.
+    pub fn identity(cert: &str, key: &str, patience: Duration) -> Result<Identity, (String, io::Error)> {
+        let at = |path: &str| {
+            let path = path.to_owned();
+            move |error| (path, error)
+        };
+        let chain = Self::certificates(cert, patience).map_err(at(cert))?;
+        let text = files::read_given(key, patience).map_err(at(key))?;
+        let private = PrivateKeyDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| at(key)(invalid("it holds no private key without a passphrase (BEGIN PRIVATE KEY)")))?;
+        let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
+        let certified = certified.map_err(|error| at(key)(invalid(&format!("with {cert}: {error}"))))?;
+        Ok(Identity { key: Arc::new(certified) })
+    }
+
+    /// The authorities, read from the system if none were named.
+    pub fn roots(&self) -> Roots {
+        let (found, mut problems) = match &self.authorities {
+            Some(named) => (named.clone(), Vec::new()),
+            None => system(),
+        };
+        let mut store = RootCertStore::empty();
+        for certificate in found {
+            if let Err(error) = store.add(certificate) {
+                problems.push(error.to_string());
+            }
+        }
+        Roots { store: Arc::new(store), problems }
+    }
+}
+
+fn system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    (found.certs, found.errors.iter().map(ToString::to_string).collect())
+}
+
+fn invalid(says: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, says.to_owned())
+}
+
+impl Identity {
+    /// The certificate itself, as it is shown.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.key.cert.first()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Identity(…)")
+    }
+}
