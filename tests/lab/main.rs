@@ -10,6 +10,7 @@ mod auth;
 mod careful;
 mod client;
 mod conf;
+mod counter;
 mod dns;
 mod firewall;
 mod firewall_oracle;
