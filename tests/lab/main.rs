@@ -30,6 +30,7 @@ mod secrets;
 mod smoke;
 mod startup;
 mod state;
+mod strangers;
 mod tcp;
 mod ties;
 mod tls;
