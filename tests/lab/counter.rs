@@ -27,7 +27,7 @@ fn verified(diagnosis: &Diagnosis, client: &Host) -> Diagnosis {
 }
 
 /// stunnel on port 6379 before port 6380 of this host.
-fn stunnel(server: &Host, more: &str) -> Running {
+pub fn stunnel(server: &Host, more: &str) -> Running {
     let conf = format!(
         "foreground = yes\npid =\n{more}\n[redis]\naccept = 6379\nconnect = 127.0.0.1:6380\ncert = /etc/tls/server.crt\n\
          key = /etc/tls/server.key\n"

@@ -15,6 +15,7 @@ use super::command::SETTINGS;
 use super::counter::Through;
 use super::counter::inside::Inside;
 use super::reply::{Command, ErrorKind, Info, Reply};
+use super::stranger::Stranger;
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
 use crate::model::{Ask, Level, Observed, Secret};
@@ -58,6 +59,9 @@ pub struct Conversation {
     pub unfinished: Option<String>,
     /// The beginning of what is not RESP.
     pub alien: Option<Alien>,
+    /// Who sends what no Redis sends, where its bytes tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<Stranger>,
     /// How it ended.
     pub end: End,
     /// When the first byte came, in milliseconds after the first was written.
@@ -170,6 +174,11 @@ impl Dialogue {
         error.is_some_and(|error| error.kind == ErrorKind::Denied)
     }
 
+    /// Who it is that is no Redis, from either connection.
+    pub fn stranger(&self) -> Option<&Stranger> {
+        self.first.stranger.as_ref().or_else(|| self.second.as_ref()?.stranger.as_ref())
+    }
+
     /// Bytes that are not RESP, from either connection.
     pub fn alien(&self) -> Option<&Alien> {
         self.first.alien.as_ref().or_else(|| self.second.as_ref()?.alien.as_ref())
@@ -220,6 +229,7 @@ impl Conversation {
             exchanges: Vec::new(),
             unfinished: None,
             alien: None,
+            stranger: None,
             end: End::NotMade,
             first_byte_ms: None,
             elapsed_ms: 0.0,
@@ -266,6 +276,16 @@ pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
     let lines: Vec<Line> =
         [line(Command::Ping, &[]), line(Command::Info, &[])].into_iter().chain(settings_script()).collect();
     talk.say(&lines, deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
+}
+
+/// Asks whether this is a node of a cluster, and on which port it speaks to the others, without credentials.
+pub async fn ask_cluster(dial: &Dialled, deadline: Instant) -> Conversation {
+    let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
+    let mut talk = Talk::new(&stream, None);
+    let nodes = line(Command::ClusterNodes, &["NODES"]);
+    talk.say(&[line(Command::Ping, &[]), line(Command::Info, &[]), nodes], deadline).await;
     talk.listen(deadline).await;
     talk.conclude()
 }
