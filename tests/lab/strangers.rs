@@ -11,7 +11,7 @@ const TO_LISTEN: Duration = Duration::from_secs(20);
 
 /// Starts a service and waits until it listens; `None`, loudly, where its program is not there.
 fn serve(host: &Host, argv: &[&str], port: u16) -> Option<Running> {
-    if !host.has(argv[0]) {
+    if enter::find(argv[0]).is_none() {
         enter::missing(&format!("{} is not there (tests/setup)", argv[0]));
         return None;
     }
@@ -46,7 +46,7 @@ fn sshd(host: &Host) -> Option<Running> {
     serve(host, &["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/lab.conf"], 2222)
 }
 
-fn ask<'a>(port: &'a str) -> [&'a str; 6] {
+fn ask(port: &str) -> [&str; 6] {
     ["-h", SERVER, "-p", port, "-t", "1"]
 }
 
@@ -100,11 +100,11 @@ fn a_real_postgres_closes_and_is_named_by_a_question() {
         return enter::skipped("PostgreSQL is not there");
     }
     server.sh("mkdir -p /var/lib/pg; chmod 777 /var/lib/pg");
-    server
+    let made = server
         .command(&["sh", "-c", &format!("{bin}/initdb -D /var/lib/pg/d --no-sync -A trust -U lab")])
         .user(65534)
-        .run()
-        .ok();
+        .run();
+    assert_eq!(made.code, Some(0), "{made}");
     let line = format!("exec {bin}/postgres -D /var/lib/pg/d -k /tmp -F -c 'listen_addresses=*' -c port=6379");
     let running = server.command(&["sh", "-c", &line]).user(65534).spawn();
     wait_for(&server, 6379, &running);

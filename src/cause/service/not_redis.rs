@@ -89,15 +89,12 @@ fn protocol(facts: &Facts) -> Option<Protocol> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let whose = match owner(facts) {
-        Some(owner) => {
-            let tells = "what the program is for; if a Redis ought to have this port, the two are to change places";
-            Step::look(redis_host(facts), format!("ps -o args= -p {}", owner.pid), tells)
-        }
-        None => {
-            let tells = "the process that listens on this port";
-            Step::look(redis_host(facts), format!("sudo ss -ltnp 'sport = :{}'", port(facts)), tells)
-        }
+    let whose = if let Some(owner) = owner(facts) {
+        let tells = "what the program is for; if a Redis ought to have this port, the two are to change places";
+        Step::look(redis_host(facts), format!("ps -o args= -p {}", owner.pid), tells)
+    } else {
+        let command = format!("sudo ss -ltnp 'sport = :{}'", port(facts));
+        Step::look(redis_host(facts), command, "the process that listens on this port")
     };
     vec![
         whose,

@@ -161,32 +161,32 @@ fn named(bytes: &[u8]) -> Option<Stranger> {
     parsers.iter().find_map(|parse| parse(bytes))
 }
 
-fn stranger(protocol: Protocol, name: Option<String>) -> Option<Stranger> {
-    Some(Stranger { protocol, name: name.filter(|name| !name.is_empty()) })
+fn stranger(protocol: Protocol, name: Option<String>) -> Stranger {
+    Stranger { protocol, name: name.filter(|name| !name.is_empty()) }
 }
 
 /// A status line, and the header `Server` behind it (RFC 9110 section 10.2.4), or what a server before HTTP/1.0 sends.
 fn http(bytes: &[u8]) -> Option<Stranger> {
     if starts_in_any_case(bytes, b"<!doctype html") || starts_in_any_case(bytes, b"<html") {
-        return stranger(Protocol::Http, None);
+        return Some(stranger(Protocol::Http, None));
     }
     let version = bytes.strip_prefix(b"HTTP/")?;
     version.first().filter(|byte| byte.is_ascii_digit())?;
     let headers = lines(bytes).skip(1).take_while(|line| !line.is_empty());
     let server = headers.filter(|line| starts_in_any_case(line, b"server:")).map(|line| kept(&line[7..])).next();
-    stranger(Protocol::Http, server)
+    Some(stranger(Protocol::Http, server))
 }
 
 /// The first frame is SETTINGS (RFC 9113 section 6.5): settings of six bytes each, without flags, on stream 0.
 fn http2(bytes: &[u8]) -> Option<Stranger> {
     let [0, 0, length, 4, 0, 0, 0, 0, 0, ..] = bytes else { return None };
-    (length % 6 == 0).then(|| stranger(Protocol::Http2, None))?
+    (length % 6 == 0).then(|| stranger(Protocol::Http2, None))
 }
 
 fn ssh(bytes: &[u8]) -> Option<Stranger> {
     let line = lines(bytes.strip_prefix(b"SSH-")?).next()?;
     let software = line.iter().position(|&byte| byte == b'-').map(|at| kept(&line[at + 1..]));
-    stranger(Protocol::Ssh, software)
+    Some(stranger(Protocol::Ssh, software))
 }
 
 /// Three digits and a text: the greeting 220, or a refusal.
@@ -201,7 +201,7 @@ fn greeter(bytes: &[u8]) -> Option<Stranger> {
         text if holds(&text, b"FTP") => Protocol::Ftp,
         _ => Protocol::Greeter,
     };
-    stranger(protocol, Some(kept(text)))
+    Some(stranger(protocol, Some(kept(text))))
 }
 
 fn mailbox(bytes: &[u8]) -> Option<Stranger> {
@@ -209,27 +209,27 @@ fn mailbox(bytes: &[u8]) -> Option<Stranger> {
     if let Some(text) =
         [b"* OK ".as_slice(), b"* BYE ", b"* PREAUTH "].iter().find_map(|start| line.strip_prefix(*start))
     {
-        return stranger(Protocol::Imap, Some(kept(text)));
+        return Some(stranger(Protocol::Imap, Some(kept(text))));
     }
     // +OK alone is a status of RESP, and any text may follow it.
     let text = line.strip_prefix(b"+OK ")?;
     let is_pop = [b"POP".as_slice(), b"Dovecot"].iter().any(|word| holds(text, word));
     let is_apop = text.ends_with(b">") && holds(text, b"<") && holds(text, b"@");
-    (is_pop || is_apop).then(|| stranger(Protocol::Pop3, Some(kept(text))))?
+    (is_pop || is_apop).then(|| stranger(Protocol::Pop3, Some(kept(text))))
 }
 
 fn irc(bytes: &[u8]) -> Option<Stranger> {
     let line = lines(bytes).next()?;
     let of_server = line.starts_with(b":") && holds(line, b" NOTICE ");
     let closing = line.starts_with(b"ERROR :") || line.starts_with(b"NOTICE AUTH :");
-    (of_server || closing).then(|| stranger(Protocol::Irc, None))?
+    (of_server || closing).then(|| stranger(Protocol::Irc, None))
 }
 
 /// The first packet of the server: three bytes of length, number 0, then protocol 10 and the version, or an error.
 fn mysql(bytes: &[u8]) -> Option<Stranger> {
     // A notice of the X protocol: capabilities (`MySQL` 8.0.16 and later).
     if bytes.starts_with(b"\x05\0\0\0\x0b\x08\x05\x1a\0") {
-        return stranger(Protocol::MysqlX, None);
+        return Some(stranger(Protocol::MysqlX, None));
     }
     let [_, length, 0, 0, kind, rest @ ..] = bytes else { return None };
     (*length < 8).then_some(())?;
@@ -240,13 +240,13 @@ fn mysql(bytes: &[u8]) -> Option<Stranger> {
             let is_version = version[0].is_ascii_digit() && version.iter().all(u8::is_ascii_graphic);
             // MariaDB says 5.5.5 first, for old clients.
             is_version
-                .then(|| stranger(Protocol::Mysql, Some(kept(version.strip_prefix(b"5.5.5-").unwrap_or(version)))))?
+                .then(|| stranger(Protocol::Mysql, Some(kept(version.strip_prefix(b"5.5.5-").unwrap_or(version)))))
         }
         0xff => {
             let [low, high, text @ ..] = rest else { return None };
             let code = u16::from_le_bytes([*low, *high]);
             let is_text = text.len() >= 8 && text.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic());
-            ((1000..5000).contains(&code) && is_text).then(|| stranger(Protocol::Mysql, Some(kept(text))))?
+            ((1000..5000).contains(&code) && is_text).then(|| stranger(Protocol::Mysql, Some(kept(text))))
         }
         _ => None,
     }
@@ -256,36 +256,36 @@ fn mysql(bytes: &[u8]) -> Option<Stranger> {
 fn postgres(bytes: &[u8]) -> Option<Stranger> {
     // Protocol 2, for what is no packet of a later one.
     if bytes.starts_with(b"EFATAL: ") {
-        return stranger(Protocol::Postgres, None);
+        return Some(stranger(Protocol::Postgres, None));
     }
     let [b'E', 0, 0, _, _, b'S', severity @ ..] = bytes else { return None };
     let known = [b"FATAL\0".as_slice(), b"ERROR\0", b"PANIC\0"].iter().any(|word| severity.starts_with(word));
-    known.then(|| stranger(Protocol::Postgres, None))?
+    known.then(|| stranger(Protocol::Postgres, None))
 }
 
 /// It answers each line of ours, of which RESP has several.
 fn memcached(bytes: &[u8]) -> Option<Stranger> {
     let answers = [b"ERROR\r\nERROR\r\n".as_slice(), b"CLIENT_ERROR ", b"SERVER_ERROR "];
-    answers.iter().any(|answer| bytes.starts_with(answer)).then(|| stranger(Protocol::Memcached, None))?
+    answers.iter().any(|answer| bytes.starts_with(answer)).then(|| stranger(Protocol::Memcached, None))
 }
 
 fn others(bytes: &[u8]) -> Option<Stranger> {
     match bytes {
         [b'A', b'M', b'Q', b'P', id, major, minor, revision, ..] if *id < 4 => {
-            stranger(Protocol::Amqp, Some(format!("{major}-{minor}-{revision}")))
+            Some(stranger(Protocol::Amqp, Some(format!("{major}-{minor}-{revision}"))))
         }
         [b'I', b'N', b'F', b'O', b' ', b'{', rest @ ..] if holds(rest, b"\"server_id\"") => {
-            stranger(Protocol::Nats, quoted(rest, b"\"version\":\""))
+            Some(stranger(Protocol::Nats, quoted(rest, b"\"version\":\"")))
         }
-        [b'R', b'F', b'B', b' ', b'0'..=b'9', ..] => stranger(Protocol::Vnc, None),
+        [b'R', b'F', b'B', b' ', b'0'..=b'9', ..] => Some(stranger(Protocol::Vnc, None)),
         // IAC and one of WILL, WONT, DO, DONT, which name an option.
-        [0xff, 0xfb..=0xfe, option, ..] if *option < 50 => stranger(Protocol::Telnet, None),
+        [0xff, 0xfb..=0xfe, option, ..] if *option < 50 => Some(stranger(Protocol::Telnet, None)),
         // An error frame of version 3 and later with the code of a protocol error.
         [0x83..=0x86, _, _, _, 0, _, _, _, _, 0, 0, 0, 10, ..] if holds(bytes, b"protocol version") => {
-            stranger(Protocol::Cassandra, None)
+            Some(stranger(Protocol::Cassandra, None))
         }
-        _ if bytes.starts_with(b"@RSYNCD: ") => stranger(Protocol::Rsync, None),
-        _ if bytes.starts_with(b"UNKNOWN_COMMAND\r\n") => stranger(Protocol::Beanstalk, None),
+        _ if bytes.starts_with(b"@RSYNCD: ") => Some(stranger(Protocol::Rsync, None)),
+        _ if bytes.starts_with(b"UNKNOWN_COMMAND\r\n") => Some(stranger(Protocol::Beanstalk, None)),
         _ => None,
     }
 }
@@ -293,8 +293,10 @@ fn others(bytes: &[u8]) -> Option<Stranger> {
 /// An alert, or a handshake.
 fn tls(bytes: &[u8]) -> Option<Stranger> {
     match bytes {
-        [21, 3, 0..=4, 0, 2, _, says, ..] => stranger(Protocol::Tls, Some(format!("alert {}", alert::name(*says)))),
-        [21 | 22, 3, 0..=4, ..] => stranger(Protocol::Tls, None),
+        [21, 3, 0..=4, 0, 2, _, says, ..] => {
+            Some(stranger(Protocol::Tls, Some(format!("alert {}", alert::name(*says)))))
+        }
+        [21 | 22, 3, 0..=4, ..] => Some(stranger(Protocol::Tls, None)),
         _ => None,
     }
 }
