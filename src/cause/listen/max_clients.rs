@@ -1,7 +1,7 @@
 //! As many clients are connected as Redis allows.
 
 use crate::cause::{Case, Cause, local_cli, redis_host};
-use crate::check::{limits, ping};
+use crate::check::{limits, ping, tls};
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::instance::Known;
@@ -15,7 +15,8 @@ Redis answered '-ERR max number of clients reached' and closed. As many clients 
 allows (10000 by default, less where ulimit -n is low: 'maxclients has been reduced' in the log), or as a \
 provider's plan does. Libraries often report it as a failed AUTH. It comes and goes with the number of clients.
 
-The text is Redis' own, so this is certain.
+The text is Redis' own, so this is certain. On a TLS port Redis cannot say it, for no handshake was made: it drops the \
+connection, which then looks like any other that is closed during the handshake, and this is one of the candidates.
 
 Repair: find who holds so many (CLIENT LIST, by addr; redis-cli may not get in either until one leaves), mend \
 the leak or let clients pool connections, set 'timeout' for idle ones; then raise maxclients together with the \
@@ -25,7 +26,7 @@ limit of open files.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    let finding = case.raised(&ping::MAX_CLIENTS)?;
+    let Some(finding) = case.raised(&ping::MAX_CLIENTS) else { return unsaid(case) };
     let summary = "as many clients are connected as maxclients allows; the next one gets in when one leaves";
     let mut support = Support::new(Confidence::Certain, &[&ping::MAX_CLIENTS], summary).on(finding);
     if let Some((most, known)) = wanted(case.facts) {
@@ -36,6 +37,18 @@ fn infer(case: &Case) -> Option<Support> {
         support = support.because(format!("/proc/{pid}/fd"), says.clone()).not("server-fds-exhausted", says);
     }
     Some(support.not("credentials-rejected", "the connection was refused before any command was looked at"))
+}
+
+/// A port with TLS hangs up without a word, whoever it is asked by.
+fn unsaid(case: &Case) -> Option<Support> {
+    let finding = case.raised(&tls::CLOSED)?;
+    let plain = case.facts.counter.seen()?.plain.as_ref()?;
+    (!plain.said_something() && plain.has_ended()).then_some(())?;
+    let summary = "the server may have as many clients as it allows: over TLS it cannot say so, and hangs up";
+    let cli = local_cli(case.facts);
+    let tells = "connected_clients near maxclients: this is it (try again if it does not get in)";
+    let look = Step::look(redis_host(case.facts), format!("{cli} INFO clients"), tells);
+    Some(Support::new(Confidence::Possible, &[&tls::CLOSED], summary).on(finding).settled_by(look))
 }
 
 /// `maxclients`, as the server was told at its start.
@@ -91,6 +104,23 @@ mod tests {
         let facts = Facts::healthy().refused_with("ERR max number of clients reached");
         check_cause(&CAUSE, &facts, Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn over_tls_it_is_only_a_candidate() {
+        use crate::model::Observed;
+        use crate::probe::path::counter::Counter;
+        use crate::probe::path::redis::{Dialogue, End};
+        use crate::probe::path::tls::Ended;
+        let closed = |bytes| {
+            Facts::encrypted().hello(|hello| hello.end = Ended::Closed).with(|facts| {
+                let mut plain = Dialogue::healthy("10.0.0.9:6379").first;
+                (plain.bytes, plain.end) = (bytes, End::Closed);
+                facts.counter = Observed::Seen(Counter { plain: Some(plain), ..Counter::default() });
+            })
+        };
+        check_cause(&CAUSE, &closed(0), Some(Confidence::Possible));
+        check_cause(&CAUSE, &closed(7), None);
     }
 
     #[test]
