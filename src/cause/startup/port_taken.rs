@@ -71,7 +71,7 @@ fn infer(case: &Case) -> Option<Support> {
 pub(in crate::cause) fn is_certain(case: &Case) -> bool {
     let (Some(host), Some(port)) = (case.host(), case.facts.ask.target.port()) else { return false };
     let answers = case.raised(&ping::NOT_REDIS).is_some() && case.raised(&process::STRANGER).is_some();
-    answers && is_meant(case.facts, host, port) && !case.may_be_anothers()
+    answers && is_meant(case.facts, host, port) && case.facts.other_starters().is_empty()
 }
 
 /// Whether a service of this machine is meant for the port at the asked address, and no server has it at another.
