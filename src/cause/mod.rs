@@ -10,6 +10,7 @@ pub mod repair;
 pub mod service;
 pub mod startup;
 pub mod state;
+pub mod tls;
 pub mod topology;
 
 use std::cmp::Reverse;
@@ -60,6 +61,7 @@ pub static FAMILIES: &[&[&Cause]] = &[
     firewall::CAUSES,
     service::CAUSES,
     state::CAUSES,
+    tls::CAUSES,
     topology::CAUSES,
 ];
 

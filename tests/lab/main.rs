@@ -8,6 +8,7 @@
 mod alike;
 mod auth;
 mod careful;
+mod certificates;
 mod client;
 mod conf;
 mod dns;

@@ -16,6 +16,7 @@ use super::reply::{Command, ErrorKind, Info, Reply};
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
 use crate::model::{Ask, Level, Observed, Secret};
+use crate::sys::socket::Stream;
 use crate::sys::{Clock, clock};
 
 /// How long the second connection listens before it writes.
@@ -255,6 +256,14 @@ pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
     let lines: Vec<Line> =
         [line(Command::Ping, &[]), line(Command::Info, &[])].into_iter().chain(settings_script()).collect();
     talk.say(&lines, deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
+}
+
+/// Asks who is there over a connection that stands, without credentials.
+pub async fn introduce(stream: &Stream, deadline: Instant) -> Conversation {
+    let mut talk = Talk::new(stream, None);
+    talk.say(&[line(Command::Ping, &[]), line(Command::Info, &[])], deadline).await;
     talk.listen(deadline).await;
     talk.conclude()
 }

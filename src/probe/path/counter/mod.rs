@@ -1,10 +1,14 @@
 //! Counter-probes: what the same place says to the other way of asking. At most three more connections, only where the first
 //! way failed, and none with `--no-counter-probe`. The difference is the proof.
 
+mod older;
+mod unverified;
+
 use serde::{Deserialize, Serialize};
 
 use super::redis::{Conversation, Redis};
 use super::tcp::{Attempt, Tcp};
+use super::tls::oldhello::Answer;
 use super::tls::{Hello, Tls};
 use crate::model::{Ask, Observed};
 use crate::probe::Side;
@@ -22,6 +26,9 @@ pub struct Counter {
     /// Where the certificate was not trusted: the same handshake going on, without credentials.
     #[serde(default)]
     pub unverified: Option<Through>,
+    /// Where the server knows nothing that we know: what it would choose for an older client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<Answer>,
     /// Where this machine is the target: another of its addresses.
     #[serde(default)]
     pub elsewhere: Option<Elsewhere>,
@@ -57,13 +64,20 @@ pub struct Before<'a> {
 }
 
 /// Asks in another way where the first way failed.
-#[expect(clippy::unused_async, reason = "the counter-probes come with the next change")]
-pub async fn gather(ask: &Ask, _side: Side<'_>, before: Before<'_>, _here: bool, _clock: &Clock) -> Observed<Counter> {
+pub async fn gather(ask: &Ask, side: Side<'_>, before: Before<'_>, _here: bool, clock: &Clock) -> Observed<Counter> {
     if ask.no_counter_probe {
         return Observed::skipped("--no-counter-probe");
     }
     if before.tcp.seen().is_none_or(|tcp| tcp.connected().is_none()) {
         return Observed::needs("tcp");
+    }
+    let mut counter = Counter::default();
+    if let Some(tls) = before.tls.seen() {
+        counter.unverified = unverified::gather(&ask.target, side, tls, clock).await;
+        counter.older = older::gather(tls, clock).await;
+    }
+    if counter != Counter::default() {
+        return Observed::Seen(counter);
     }
     Observed::skipped("nothing failed that has another way of asking")
 }
