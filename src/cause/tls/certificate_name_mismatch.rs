@@ -87,7 +87,8 @@ fn reached_by(hello: &Hello, name: &str) -> String {
 /// Whether a name of a certificate, perhaps with a wildcard for its first label (RFC 6125 section 6.4.3), is this name.
 pub(super) fn matches(of_certificate: &str, name: &str) -> bool {
     let (pattern, name) = (of_certificate.to_ascii_lowercase(), name.trim_end_matches('.').to_ascii_lowercase());
-    let wild = || Some(pattern.strip_prefix("*.")? == name.split_once('.')?.1);
+    // Not for all of a top-level domain: neither rustls nor OpenSSL takes that.
+    let wild = || Some(pattern.strip_prefix("*.").filter(|rest| rest.contains('.'))? == name.split_once('.')?.1);
     pattern == name || wild() == Some(true)
 }
 
@@ -160,6 +161,7 @@ mod tests {
             ("*.example.org", "a.example.org", true),
             ("*.example.org", "a.b.example.org", false),
             ("*.example.org", "example.org", false),
+            ("*.org", "example.org", false),
             ("*", "db", false),
         ] {
             assert_eq!(matches(pattern, name), fits, "{pattern} {name}");

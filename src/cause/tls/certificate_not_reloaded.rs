@@ -1,7 +1,7 @@
 //! The certificate was renewed on disk, and Redis still serves the old one.
 
 use super::certificate_name_mismatch::matches;
-use super::{file, has, held, hello, own_cli};
+use super::{admin_cli, file, has, held, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{EXPIRED, EXPIRES_SOON, NOT_YET_VALID, UNTRUSTED, WRONG_NAME, date, is_soon, taken_at};
 use crate::model::text::shell_quote;
@@ -110,7 +110,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         )];
     }
     let hook = Step::tell(on.clone(), "let whatever renews the certificate run that, too (certbot: --deploy-hook)");
-    match own_cli(facts).zip(path) {
+    match admin_cli(facts).zip(path) {
         Some((cli, path)) => {
             let text = "let Redis read its certificate and key again; no connection is cut";
             vec![Step::run(on, Risk::Safe, text, format!("{cli} CONFIG SET tls-cert-file {path}")), hook]

@@ -2,6 +2,7 @@
 
 use super::{file, held};
 use crate::cause::{Case, Cause, dialogue, redis_host};
+use crate::check::ping::CLOSED;
 use crate::check::tls::{ALERT, REFUSED, date, span, taken_at};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Step, Support, Where};
@@ -35,7 +36,7 @@ fn infer(case: &Case) -> Option<Support> {
     let tls = case.facts.tls.seen()?;
     let hello = tls.preferred().filter(|hello| hello.asked.is_some() && hello.shown)?;
     let (code, kind) = rejection(case, hello)?;
-    let support = Support::new(Confidence::Certain, &[code], summary(kind, &tls.trust, case.facts));
+    let support = Support::new(Confidence::Certain, &[code, &CLOSED], summary(kind, &tls.trust, case.facts));
     let mut support = support.with(case.evidence(&[code]));
     if let Some(own) = &tls.trust.own {
         let purposes = if own.purposes.is_empty() { "any".to_owned() } else { own.purposes.join(", ") };

@@ -1,6 +1,6 @@
 //! The server wants a certificate of the client, and none was shown.
 
-use super::{file, hello, own_cli};
+use super::{admin_cli, file, hello};
 use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::{ping, tls};
 use crate::model::text::shell_quote;
@@ -34,7 +34,8 @@ const ALERTS: [u8; 3] = [40, 42, 116];
 fn infer(case: &Case) -> Option<Support> {
     let hello = hello(case.facts).filter(|hello| hello.asked.is_some() && !hello.shown)?;
     let (confidence, code, end) = refusal(case, hello)?;
-    let explains: Vec<&'static Code> = vec![code];
+    // With TLS 1.3, PING meets the same end.
+    let explains: [&'static Code; 2] = [code, &ping::CLOSED];
     let mut support =
         Support::new(confidence, &explains, "it asked for a certificate, got none, and ended the connection");
     support = support.with(case.evidence(&explains)).because("CertificateRequest of the server", issuers(hello));
@@ -101,7 +102,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps = vec![Step::tell(Where::Here, text)];
     let text = "or let clients in without one, where the password is enough; 'tls-auth-clients' in redis.conf, too, or it is gone with the \
                 next start";
-    match own_cli(facts) {
+    match admin_cli(facts) {
         Some(cli) => {
             steps.push(Step::run(on, Risk::WidensAccess, text, format!("{cli} CONFIG SET tls-auth-clients no")))
         }

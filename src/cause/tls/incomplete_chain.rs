@@ -1,6 +1,6 @@
 //! The server leaves out a certificate between its own and an authority that is trusted.
 
-use super::{behind, file, has, held, hello, own_cli, top};
+use super::{admin_cli, behind, file, has, held, hello, is_own_authority_trusted, top};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::UNTRUSTED;
 use crate::model::text::shell_quote;
@@ -45,7 +45,9 @@ fn infer(case: &Case) -> Option<Support> {
         Some(_) if completes => Confidence::Likely,
         // What is known leads to nobody that is trusted.
         Some(_) => return None,
-        None if kin.is_some() || last.issuer_url.is_some() => Confidence::Likely,
+        None if kin.is_some() || last.issuer_url.is_some() || is_own_authority_trusted(case.facts) => {
+            Confidence::Likely
+        }
         None if hello.chain.len() == 1 => Confidence::Possible,
         None => return None,
     };
@@ -99,7 +101,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let text =
         format!("append the certificate of {missing} to {name}, behind the server's own (certbot: use fullchain.pem)");
     let mut steps = vec![Step::tell(on.clone(), text)];
-    match own_cli(facts).zip(path) {
+    match admin_cli(facts).zip(path) {
         Some((cli, path)) => {
             let text = "then let Redis read it again";
             steps.push(Step::run(on, Risk::Safe, text, format!("{cli} CONFIG SET tls-cert-file {path}")));

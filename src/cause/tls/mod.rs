@@ -12,12 +12,13 @@ mod server_name_needed;
 mod tls_version_mismatch;
 mod untrusted_ca;
 
-use super::{Cause, dialogue};
+use super::{Cause, dialogue, local_cli};
 use crate::check::tls::{span, taken_at};
 use crate::model::text::shell_quote;
 use crate::model::{Evidence, Step, Where};
 use crate::probe::Facts;
 use crate::probe::host::certificates::File;
+use crate::probe::host::instance::reached;
 use crate::probe::path::command::Command;
 use crate::probe::path::counter::Through;
 use crate::probe::path::redis::End;
@@ -162,22 +163,31 @@ fn held<'a>(facts: &'a Facts, setting: &str) -> &'a [Certificate] {
     file(facts, setting).and_then(|file| file.certificates.seen()).map_or(&[], Vec::as_slice)
 }
 
-/// redis-cli as it is typed on the server's own machine where the server may speak nothing but TLS: by its unix socket if it has
-/// one, else with its own certificate, unchecked, for that may be what is broken.
-fn own_cli(facts: &Facts) -> Option<String> {
+/// redis-cli as it is typed on the server's own machine where the server speaks TLS: by its unix socket if it has one, else with its
+/// own certificate, whose key may be root's alone; unchecked, for that may be what is broken, and nobody is between.
+pub(super) fn own_cli(facts: &Facts) -> Option<String> {
     let instance = facts.instance()?;
     let process = instance.process?;
-    let auth = if facts.ask.target.password { " --askpass" } else { "" };
     if let Some(path) = process.listens_unix.first() {
-        return Some(format!("redis-cli -s {}{auth}", shell_quote(path)));
+        return Some(format!("redis-cli -s {}", shell_quote(path)));
     }
     let port = facts.ask.target.port()?;
-    let at =
-        process.listens.iter().find(|at| at.port() == port).map(|at| crate::probe::host::instance::reached(*at))?;
+    let at = process.listens.iter().find(|at| at.port() == port).map(|at| reached(*at))?;
     let named = |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned());
     let (cert, key) = named("tls-cert-file").zip(named("tls-key-file"))?;
     let (cert, key) = (shell_quote(&cert), shell_quote(&key));
-    Some(format!("sudo redis-cli -h {} -p {port} --tls --insecure --cert {cert} --key {key}{auth}", at.ip()))
+    Some(format!("sudo redis-cli -h {} -p {port} --tls --insecure --cert {cert} --key {key}", at.ip()))
+}
+
+/// The same with user and password as [`local_cli`] has it, where it is known how to get in.
+fn admin_cli(facts: &Facts) -> Option<String> {
+    own_cli(facts).map(|_| local_cli(facts))
+}
+
+/// True if an authority that is trusted here is the server's own, too ('tls-ca-cert-file').
+fn is_own_authority_trusted(facts: &Facts) -> bool {
+    let names = facts.tls.seen().map_or(&[][..], |tls| &tls.trust.names);
+    held(facts, "tls-ca-cert-file").iter().any(|one| one.self_signed && names.contains(&one.subject))
 }
 
 #[cfg(test)]

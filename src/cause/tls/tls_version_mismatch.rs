@@ -1,6 +1,6 @@
 //! No version, cipher suite or parameter in common.
 
-use super::{hello, own_cli};
+use super::{admin_cli, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
 use crate::model::{Code, Confidence, Risk, Step, Support};
@@ -100,7 +100,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     // redis-cli itself speaks nothing older than TLS 1.2 with Debian's OpenSSL: only over another way in.
-    match own_cli(facts).filter(|cli| by_version && !cli.contains("--tls") && limits("tls-protocols")) {
+    match admin_cli(facts).filter(|cli| by_version && !cli.contains("--tls") && limits("tls-protocols")) {
         Some(cli) => steps.push(Step::run(
             on.clone(),
             Risk::Safe,

@@ -207,7 +207,8 @@ impl Conversation {
         self.reply(Command::Ping).is_some()
     }
 
-    fn not_made() -> Self {
+    /// One for which there was no connection.
+    pub fn not_made() -> Self {
         Self {
             unasked: None,
             exchanges: Vec::new(),
