@@ -193,7 +193,10 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
         "ping/silent" => format!("{address} accepted the connection and says nothing"),
         "ping/held-back" => format!("Redis at {address} takes commands but holds them back"),
         "ping/closed" => format!("{address} accepted the connection and closed it without a reply"),
-        "ping/not-redis" => format!("what answers at {address} is not Redis"),
+        "ping/not-redis" => match dialogue.stranger() {
+            Some(stranger) => format!("what answers at {address} is {}", stranger.who()),
+            None => format!("what answers at {address} is not Redis"),
+        },
         "ping/renamed" => format!("{address} does not know PING"),
         "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
         "ping/large-lost" => format!("{address} answers what is small, and what is large is lost"),
@@ -270,7 +273,9 @@ fn words(reply: &Reply) -> String {
         Reply::Status(text) => format!("+{text}"),
         Reply::Integer(number) => format!(":{number}"),
         Reply::Error(error) => format!("-{}", error.text),
-        Reply::Hello(_) | Reply::Info(_) | Reply::Settings(_) => "an answer to another command".to_owned(),
+        Reply::Hello(_) | Reply::Info(_) | Reply::Settings(_) | Reply::Nodes(_) => {
+            "an answer to another command".to_owned()
+        }
         Reply::Other(head) => head.clone(),
     }
 }

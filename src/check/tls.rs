@@ -216,6 +216,7 @@ fn failure(hello: &Hello) -> Option<Finding> {
         Ended::NotTls => (&NOT_TLS, "read(2)", format!("instead of a ServerHello: {heard}")),
         Ended::Incompatible(why) => (&INCOMPATIBLE, "rustls", why.clone()),
         Ended::Misbehaved(why) | Ended::BadName(why) => (&FAILED, "rustls", why.clone()),
+        Ended::TooMuch => (&FAILED, "read(2)", format!("more than a handshake has in {took:.0} ms, and no end to it")),
         Ended::Closed => (&CLOSED, "read(2)", format!("end of file after {took:.1} ms")),
         Ended::Broken(errno) => (&CLOSED, "read(2)", format!("{errno} after {took:.1} ms")),
         Ended::Silent => (&SILENT, "read(2)", format!("nothing in {took:.0} ms")),

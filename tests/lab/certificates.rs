@@ -31,9 +31,11 @@ fn an_authority_that_is_not_trusted() {
     let verify =
         local.report["causes"][0]["remedy"].as_array().and_then(|steps| steps.last()).cloned().unwrap_or_default();
     assert!(verify["command"].as_str().is_some_and(|command| command.ends_with("--cacert /etc/tls/ca.crt")), "{local}");
-    server.diagnose(&["-h", SERVER, "--tls", "--cacert", "/etc/tls/ca.crt"]).healthy();
-    client.file("/tmp/ca.crt", authority.pem());
-    client.diagnose(&TLS).healthy();
+    // All is well, but for the password that it lacks; and that repair reaches a server that speaks nothing but TLS.
+    let open = server.diagnose(&["-h", SERVER, "--tls", "--cacert", "/etc/tls/ca.crt"]);
+    open.first_cause("exposed-without-password", Certain).exit(0).apply(|_| &server);
+    let told = server.sh(&format!("redis-cli -h {SERVER} --tls --insecure PING"));
+    assert!(told.stdout.contains("NOAUTH"), "{told}");
 }
 
 #[test]
@@ -67,7 +69,8 @@ fn a_root_that_is_not_sent() {
     let _redis = server.tls_redis(&ANYBODY);
     // From afar an intermediate may be missing, and from there as well: the root is nowhere.
     client.diagnose(&TLS).first_cause("untrusted-ca", Likely).nothing_certain().exit(1);
-    client.joined(&server, &TLS).first_cause("untrusted-ca", Likely).nothing_certain().exit(1);
+    let joined = client.joined(&server, &TLS);
+    joined.first_cause("untrusted-ca", Likely).cause_beside("incomplete-chain", Possible, "exposed-without-password");
 }
 
 #[test]
@@ -107,8 +110,9 @@ fn an_intermediate_that_is_left_out() {
     let mut redis = server.tls_redis(&ANYBODY);
     let alone = client.diagnose(&TLS);
     alone.cause("incomplete-chain", Possible).nothing_certain().exit(1);
-    // The same from here, and it is an authority that nobody knows.
-    client.joined(&server, &TLS).nothing_certain().exit(1);
+    // The server's own authority is trusted: that is not what is missing.
+    let joined = client.joined(&server, &TLS);
+    joined.first_cause("incomplete-chain", Likely).cause_beside("untrusted-ca", Possible, "exposed-without-password");
     // The file has been mended, and Redis has not read it.
     server.file("/etc/tls/server.crt", issued.chain.as_str());
     let local = server.diagnose(&["-h", SERVER, "--tls", "--cacert", "/etc/tls/ca.crt"]);
@@ -183,7 +187,7 @@ fn a_time_that_is_over_or_has_not_come() {
             server
                 .diagnose(&["-h", SERVER, "-p", port, "--tls", "--cacert", "/etc/tls/ca.crt"])
                 .first_cause(cause, Likely)
-                .nothing_certain();
+                .cause_beside(cause, Likely, "exposed-without-password");
         }
     }
 }
@@ -356,4 +360,37 @@ fn a_certificate_for_other_purposes() {
     server.certificate(&issued, &authority.pem());
     let _redis = server.tls_redis(&ANYBODY);
     client.diagnose(&TLS).first_cause("certificate-unsupported", Certain).exit(1);
+}
+
+#[test]
+fn one_bad_address_of_two() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    client.file("/tmp/ca.crt", authority.pem()).hosts_file(&format!("{SERVER} db\n10.77.1.3 db"));
+    server.sh("ip address add 10.77.1.3/24 dev eth0");
+    server.certificate(&authority.certify(&["db"]), &authority.pem());
+    let good = server.tls_redis(&["--bind", SERVER, "--tls-auth-clients", "no"]);
+    let old = authority.issue(&["db"], |params| params.not_after = in_days(-3).into());
+    server.certificate(&old, &authority.pem());
+    let bad = server.tls_redis(&["--bind", "10.77.1.3", "--tls-auth-clients", "no"]);
+    client.diagnose(&["rediss://db", "--cacert", "/tmp/ca.crt"]).finding("tls/differs");
+    drop((good, bad));
+}
+
+#[test]
+fn a_certificate_of_version_1() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    client.hosts_file(&format!("{SERVER} db"));
+    // As the tutorials make them: no extensions, so that it is of version 1 and has a common name alone.
+    server.sh(
+        "mkdir -p /etc/tls && cd /etc/tls && openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj '/CN=Lab CA' \
+         -days 30 2>/dev/null && openssl req -newkey rsa:2048 -nodes -keyout server.key -out s.csr -subj /CN=db 2>/dev/null && \
+         openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 20 -out server.crt 2>/dev/null",
+    );
+    client.file("/tmp/ca.crt", server.read("/etc/tls/ca.crt"));
+    let _redis = server.tls_redis(&ANYBODY);
+    let report = client.diagnose(&["rediss://db", "--cacert", "/tmp/ca.crt"]);
+    report.first_cause("certificate-unsupported", Likely).nothing_certain().exit(1);
 }

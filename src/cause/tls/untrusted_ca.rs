@@ -1,6 +1,6 @@
 //! Nobody that is trusted here vouches for the server's certificate.
 
-use super::{behind, file, has, held, hello, top};
+use super::{behind, file, has, held, hello, is_own_authority_trusted, top};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::UNTRUSTED;
 use crate::model::text::shell_quote;
@@ -84,8 +84,9 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     if root(facts, last).is_some() {
         return Some((Confidence::Certain, format!("{name} is the server's own authority, and is not trusted here")));
     }
-    let confidence =
-        if hello.chain.len() > 1 || leaf.issuer_url.is_none() { Confidence::Likely } else { Confidence::Possible };
+    // Public authorities sign by intermediates; and where the server's own authority is trusted, that is not what is missing.
+    let between = leaf.issuer_url.is_some() || is_own_authority_trusted(facts);
+    let confidence = if hello.chain.len() == 1 && between { Confidence::Possible } else { Confidence::Likely };
     Some((confidence, format!("{name}, which signed it, is not trusted here")))
 }
 

@@ -20,6 +20,7 @@ fn each_end_has_its_code() {
     check(&ends(Ended::Alert(70)), &["tls/alert"]);
     check(&ends(Ended::Incompatible("NoCipherSuitesInCommon".to_owned())), &["tls/incompatible"]);
     check(&ends(Ended::Misbehaved("x".to_owned())), &["tls/failed"]);
+    check(&ends(Ended::TooMuch), &["tls/failed"]);
     check(&ends(Ended::Closed), &["tls/closed"]);
     check(&ends(Ended::Broken("ECONNRESET".to_owned())), &["tls/closed"]);
     check(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 5_000.0), &["tls/silent"]);

@@ -74,6 +74,9 @@ pub enum Command {
     /// CONFIG GET of one name of [`SETTINGS`]; only sent to this machine's own server.
     #[serde(rename = "CONFIG GET")]
     ConfigGet,
+    /// CLUSTER NODES; only sent to the port that would be a cluster's for clients, where the asked one may be its bus port.
+    #[serde(rename = "CLUSTER NODES")]
+    ClusterNodes,
 }
 
 impl Command {
@@ -89,6 +92,7 @@ impl Command {
             Self::EchoNothing | Self::Echo => "ECHO",
             Self::PfCount => "PFCOUNT",
             Self::ConfigGet => "CONFIG",
+            Self::ClusterNodes => "CLUSTER",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::model::text;
 
 pub use super::command::Command;
 use super::command::SETTINGS;
+use super::nodes::Node;
 
 /// What stands for a text whose gaps would give the password away.
 const WITHHELD: &str = "[a text that holds the password]";
@@ -33,6 +34,8 @@ pub enum Reply {
     Info(Info),
     /// What CONFIG GET tells: names and values.
     Settings(BTreeMap<String, String>),
+    /// What CLUSTER NODES tells.
+    Nodes(Vec<Node>),
     /// Something else, by its beginning.
     Other(String),
 }
@@ -206,6 +209,9 @@ impl Reply {
             (Some(Value::Int(number)), _) => Self::Integer(number),
             (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::of(&text, secret)),
             (Some(Value::VerbatimString { text, .. }), Command::Info) => Self::Info(Info::of(text.as_bytes(), secret)),
+            (Some(Value::BulkString(text)), Command::ClusterNodes) => {
+                Self::Nodes(Node::parse(&String::from_utf8_lossy(&text)))
+            }
             (Some(value), Command::ConfigGet) => match settings(&value, secret) {
                 Some(settings) => Self::Settings(settings),
                 None => Self::Other(kept(frame, secret)),

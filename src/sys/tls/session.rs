@@ -11,6 +11,8 @@ use crate::sys::socket::{Read, Stream, Wire};
 
 /// How much is read of the connection at once: the largest record of TLS and its header (RFC 8446 section 5.2) fit.
 const CHUNK: usize = 17 << 10;
+/// The most that is read of a handshake. A chain of certificates has some 10 KiB, and OpenSSL's clients take 100 KiB of one.
+const MOST_HANDSHAKE: usize = 256 << 10;
 
 /// The state of TLS on one connection.
 #[derive(Debug)]
@@ -37,14 +39,16 @@ impl Session {
 
     /// Completes the handshake; `heard` gets the first bytes that come.
     pub(super) async fn complete(&self, stream: &Stream, heard: &mut Vec<u8>, deadline: Instant) -> Result<(), Failed> {
-        let mut raw = vec![0; CHUNK];
+        let (mut raw, mut bytes) = (vec![0; CHUNK], 0);
         loop {
             let sent = self.flush(stream.wire(), deadline).await;
             if !self.state().connection.is_handshaking() {
                 return Ok(());
             }
             match stream.wire().read(&mut raw, deadline).await {
+                Read::Bytes(_) if bytes > MOST_HANDSHAKE => return Err(Failed::TooMuch),
                 Read::Bytes(count) => {
+                    bytes += count;
                     let room = MOST_HEARD.saturating_sub(heard.len()).min(count);
                     heard.extend_from_slice(&raw[..room]);
                     let fed = self.state().feed(&raw[..count]);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::model::Observed;
 use crate::probe::path::tls::oldhello::{self, Answer, MOST_BYTES};
 use crate::probe::path::tls::{Ended, Hello, Tls};
 use crate::sys::socket::{self, Dial, Read};
@@ -12,8 +13,8 @@ use crate::sys::{Clock, clock};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the preferred address answers to an old client, where it may be too old for us.
-pub async fn gather(tls: &Tls, clock: &Clock) -> Option<Answer> {
-    let refused = tls.preferred().filter(|hello| may_be_older(hello))?;
+pub(super) async fn gather(tls: &Observed<Tls>, clock: &Clock) -> Option<Answer> {
+    let refused = tls.seen()?.preferred().filter(|hello| may_be_older(hello))?;
     let deadline = clock.step_end().min(clock::now() + PATIENCE);
     let address: SocketAddr = refused.address.parse().ok()?;
     ask(address, refused.server_name.as_deref(), deadline).await

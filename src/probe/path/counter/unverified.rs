@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Through;
-use crate::model::Target;
+use crate::model::{Observed, Target};
 use crate::probe::Side;
 use crate::probe::path::redis::introduce;
 use crate::probe::path::tls::{Ended, Hello, Tls, hello};
@@ -18,8 +18,8 @@ use crate::sys::{Clock, clock};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is behind a certificate that is not trusted, at the preferred address.
-pub async fn gather(target: &Target, side: Side<'_>, tls: &Tls, clock: &Clock) -> Option<Through> {
-    let refused = tls.preferred().filter(|hello| hello.end == Ended::Untrusted)?;
+pub(super) async fn gather(target: &Target, side: Side<'_>, tls: &Observed<Tls>, clock: &Clock) -> Option<Through> {
+    let refused = tls.seen()?.preferred().filter(|hello| hello.end == Ended::Untrusted)?;
     let deadline = clock.step_end().min(clock::now() + PATIENCE);
     through(target, side, refused, deadline).await
 }
