@@ -63,7 +63,6 @@ pub static FAMILIES: &[&[&Cause]] = &[
     firewall::CAUSES,
     service::CAUSES,
     state::CAUSES,
-    tls::CAUSES,
     topology::CAUSES,
 ];
 

@@ -339,7 +339,9 @@ fn a_front_that_wants_a_name() {
     server.file("/etc/haproxy.cfg", conf);
     let _redis = server.redis(&["--protected-mode", "no"]);
     let _front = server.command(&["haproxy", "-db", "-f", "/etc/haproxy.cfg"]).spawn();
-    std::thread::sleep(Duration::from_millis(500));
+    while !server.sh("ss -ltnH").stdout.contains(":6380") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let to = |host: &str, more: &[&str]| {
         client.diagnose(&[&["-h", host, "-p", "6380", "--tls", "--cacert", "/tmp/ca.crt"], more].concat())
     };
