@@ -138,7 +138,7 @@ mod tests {
     fn a_common_name_alone_is_a_matter_of_opinion() {
         let facts = |common: &str| {
             flawed(&[Flaw::WrongName]).hello(|hello| {
-                (hello.chain[0].names, hello.chain[0].common_name) = (Vec::new(), Some(common.to_owned()))
+                (hello.chain[0].names, hello.chain[0].common_name) = (Vec::new(), Some(common.to_owned()));
             })
         };
         check_cause(&CAUSE, &facts("DB"), Some(Confidence::Likely));

@@ -147,21 +147,22 @@ mod tests {
         })
     }
 
+    #[track_caller]
+    fn reason(facts: &Facts, words: &str) {
+        check_cause(&CAUSE, facts, Some(Confidence::Certain));
+        let summary = &diagnose(facts).causes[0].support.summary;
+        assert!(summary.contains(words), "{summary}");
+    }
+
     #[test]
     fn each_alert_has_its_reason() {
-        for (facts, words) in [
-            (rejected(48, |_| {}), "does not trust CN=Example CA"),
-            (rejected(48, |own| own.self_signed = true), "signed itself"),
-            (rejected(45, |own| own.not_after = now() - 86_400 * 3), "expired 3 days ago"),
-            (rejected(45, |_| {}), "by the server's clock"),
-            (rejected(43, |_| {}), "not for clients"),
-            (rejected(42, |own| own.not_before = now() + 7_200), "not valid yet: in 2 hours"),
-            (rejected(46, |_| {}), "certificate_unknown (46)"),
-        ] {
-            check_cause(&CAUSE, &facts, Some(Confidence::Certain));
-            let summary = &diagnose(&facts).causes[0].support.summary;
-            assert!(summary.contains(words), "{summary}");
-        }
+        reason(&rejected(48, |_| {}), "does not trust CN=Example CA");
+        reason(&rejected(48, |own| own.self_signed = true), "signed itself");
+        reason(&rejected(45, |own| own.not_after = now() - 86_400 * 3), "expired 3 days ago");
+        reason(&rejected(45, |_| {}), "by the server's clock");
+        reason(&rejected(43, |own| own.purposes = vec!["serverAuth".to_owned()]), "not for clients");
+        reason(&rejected(42, |own| own.not_before = now() + 7_200), "not valid yet: in 2 hours");
+        reason(&rejected(46, |_| {}), "certificate_unknown (46)");
     }
 
     #[test]

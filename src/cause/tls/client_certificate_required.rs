@@ -104,7 +104,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
                 next start";
     match admin_cli(facts) {
         Some(cli) => {
-            steps.push(Step::run(on, Risk::WidensAccess, text, format!("{cli} CONFIG SET tls-auth-clients no")))
+            steps.push(Step::run(on, Risk::WidensAccess, text, format!("{cli} CONFIG SET tls-auth-clients no")));
         }
         None => steps.push(Step::tell(
             on,

@@ -43,13 +43,12 @@ fn infer(case: &Case) -> Option<Support> {
             Confidence::Certain
         }
         Some(_) if completes => Confidence::Likely,
-        // What is known leads to nobody that is trusted.
-        Some(_) => return None,
         None if kin.is_some() || last.issuer_url.is_some() || is_own_authority_trusted(case.facts) => {
             Confidence::Likely
         }
         None if hello.chain.len() == 1 => Confidence::Possible,
-        None => return None,
+        // What is known leads to nobody that is trusted; or nothing is known, and no root was expected of the server.
+        Some(_) | None => return None,
     };
     let mut support =
         Support::new(confidence, &[&UNTRUSTED], format!("the server does not send the certificate of {missing}"))

@@ -63,7 +63,7 @@ fn has(hello: &Hello, flaw: &Flaw) -> bool {
 
 /// What was met behind a certificate that is not trusted.
 fn unverified(facts: &Facts) -> Option<&Through> {
-    facts.counter.seen()?.unverified.as_ref()
+    facts.counter.seen()?.unverified.as_deref()
 }
 
 /// The same as evidence: whether a Redis is there at all.
@@ -256,7 +256,7 @@ mod tests {
         let hello = hello(&facts).unwrap().clone();
         facts.with(|facts| {
             let counter = crate::probe::path::counter::Counter {
-                unverified: Some(Through { hello, inside: Some(said.first) }),
+                unverified: Some(Box::new(Through { hello, inside: Some(said.first) })),
                 ..Default::default()
             };
             facts.counter = Observed::Seen(counter);

@@ -131,16 +131,16 @@ mod tests {
         facts.with(|facts| facts.counter = Observed::Seen(Counter { older, ..Counter::default() }))
     }
 
-    fn chosen(version: &str) -> Option<Answer> {
-        Some(Answer::Chosen { version: version.to_owned(), cipher: "AES256-SHA".to_owned() })
+    fn chosen(version: &str) -> Answer {
+        Answer::Chosen { version: version.to_owned(), cipher: "AES256-SHA".to_owned() }
     }
 
     #[test]
     fn what_an_old_client_is_answered_is_the_proof() {
         for end in [Ended::Alert(70), Ended::Alert(40), Ended::Incompatible("ServerDoesNotSupportTls12Or13".to_owned())]
         {
-            check_cause(&CAUSE, &refused(end.clone(), chosen("TLS 1.1")), Some(Confidence::Certain));
-            check_cause(&CAUSE, &refused(end, chosen("TLS 1.2")), Some(Confidence::Certain));
+            check_cause(&CAUSE, &refused(end.clone(), Some(chosen("TLS 1.1"))), Some(Confidence::Certain));
+            check_cause(&CAUSE, &refused(end, Some(chosen("TLS 1.2"))), Some(Confidence::Certain));
         }
     }
 

@@ -263,7 +263,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let unseen = own.is_none() && (answered || servers.iter().any(has_port));
     let known = if unseen { &[][..] } else { &confs };
     let (folders, log_file) = written_to(&behind, known, port, |process| settings(dialogue, process, &running));
-    let with_tls = (all || wanted.tls).then_some(behind.as_slice()).unwrap_or_default();
+    let with_tls = if all || wanted.tls { behind.as_slice() } else { &[] };
     let certificates = certificates_of(with_tls, known, port, |process| settings(dialogue, process, &running));
     let disks = disk::gather(&folders, &mounts);
     let limits = limits::gather();
@@ -334,12 +334,12 @@ fn certificates_of(
     told: impl Fn(Option<&Process>) -> Option<BTreeMap<String, String>>,
 ) -> Vec<certificates::File> {
     let confs: Vec<&Conf> = confs.iter().collect();
-    let of = |process: &Option<&Process>| {
+    let of = |process: Option<&Process>| {
         let own_port = || process.and_then(|process| process.listens.first().map(std::net::SocketAddr::port));
-        let conf = instance::conf_of(&confs, *process, port.or_else(own_port));
-        certificates::gather(told(*process).as_ref(), *process, conf)
+        let conf = instance::conf_of(&confs, process, port.or_else(own_port));
+        certificates::gather(told(process).as_ref(), process, conf)
     };
-    servers.iter().flat_map(of).collect()
+    servers.iter().copied().flat_map(of).collect()
 }
 
 /// The folders that these servers write to, and the log where there is one server; by what a running one says of them, else

@@ -47,7 +47,7 @@ pub struct Counter {
     pub plain: Option<Conversation>,
     /// Where the certificate was not trusted: the same handshake going on, without credentials.
     #[serde(default)]
-    pub unverified: Option<Through>,
+    pub unverified: Option<Box<Through>>,
     /// Where the server knows nothing that we know: what it would choose for an older client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older: Option<Answer>,
@@ -128,14 +128,15 @@ pub async fn gather(
     let (inside, plain, unverified, older, elsewhere, bus, postgres) = tokio::join!(
         inside::gather(ask, side, before, beside.inside, clock),
         plain::gather(before, beside.plain, clock),
-        unverified::gather(&ask.target, side, before.tls, clock),
-        older::gather(before.tls, clock),
+        Box::pin(unverified::gather(&ask.target, side, before.tls, clock)),
+        Box::pin(older::gather(before.tls, clock)),
         elsewhere::gather(ask, before, here, clock),
         async { if may_be_stranger { bus::gather(ask, before, briefly).await } else { None } },
         async { if may_be_stranger { postgres::gather(ask, before, briefly).await } else { None } },
     );
     let small = small::gather(ask, side, before, plain.as_ref(), clock).await;
-    let counter = Counter { inside, plain, unverified, older, elsewhere, small, bus, postgres };
+    let counter =
+        Counter { inside, plain, unverified: unverified.map(Box::new), older, elsewhere, small, bus, postgres };
     match (counter == Counter::default(), before.tcp.seen().and_then(Tcp::connected)) {
         (false, _) => Observed::Seen(counter),
         (true, None) => Observed::needs("tcp"),

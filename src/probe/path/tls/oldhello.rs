@@ -193,8 +193,8 @@ fn short(number: usize) -> u8 {
 mod tests {
     use super::*;
 
-    fn chosen(version: &str, cipher: &str) -> Option<Answer> {
-        Some(Answer::Chosen { version: version.to_owned(), cipher: cipher.to_owned() })
+    fn chosen(version: &str, cipher: &str) -> Answer {
+        Answer::Chosen { version: version.to_owned(), cipher: cipher.to_owned() }
     }
 
     /// A `ServerHello` of these parts.
@@ -207,11 +207,11 @@ mod tests {
     #[test]
     fn tells_what_the_server_chooses() {
         for (answer, expected) in [
-            (hello([3, 2], [0xc0, 0x14], &[]), chosen("TLS 1.1", "ECDHE-RSA-AES256-SHA")),
-            (hello([3, 1], [0, 0x35], &[]), chosen("TLS 1.0", "AES256-SHA")),
-            (hello([3, 3], [0, 0x9d], &extension(23, &[])), chosen("TLS 1.2", "AES256-GCM-SHA384")),
-            (hello([3, 3], [0x13, 4], &extension(43, &[3, 4])), chosen("TLS 1.3", "TLS_AES_128_CCM_SHA256")),
-            (hello([3, 0], [0xaa, 0xbb], &[]), chosen("SSL 3.0", "cipher suite 0xaabb")),
+            (hello([3, 2], [0xc0, 0x14], &[]), Some(chosen("TLS 1.1", "ECDHE-RSA-AES256-SHA"))),
+            (hello([3, 1], [0, 0x35], &[]), Some(chosen("TLS 1.0", "AES256-SHA"))),
+            (hello([3, 3], [0, 0x9d], &extension(23, &[])), Some(chosen("TLS 1.2", "AES256-GCM-SHA384"))),
+            (hello([3, 3], [0x13, 4], &extension(43, &[3, 4])), Some(chosen("TLS 1.3", "TLS_AES_128_CCM_SHA256"))),
+            (hello([3, 0], [0xaa, 0xbb], &[]), Some(chosen("SSL 3.0", "cipher suite 0xaabb"))),
             (vec![21, 3, 2, 0, 2, 2, 70], Some(Answer::Alert(70))),
             (b"-ERR unknown".to_vec(), Some(Answer::Other)),
             (vec![22, 3, 3, 0, 4, 2, 0, 0, 0], Some(Answer::Other)),
