@@ -275,19 +275,10 @@ fn a_certificate_of_the_client_that_is_rejected() {
             own(&client, issued);
             let report = client.diagnose(&[&ask(&["-p", port])[..], &OWN].concat());
             report.first_cause("client-certificate-rejected", Certain).exit(1);
-            println!(
-                "{protocols}: {} {}",
-                report.report["causes"][0]["summary"], report.report["causes"][0]["evidence"][0]
-            );
         }
         client
             .joined(&server, &[&ask(&["-p", port])[..], &OWN].concat())
             .first_cause("client-certificate-rejected", Certain);
-        let whole = crate::world::pki::Issued {
-            chain: authority.intermediate("I").certify(&["app"]).chain,
-            ..authority.certify(&["x"])
-        };
-        assert!(whole.chain.matches("BEGIN").count() == 2);
     }
 }
 
