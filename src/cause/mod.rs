@@ -138,6 +138,9 @@ pub fn redis_host(facts: &Facts) -> Where {
 pub fn local_cli(facts: &Facts) -> String {
     let target = &facts.ask.target;
     let mut cli = match &target.endpoint {
+        Endpoint::Tcp { port, .. } if target.tls => {
+            tls::own_cli(facts).unwrap_or_else(|| format!("redis-cli -p {port} --tls --insecure"))
+        }
         Endpoint::Tcp { port, .. } => own_address(facts).unwrap_or_else(|| format!("redis-cli -p {port}")),
         Endpoint::Unix { path } => format!("redis-cli -s {}", shell_quote(path)),
     };

@@ -9,7 +9,7 @@ use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::{Ended, Flaw, Hello};
+use crate::probe::path::tls::{Ended, Flaw, Hello, Tls};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -28,6 +28,10 @@ pub static CHECK: Check = Check {
         &NOT_YET_VALID,
         &WRONG_NAME,
         &REFUSED,
+        &EXPIRES_SOON,
+        &DIFFERS,
+        &BY_ITSELF,
+        &OVERLOOKED,
     ],
     judge,
 };
@@ -115,6 +119,47 @@ pub static REFUSED: Code = Code::fail(
      it refuses a client's certificate, or the lack of one.",
 );
 
+/// Not yet over.
+pub static EXPIRES_SOON: Code = Code::warn(
+    "tls/expires-soon",
+    Level::Reachable,
+    "a certificate expires soon",
+    "All is well, but the server's certificate, or the one that we show it, is valid for less than 14 days more. What renews \
+     certificates by itself does so 30 days before their end, or when a third of their time is left, so that whoever sees \
+     this has a renewal that fails. For certificates with a life of less than 30 days it is a third of their life.",
+);
+/// Another at another address.
+pub static DIFFERS: Code = Code::warn(
+    "tls/differs",
+    Level::Reachable,
+    "TLS does not succeed at every address",
+    "The name has several addresses, and TLS succeeds at one and not at another. Clients take either, so that the fault comes \
+     and goes.",
+);
+/// A matter of opinion.
+pub static BY_ITSELF: Code = Code::remark(
+    "tls/by-itself",
+    Level::Reachable,
+    "the server's certificate is trusted by itself, and not by an authority",
+    "The server's certificate signed itself and is among those that are trusted. OpenSSL, Go, Java and Python accept that, \
+     and so does redisdoc; libraries of Rust (rustls, webpki) refuse a certificate that is one of an authority (CA:TRUE) and \
+     used as a server's.",
+);
+/// With eyes shut.
+pub static OVERLOOKED: Code = Code::remark(
+    "tls/overlooked",
+    Level::Reachable,
+    "the certificate is not trusted, which --insecure overlooks",
+    "The evidence says what is wrong with the certificate. With --insecure it is as good as any: whoever can get between may \
+     read the password.",
+);
+
+/// How much may be left of a certificate that is renewed in time, in seconds.
+const SOON: i64 = 14 * DAY;
+/// The longest life of a certificate that counts as short: what lives for a week or less is renewed every few days.
+const SHORT_LIFE: i64 = 30 * DAY;
+const DAY: i64 = 86_400;
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let tls = facts.tls.known()?;
     let hello = tls.preferred().ok_or_else(|| Gap::needs("tcp"))?;
@@ -130,7 +175,10 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         (Some(_), None) => format!("{} completed the handshake and then refused us", hello.address),
         (None, None) => healthy_summary(hello, dialogue),
     };
-    let findings = failure.into_iter().chain(flaws).chain(refused);
+    let all_well = failure.is_none() && flaws.is_empty();
+    let soon = if all_well { soon(facts, hello) } else { None };
+    let more = [soon, differs(tls), by_itself(hello), overlooked(facts, hello)];
+    let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
 }
 
@@ -176,31 +224,119 @@ fn failure(hello: &Hello) -> Option<Finding> {
     Some(Finding::new(code, source, says))
 }
 
+/// By our own clock, in seconds since 1970.
+pub fn taken_at(facts: &Facts) -> Option<i64> {
+    let at = humantime::parse_rfc3339(&facts.taken_at).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(at.as_secs()).ok()
+}
+
+/// True if so little time is left of a certificate that its renewal must have failed.
+pub fn is_soon(certificate: &Certificate, now: i64) -> bool {
+    let (life, left) = (certificate.not_after.saturating_sub(certificate.not_before), certificate.not_after - now);
+    left >= 0 && left < if life < SHORT_LIFE { life / 3 } else { SOON }
+}
+
+/// A time that is left, or over, in words.
+pub fn span(seconds: i64) -> String {
+    let count = |number: i64, unit: &str| format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
+    match seconds.abs() {
+        seconds if seconds >= 2 * DAY => count(seconds / DAY, "day"),
+        seconds if seconds >= 7200 => count(seconds / 3600, "hour"),
+        seconds => count(seconds / 60, "minute"),
+    }
+}
+
+fn soon(facts: &Facts, hello: &Hello) -> Option<Finding> {
+    let now = taken_at(facts)?;
+    if facts.ask.target.certificates.insecure {
+        return None;
+    }
+    let of_server = hello.chain.iter().filter(|one| !one.self_signed || hello.chain.len() == 1);
+    let of_server = of_server.map(|one| ("the server's", one));
+    let own = facts.tls.seen().and_then(|tls| tls.trust.own.as_ref()).filter(|_| hello.asked.is_some());
+    let (whose, first) = of_server
+        .chain(own.map(|own| ("our own", own)))
+        .filter(|(_, one)| is_soon(one, now))
+        .min_by_key(|(_, one)| one.not_after)?;
+    let says = format!(
+        "{whose}, {}, is valid until {}: {} more",
+        first.subject,
+        date(first.not_after),
+        span(first.not_after - now)
+    );
+    Some(Finding::new(&EXPIRES_SOON, "certificate", says))
+}
+
+/// A date, as RFC 3339 writes it.
+pub fn date(seconds: i64) -> String {
+    let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    let at = std::time::UNIX_EPOCH.checked_add(since);
+    // humantime knows no year beyond 9999, which RFC 5280 (section 4.1.2.5) uses for never.
+    let at = at.filter(|_| since.as_secs() < 253_402_300_800);
+    at.map_or_else(|| "the end of time".to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string())
+}
+
+/// An address where TLS ends otherwise than at the preferred one.
+fn differs(tls: &Tls) -> Option<Finding> {
+    let preferred = tls.preferred()?;
+    let other = tls.hellos.iter().find(|hello| hello.is_done() != preferred.is_done())?;
+    let says = |hello: &Hello| match failure(hello).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello))) {
+        _ if hello.is_done() => format!("{} completes the handshake", hello.address),
+        Some(finding) => format!("{}: {}", hello.address, finding.code.title),
+        None => format!("{} does not", hello.address),
+    };
+    Some(Finding::new(&DIFFERS, "rustls", format!("{}; {}", says(preferred), says(other))))
+}
+
+fn by_itself(hello: &Hello) -> Option<Finding> {
+    let leaf = hello.leaf().filter(|_| hello.only_itself && hello.is_done())?;
+    Some(Finding::new(&BY_ITSELF, "certificate", format!("{} signed itself, and is trusted", leaf.subject)))
+}
+
+fn overlooked(facts: &Facts, hello: &Hello) -> Option<Finding> {
+    let first = hello.flaws.first().filter(|_| facts.ask.target.certificates.insecure)?;
+    let mut finding = Finding::new(&OVERLOOKED, "rustls", flaw(first).1);
+    finding.evidence.extend(hello.flaws[1..].iter().map(|other| Evidence::new("rustls", flaw(other).1)));
+    finding.evidence.extend(hello.leaf().map(described));
+    Some(finding)
+}
+
 /// What is wrong with the certificate, unless that was to be overlooked.
 fn flaws(facts: &Facts, hello: &Hello) -> Vec<Finding> {
     if facts.ask.target.certificates.insecure {
         return Vec::new();
     }
     let mut findings: Vec<Finding> = Vec::new();
-    for flaw in &hello.flaws {
-        let (code, says) = match flaw {
-            Flaw::UnknownIssuer => (&UNTRUSTED, "none of the authorities we trust signed it".to_owned()),
-            Flaw::AuthorityAsServer => {
-                (&UNTRUSTED, "it is the certificate of an authority, and not a server's".to_owned())
-            }
-            Flaw::WrongPurpose => (&UNTRUSTED, "it is limited to other purposes than a server's".to_owned()),
-            Flaw::Other(says) => (&UNTRUSTED, says.clone()),
-            Flaw::Expired => (&EXPIRED, "its time is over".to_owned()),
-            Flaw::NotYetValid => (&NOT_YET_VALID, "its time has not come".to_owned()),
-            Flaw::WrongName => (&WRONG_NAME, "it is not valid for this name".to_owned()),
-        };
-        let mut finding = Finding::new(code, "rustls", says);
-        finding.evidence.extend(hello.leaf().map(described));
-        if findings.iter().all(|known| known.code.id != code.id) {
-            findings.push(finding);
+    for found in hello.flaws.iter().map(|flaw| flawed(flaw, hello)) {
+        if findings.iter().all(|known| known.code.id != found.code.id) {
+            findings.push(found);
         }
     }
     findings
+}
+
+fn flawed(found: &Flaw, hello: &Hello) -> Finding {
+    let (code, says) = flaw(found);
+    let mut finding = Finding::new(code, "rustls", says);
+    finding.evidence.extend(hello.leaf().map(described));
+    finding
+}
+
+/// What a flaw is called.
+fn flaw(flaw: &Flaw) -> (&'static Code, String) {
+    let (code, says) = match flaw {
+        Flaw::UnknownIssuer => (&UNTRUSTED, "none of the authorities we trust signed it"),
+        Flaw::AuthorityAsServer => (&UNTRUSTED, "it is the certificate of an authority, and not a server's"),
+        Flaw::WrongPurpose => (&UNTRUSTED, "it is limited to other purposes than a server's"),
+        Flaw::BadSignature => {
+            (&UNTRUSTED, "the authority of that name that we trust has another key, and did not sign it")
+        }
+        Flaw::Other(says) => (&UNTRUSTED, says.as_str()),
+        Flaw::Expired => (&EXPIRED, "its time is over"),
+        Flaw::NotYetValid => (&NOT_YET_VALID, "its time has not come"),
+        Flaw::WrongName => (&WRONG_NAME, "it is not valid for this name"),
+    };
+    (code, says.to_owned())
 }
 
 /// A certificate, as evidence.
@@ -210,51 +346,4 @@ fn described(certificate: &Certificate) -> Evidence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(facts: &Facts, codes: &[&str]) {
-        let judgement = judge(facts).unwrap();
-        let found: Vec<_> = judgement.findings.iter().map(|finding| finding.code.id).collect();
-        assert_eq!(found, codes, "{}", judgement.summary);
-    }
-
-    fn ends(end: Ended) -> Facts {
-        Facts::encrypted().hello(|hello| hello.end = end)
-    }
-
-    #[test]
-    fn each_end_has_its_code() {
-        check(&Facts::encrypted(), &[]);
-        check(&ends(Ended::NotTls), &["tls/not-tls"]);
-        check(&ends(Ended::Alert(70)), &["tls/alert"]);
-        check(&ends(Ended::Incompatible("NoCipherSuitesInCommon".to_owned())), &["tls/incompatible"]);
-        check(&ends(Ended::Misbehaved("x".to_owned())), &["tls/failed"]);
-        check(&ends(Ended::TooMuch), &["tls/failed"]);
-        check(&ends(Ended::Closed), &["tls/closed"]);
-        check(&ends(Ended::Broken("ECONNRESET".to_owned())), &["tls/closed"]);
-        check(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 5_000.0), &["tls/silent"]);
-        assert!(judge(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 9.0)).is_err(), "not waited out");
-    }
-
-    #[test]
-    fn each_flaw_has_its_code_and_all_are_told() {
-        let flawed = |flaws: &[Flaw]| {
-            Facts::encrypted().hello(|hello| {
-                (hello.end, hello.flaws) = (Ended::Untrusted, flaws.to_vec());
-            })
-        };
-        check(&flawed(&[Flaw::UnknownIssuer]), &["tls/untrusted"]);
-        check(&flawed(&[Flaw::Expired, Flaw::UnknownIssuer]), &["tls/expired", "tls/untrusted"]);
-        check(&flawed(&[Flaw::NotYetValid, Flaw::WrongName]), &["tls/not-yet-valid", "tls/wrong-name"]);
-        check(&flawed(&[Flaw::WrongPurpose, Flaw::AuthorityAsServer]), &["tls/untrusted"]);
-        check(&flawed(&[Flaw::Expired]).with(|facts| facts.ask.target.certificates.insecure = true), &[]);
-    }
-
-    #[test]
-    fn a_refusal_may_come_after_the_handshake() {
-        check(&Facts::encrypted().speechless(End::Alert(116)), &["tls/refused"]);
-        check(&Facts::encrypted().speechless(End::Closed), &[]);
-    }
-}
+mod tests;

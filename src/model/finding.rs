@@ -45,6 +45,11 @@ impl Code {
         Self { id, severity: Severity::Warn, breaks, beyond: Severity::Info, title, explain }
     }
 
+    /// A remark, whatever is required.
+    pub const fn remark(id: &'static str, breaks: Level, title: &'static str, explain: &'static str) -> Self {
+        Self { id, severity: Severity::Info, breaks, beyond: Severity::Info, title, explain }
+    }
+
     /// The severity for somebody who requires `level`.
     pub fn severity_for(&self, level: Level) -> Severity {
         if self.breaks <= level { self.severity } else { self.beyond }

@@ -260,7 +260,14 @@ impl Facts {
     pub fn encrypted() -> Self {
         Self::healthy().with(|facts| {
             facts.ask.target.tls = true;
-            let trust = Trust { authorities: 140, of_the_system: true, problems: Vec::new(), own: None };
+            let trust = Trust {
+                authorities: 140,
+                of_the_system: true,
+                problems: Vec::new(),
+                own: None,
+                own_chain: 0,
+                names: Vec::new(),
+            };
             facts.tls = Observed::Seen(Tls { trust, hellos: vec![Shaken::healthy("10.0.0.9:6379")] });
         })
     }
@@ -316,6 +323,9 @@ impl Certificate {
             purposes: vec!["serverAuth".to_owned()],
             signed_with: "ECDSA with SHA-256".to_owned(),
             sha256: "5f".repeat(32),
+            key_id: None,
+            issuer_key_id: None,
+            issuer_url: None,
         }
     }
 }

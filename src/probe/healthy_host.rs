@@ -236,6 +236,7 @@ impl Host {
             }),
             firewall: Observed::Seen(Firewall::default()),
             network: Observed::Seen(Network::healthy()),
+            certificates: Vec::new(),
             disks: Observed::Seen(vec![
                 Disk::healthy("data", "/var/lib/redis"),
                 Disk::healthy("log", "/var/log/redis"),

@@ -39,13 +39,21 @@ fn read_up_to(limit: u64, path: &str) -> io::Result<Vec<u8>> {
 /// What `open(2)` or `read(2)` says; `TimedOut` where the writer does not come or does not end, `FileTooLarge` where
 /// the file does not fit [`LIMIT`], `InvalidData` where it is no UTF-8.
 pub fn read_given(path: &str, patience: Duration) -> io::Result<String> {
+    whole_text(read_given_bytes(path, patience)?, LIMIT)
+}
+
+/// The same, whatever the bytes are.
+///
+/// # Errors
+/// As [`read_given`], but for UTF-8.
+pub fn read_given_bytes(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
     let bytes = match meta(path) {
         // Neither a pipe nor a device: nothing to wait for.
         Some(meta) if meta.kind != "other" => read(path)?,
         Some(_) => read_patiently(path, patience)?,
         None => read(path)?,
     };
-    whole_text(bytes, LIMIT)
+    fitting(bytes, LIMIT)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
@@ -77,12 +85,17 @@ fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send
     receiver.recv_timeout(patience).ok()
 }
 
-fn whole_text(bytes: Vec<u8>, limit: u64) -> io::Result<String> {
+fn fitting(bytes: Vec<u8>, limit: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 >= limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", limit >> 20)));
     }
+    Ok(bytes)
+}
+
+fn whole_text(bytes: Vec<u8>, limit: u64) -> io::Result<String> {
     // Not the error of `from_utf8` itself, which carries the bytes.
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"))
+    String::from_utf8(fitting(bytes, limit)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"))
 }
 
 /// The same as text, with what is not UTF-8 replaced.

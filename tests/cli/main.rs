@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 mod bounds;
+mod certificates;
 mod exits;
 mod flags;
 mod human;

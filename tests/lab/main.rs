@@ -9,6 +9,7 @@ mod alike;
 mod auth;
 mod between;
 mod careful;
+mod certificates;
 mod client;
 mod conf;
 mod counter;

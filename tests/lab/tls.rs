@@ -17,7 +17,7 @@ fn tls_works_where_a_reply_comes_through() {
     ask(&["-h", SERVER]).healthy();
     ask(&["-h", SERVER, "--sni", "db"]).healthy();
     ask(&["-h", "db", "--hold", "1"]).healthy();
-    client.diagnose(&["rediss://db", "--insecure"]).healthy();
+    client.diagnose(&["rediss://db", "--insecure"]).finding("tls/overlooked").exit(0);
     ask(&["-h", SERVER, "--sni", "cache"]).finding("tls/wrong-name").exit(1);
     client.diagnose(&["rediss://db"]).finding("tls/untrusted").exit(1);
 }

@@ -53,7 +53,7 @@ fn within_tls(facts: &Facts) -> Option<(Facts, Dialogue)> {
     let hello = facts.counter.seen()?.inside.as_ref()?.hello.clone();
     let mut inside = asked_otherwise(facts, &dialogue);
     (inside.ask.target.tls, inside.ask.target.certificates.insecure) = (true, true);
-    let trust = Trust { authorities: 0, of_the_system: true, problems: Vec::new(), own: None };
+    let trust = Trust { of_the_system: true, ..Trust::default() };
     inside.tls = Observed::Seen(Tls { trust, hellos: vec![hello] });
     Some((inside, dialogue))
 }

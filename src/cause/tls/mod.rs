@@ -1,15 +1,199 @@
-//! Causes in TLS.
+//! Causes in TLS: certificates, who vouches for them and until when, and what both sides speak.
 
+mod certificate_expired;
+mod certificate_name_mismatch;
+mod certificate_not_reloaded;
+mod certificate_not_yet_valid;
+mod certificate_unsupported;
+mod client_certificate_rejected;
+mod client_certificate_required;
+mod incomplete_chain;
 mod plaintext_to_tls_port;
+mod server_name_needed;
 mod tls_to_plaintext_port;
+mod tls_version_mismatch;
+mod untrusted_ca;
 
-use super::Cause;
+use super::{Cause, dialogue, local_cli};
+use crate::check::tls::{span, taken_at};
 use crate::model::target::Part;
 use crate::model::text::shell_quote;
-use crate::model::{Risk, Step, Target, Where};
+use crate::model::{Evidence, Risk, Step, Target, Where};
+use crate::probe::Facts;
+use crate::probe::host::certificates::File;
+use crate::probe::host::instance::reached;
+use crate::probe::path::command::Command;
+use crate::probe::path::counter::Through;
+use crate::probe::path::redis::End;
+use crate::probe::path::reply::{Info, Reply};
+use crate::probe::path::tls::alert;
+use crate::probe::path::tls::certificate::Certificate;
+use crate::probe::path::tls::{Flaw, Hello};
 
 /// The causes of this family, specific before general.
-pub static CAUSES: &[&Cause] = &[&plaintext_to_tls_port::CAUSE, &tls_to_plaintext_port::CAUSE];
+pub static CAUSES: &[&Cause] = &[
+    &plaintext_to_tls_port::CAUSE,
+    &tls_to_plaintext_port::CAUSE,
+    &certificate_not_reloaded::CAUSE,
+    &certificate_expired::CAUSE,
+    &certificate_not_yet_valid::CAUSE,
+    &incomplete_chain::CAUSE,
+    &untrusted_ca::CAUSE,
+    &certificate_unsupported::CAUSE,
+    &certificate_name_mismatch::CAUSE,
+    &server_name_needed::CAUSE,
+    &client_certificate_rejected::CAUSE,
+    &client_certificate_required::CAUSE,
+    &tls_version_mismatch::CAUSE,
+];
+
+/// A clock that is before this was wrong when this was written (2026-01-01).
+const EARLIEST: i64 = 1_767_225_600;
+/// How much two clocks may differ before one of them is wrong, in seconds.
+const TOLERANCE: i64 = 300;
+
+/// The handshake with the preferred address.
+fn hello(facts: &Facts) -> Option<&Hello> {
+    facts.tls.seen()?.preferred()
+}
+
+fn has(hello: &Hello, flaw: &Flaw) -> bool {
+    hello.flaws.contains(flaw)
+}
+
+/// What was met behind a certificate that is not trusted.
+fn unverified(facts: &Facts) -> Option<&Through> {
+    facts.counter.seen()?.unverified.as_deref()
+}
+
+/// The same as evidence: whether a Redis is there at all.
+fn behind(facts: &Facts) -> Option<Evidence> {
+    let inside = unverified(facts)?.inside.as_ref()?;
+    let says = match (inside.reply(Command::Ping).or(inside.unasked.as_ref()), &inside.end) {
+        (Some(Reply::Status(status)), _) => format!("behind it, a Redis answers {status}"),
+        (Some(Reply::Error(error)), _) => format!("behind it, a Redis answers {}", error.text),
+        (_, End::Alert(alert)) => {
+            format!("behind it, the server refuses a client without certificate: {}", alert::name(*alert))
+        }
+        _ => return None,
+    };
+    Some(Evidence::new("a handshake that went on all the same", says))
+}
+
+/// Where the chain that the server sent ends: with one that signed itself, or with one whose issuer is not among them.
+fn top(hello: &Hello) -> Option<&Certificate> {
+    let mut last = hello.leaf()?;
+    // Each step leads to another one of the chain, unless it leads in a circle.
+    for _ in 0..hello.chain.len() {
+        let issuer = hello.chain.iter().find(|one| *one != last && last.may_be_signed_by(one));
+        match issuer.filter(|_| !last.self_signed) {
+            Some(issuer) => last = issuer,
+            None => break,
+        }
+    }
+    Some(last)
+}
+
+/// The server's clock, in seconds since 1970, and who told it.
+fn server_clock(facts: &Facts) -> Option<(i64, String)> {
+    let vantage = facts.vantage.seen();
+    if vantage.and_then(|vantage| vantage.same_host) == Some(true) {
+        // It is our own.
+        return None;
+    }
+    let behind = || unverified(facts)?.inside.as_ref()?.info();
+    let told = |info: &Info| i64::try_from(info.number("server_time_usec")? / 1_000_000).ok();
+    dialogue(facts).and_then(|said| said.info()).or_else(behind).and_then(told).map(|at| (at, "INFO".to_owned()))
+}
+
+/// What another clock says of ours.
+#[derive(Debug, Clone, PartialEq)]
+enum Clock {
+    /// There is no other.
+    Alone,
+    /// It says the same.
+    Agreed(Evidence),
+    /// They differ: ours is so many seconds ahead of the other, or behind it (less than 0). By the other, the certificate
+    /// is valid, or not.
+    Differs {
+        /// How much.
+        ahead: i64,
+        /// Whether the chain is valid by the other.
+        valid_there: bool,
+        /// Who says so.
+        evidence: Evidence,
+    },
+    /// Ours cannot be right: it is earlier than this program.
+    Impossible(Evidence),
+}
+
+fn clock(facts: &Facts, hello: &Hello) -> Clock {
+    let Some(own) = taken_at(facts) else { return Clock::Alone };
+    if own < EARLIEST {
+        return Clock::Impossible(Evidence::new("the clock of this machine", facts.taken_at.clone()));
+    }
+    let Some((other, source)) = server_clock(facts) else { return Clock::Alone };
+    let ahead = own - other;
+    if ahead.abs() <= TOLERANCE {
+        return Clock::Agreed(Evidence::new(source, "the server's clock says the same time as ours"));
+    }
+    let way = if ahead > 0 { "behind" } else { "ahead of" };
+    let evidence = Evidence::new(source, format!("the server's clock is {} {way} ours", span(ahead)));
+    let valid_there = hello.chain.iter().all(|one| one.is_valid_at(other));
+    Clock::Differs { ahead, valid_there, evidence }
+}
+
+/// Steps that set the clock of this machine.
+fn set_the_clock() -> Vec<Step> {
+    vec![
+        Step::look(Where::Here, "date -u; timedatectl", "the time of this machine, and whether it is synchronised"),
+        Step::tell(
+            Where::Here,
+            "set the clock, and keep it right: 'timedatectl set-ntp true', or 'chronyc makestep' where chrony runs; a container or \
+             virtual machine has the clock of its host",
+        ),
+    ]
+}
+
+/// The file of this setting that the target's server was told of, where its machine was looked at.
+fn file<'a>(facts: &'a Facts, setting: &str) -> Option<&'a File> {
+    let instance = facts.instance()?;
+    let pid = instance.process.map(|process| process.pid);
+    let mut files = instance.host.certificates.iter().filter(|file| file.setting == setting);
+    files.find(|file| file.pid == pid)
+}
+
+/// What stands in it.
+fn held<'a>(facts: &'a Facts, setting: &str) -> &'a [Certificate] {
+    file(facts, setting).and_then(|file| file.certificates.seen()).map_or(&[], Vec::as_slice)
+}
+
+/// redis-cli as it is typed on the server's own machine where the server speaks TLS: by its unix socket if it has one, else with its
+/// own certificate, whose key may be root's alone; unchecked, for that may be what is broken, and nobody is between.
+pub(super) fn own_cli(facts: &Facts) -> Option<String> {
+    let instance = facts.instance()?;
+    let process = instance.process?;
+    if let Some(path) = process.listens_unix.first() {
+        return Some(format!("redis-cli -s {}", shell_quote(path)));
+    }
+    let port = facts.ask.target.port()?;
+    let at = process.listens.iter().find(|at| at.port() == port).map(|at| reached(*at))?;
+    let named = |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned());
+    let (cert, key) = named("tls-cert-file").zip(named("tls-key-file"))?;
+    let (cert, key) = (shell_quote(&cert), shell_quote(&key));
+    Some(format!("sudo redis-cli -h {} -p {port} --tls --insecure --cert {cert} --key {key}", at.ip()))
+}
+
+/// The same with user and password as [`local_cli`] has it, where it is known how to get in.
+fn admin_cli(facts: &Facts) -> Option<String> {
+    own_cli(facts).map(|_| local_cli(facts))
+}
+
+/// True if an authority that is trusted here is the server's own, too ('tls-ca-cert-file').
+fn is_own_authority_trusted(facts: &Facts) -> bool {
+    let names = facts.tls.seen().map_or(&[][..], |tls| &tls.trust.names);
+    held(facts, "tls-ca-cert-file").iter().any(|one| one.self_signed && names.contains(&one.subject))
+}
 
 /// The step that makes the application ask for TLS, or stop to, where it was told.
 fn switch(target: &Target, to_tls: bool) -> Step {
@@ -56,6 +240,70 @@ fn rewrite(file: &str, line: u32, to_tls: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Observed;
+    use crate::probe::path::redis::Dialogue;
+    use crate::probe::path::tls::Ended;
+
+    /// A handshake that ended over these flaws.
+    pub fn flawed(flaws: &[Flaw]) -> Facts {
+        Facts::encrypted().hello(|hello| (hello.end, hello.flaws) = (Ended::Untrusted, flaws.to_vec()))
+    }
+
+    /// The same, with what is behind it telling this time.
+    pub fn with_clock(facts: Facts, at: i64) -> Facts {
+        let told = Facts::healthy().info("server_time_usec", &format!("{at}000000"));
+        let said: Dialogue = dialogue(&told).unwrap().clone();
+        let hello = hello(&facts).unwrap().clone();
+        facts.with(|facts| {
+            let counter = crate::probe::path::counter::Counter {
+                unverified: Some(Box::new(Through { hello, inside: Some(said.first) })),
+                ..Default::default()
+            };
+            facts.counter = Observed::Seen(counter);
+        })
+    }
+
+    /// Our own clock, as the tables have it.
+    pub fn now() -> i64 {
+        taken_at(&Facts::healthy()).unwrap()
+    }
+
+    #[test]
+    fn a_chain_ends_where_nobody_is_named_or_at_itself() {
+        let facts = |more: &[(&str, &str)]| {
+            Facts::encrypted().hello(|hello| {
+                for (subject, issuer) in more {
+                    let (subject, issuer) = ((*subject).to_owned(), (*issuer).to_owned());
+                    let self_signed = subject == issuer;
+                    hello.chain.push(Certificate { subject, issuer, self_signed, ..Certificate::healthy() });
+                }
+            })
+        };
+        let ends = |more: &[(&str, &str)]| top(hello(&facts(more)).unwrap()).unwrap().subject.clone();
+        assert_eq!(ends(&[]), "CN=db");
+        assert_eq!(ends(&[("CN=Example CA", "CN=Root")]), "CN=Example CA");
+        assert_eq!(ends(&[("CN=Root", "CN=Root"), ("CN=Example CA", "CN=Root")]), "CN=Root");
+        assert_eq!(ends(&[("CN=Other", "CN=Root")]), "CN=db");
+        // A circle.
+        assert!(!ends(&[("CN=Example CA", "CN=B"), ("CN=B", "CN=Example CA")]).is_empty());
+    }
+
+    #[test]
+    fn clocks_are_compared() {
+        let says = |facts: &Facts| clock(facts, hello(facts).unwrap());
+        let facts = || flawed(&[Flaw::Expired]);
+        assert_eq!(says(&facts()), Clock::Alone);
+        assert!(matches!(says(&with_clock(facts(), now() - 60)), Clock::Agreed(_)));
+        let far = says(&with_clock(facts(), now() - 86_400 * 30));
+        assert!(matches!(far, Clock::Differs { ahead: 2_592_000, valid_there: true, .. }), "{far:?}");
+        let old = facts().with(|facts| facts.taken_at = "1970-01-02T00:00:00Z".to_owned());
+        assert!(matches!(says(&old), Clock::Impossible(_)));
+        let here = with_clock(facts(), now() - 60).with(|facts| {
+            let Observed::Seen(vantage) = &mut facts.vantage else { return };
+            vantage.same_host = Some(true);
+        });
+        assert_eq!(says(&here), Clock::Alone, "the same clock twice is one");
+    }
 
     fn step(by: &str, to_tls: bool) -> Step {
         let mut target = Target::default();

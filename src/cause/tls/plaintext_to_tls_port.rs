@@ -34,7 +34,7 @@ const AUTHORITY_FILE: &str = "ca.pem";
 
 fn infer(case: &Case) -> Option<Support> {
     let codes = case.all_raised(&hidden::NO_RESP);
-    let finding = case.raised(codes.first()?)?;
+    let finding = case.raised(codes.first()?).filter(|_| !case.facts.ask.target.tls)?;
     let place = case.facts.ask.target.place();
     let met = tried(case.facts).and_then(met);
     let by_server = tls_port(case.facts);

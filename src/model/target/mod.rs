@@ -216,6 +216,11 @@ impl Target {
         }
     }
 
+    /// The name that a certificate must be valid for: `--sni`, else the host.
+    pub fn server_name(&self) -> Option<&str> {
+        self.sni.as_deref().or(self.host())
+    }
+
     /// The port, unless the target is a unix socket.
     pub fn port(&self) -> Option<u16> {
         match self.endpoint {

@@ -4,6 +4,7 @@
 //! Nothing in it holds a secret: what redis.conf, arguments and titles say of passwords is dropped where it is read.
 
 mod alone;
+pub mod certificates;
 pub mod conf;
 pub mod disk;
 mod edited;
@@ -80,6 +81,9 @@ pub struct Host {
     /// What its kernel shows of its network. Looked at when something is wrong.
     #[serde(default = "not_looked_at")]
     pub network: Observed<Network>,
+    /// The certificates in the files that its servers were told to use. Looked at where TLS is asked for, or something is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<certificates::File>,
 }
 
 /// Which machine was looked at, and when.
@@ -167,6 +171,7 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
         addresses,
         overflows: path.overflows,
         all,
+        tls: ask.target.tls,
     };
     let mut host = look(wanted, clock).await;
     host.origin.not_used = not_used;
@@ -176,7 +181,8 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
 /// Looks at everything that this machine shows, whatever the target may be.
 pub async fn collect(conf: Option<&str>, clock: &Clock) -> Host {
     let overflows = limits::overflows();
-    let wanted = Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, overflows, all: true };
+    let wanted =
+        Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, overflows, all: true, tls: false };
     look(wanted, clock).await.elsewhere()
 }
 
@@ -224,6 +230,8 @@ struct Wanted<'a> {
     overflows: Option<(u64, u64)>,
     /// Everything, or only what is told of a healthy server.
     all: bool,
+    /// Whether TLS is asked for.
+    tls: bool,
 }
 
 async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
@@ -263,13 +271,29 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let unseen = own.is_none() && (answered || servers.iter().any(has_port));
     let known = if unseen { &[][..] } else { &confs };
     let (folders, log_file) = written_to(&behind, known, port, |process| settings(dialogue, process, &running));
+    let with_tls = if all || wanted.tls { behind.as_slice() } else { &[] };
+    let certificates = certificates_of(with_tls, known, port, |process| settings(dialogue, process, &running));
     let disks = disk::gather(&folders, &mounts);
     let log = log::gather(log_file.as_deref());
     let firewall = if all { firewall::gather(clock).await } else { Observed::skipped("all is well") };
     let network = if all { network::gather(servers) } else { Observed::skipped("all is well") };
     let limits = limits::gather(wanted.overflows);
     let origin = origin(wanted.addresses.map_or_else(machine::addresses, <[IpAddr]>::to_vec));
-    Host { origin, system, sockets, processes, running, confs, log, limits, memory, disks, firewall, network }
+    Host {
+        origin,
+        system,
+        sockets,
+        processes,
+        running,
+        confs,
+        log,
+        limits,
+        memory,
+        disks,
+        firewall,
+        network,
+        certificates,
+    }
 }
 
 /// The redis.conf that INFO names.
@@ -308,6 +332,22 @@ fn settings(
 ) -> Option<BTreeMap<String, String>> {
     let of_process = || running.iter().find(|running| running.pid.is_some() && running.pid == process.map(|it| it.pid));
     dialogue.and_then(Dialogue::settings).or_else(|| of_process()?.settings.seen().cloned())
+}
+
+/// The certificates that these servers were told of, by what a running one says, else by its redis.conf.
+fn certificates_of(
+    servers: &[Option<&Process>],
+    confs: &[Conf],
+    port: Option<u16>,
+    told: impl Fn(Option<&Process>) -> Option<BTreeMap<String, String>>,
+) -> Vec<certificates::File> {
+    let confs: Vec<&Conf> = confs.iter().collect();
+    let of = |process: Option<&Process>| {
+        let own_port = || process.and_then(|process| process.listens.first().map(std::net::SocketAddr::port));
+        let conf = instance::conf_of(&confs, process, port.or_else(own_port));
+        certificates::gather(told(process).as_ref(), process, conf)
+    };
+    servers.iter().copied().flat_map(of).collect()
 }
 
 /// The folders that these servers write to, and the log where there is one server; by what a running one says of them, else

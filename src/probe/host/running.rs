@@ -2,7 +2,8 @@
 //! they run with, which are not always those of the file.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Conversation, End, ask_briefly};
 use crate::probe::path::reply::{Info, Reply};
 use crate::probe::path::tcp::Dialled;
+use crate::sys::tls::Client;
 use crate::sys::{Clock, clock};
 
 /// The most servers that are asked.
@@ -41,10 +43,10 @@ pub async fn gather(processes: &Observed<Processes>, known: Option<&str>, clock:
     let deadline = clock.end().min(clock::now() + PATIENCE);
     let mut asked = tokio::task::JoinSet::new();
     for server in servers.iter().filter(|server| server.same_network != Some(false)).take(MOST) {
-        let (pid, Some(place)) = (server.pid, place(server)) else { continue };
-        let address = name(&place);
+        let (pid, places) = (server.pid, places(server));
+        let Some(address) = places.first().map(name) else { continue };
         if known != Some(address.as_str()) {
-            asked.spawn(async move { of(address, pid, &ask_briefly(&place, deadline).await) });
+            asked.spawn(async move { one(pid, places, deadline).await });
         }
     }
     let mut all = asked.join_all().await;
@@ -52,10 +54,26 @@ pub async fn gather(processes: &Observed<Processes>, known: Option<&str>, clock:
     all
 }
 
-/// Where a server of this machine can be asked: over loopback, if it listens there, else its own address, else its socket.
-fn place(server: &Process) -> Option<Dialled> {
+/// Asks one server, at the next place where the one before says nothing.
+async fn one(pid: u32, places: Vec<Dialled>, deadline: Instant) -> Running {
+    let mut places = places.into_iter().peekable();
+    loop {
+        // There is one at least.
+        let Some(place) = places.next() else { return of(String::new(), pid, &Conversation::not_made()) };
+        let said = ask_briefly(&place, deadline).await;
+        if said.said_something() || places.peek().is_none() {
+            return of(name(&place), pid, &said);
+        }
+    }
+}
+
+/// Where a server of this machine can be asked: over loopback, if it listens there, else its own address, without TLS and with it;
+/// else its socket.
+fn places(server: &Process) -> Vec<Dialled> {
     let nearest = server.listens.iter().map(|at| reached(*at)).min_by_key(|at| !at.ip().is_loopback());
-    nearest.map(Dialled::Tcp).or_else(|| server.listens_unix.first().cloned().map(Dialled::Unix))
+    let within = |at: SocketAddr| Some(Dialled::Tcp(at).within(Client::blind(&at.ip().to_string()).ok()?));
+    let socket = server.listens_unix.first().cloned().map(Dialled::Unix);
+    [nearest.map(Dialled::Tcp), nearest.and_then(within), socket].into_iter().flatten().collect()
 }
 
 fn name(place: &Dialled) -> String {

@@ -25,7 +25,13 @@ pub const SETTINGS: &[&str] = &[
     "supervised",
     "tcp-backlog",
     "timeout",
+    "tls-auth-clients",
+    "tls-ca-cert-file",
+    "tls-cert-file",
+    "tls-ciphers",
+    "tls-key-file",
     "tls-port",
+    "tls-protocols",
     "unixsocket",
     "unixsocketperm",
 ];

@@ -223,7 +223,8 @@ impl Conversation {
         self.reply(Command::Ping).is_some()
     }
 
-    fn not_made() -> Self {
+    /// One for which there was no connection.
+    pub fn not_made() -> Self {
         Self {
             unasked: None,
             exchanges: Vec::new(),
@@ -276,6 +277,14 @@ pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
     let lines: Vec<Line> =
         [line(Command::Ping, &[]), line(Command::Info, &[])].into_iter().chain(settings_script()).collect();
     talk.say(&lines, deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
+}
+
+/// Asks who is there over a connection that stands, without credentials.
+pub async fn introduce(stream: &Stream, deadline: Instant) -> Conversation {
+    let mut talk = Talk::new(stream, None);
+    talk.say(&[line(Command::Ping, &[]), line(Command::Info, &[])], deadline).await;
     talk.listen(deadline).await;
     talk.conclude()
 }

@@ -154,6 +154,7 @@ const FIELDS: &[&str] = &[
     "run_id",
     "server_mode",
     "server_name",
+    "server_time_usec",
     "slave_read_only",
     "tcp_port",
     "uptime_in_seconds",

@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use x509_parser::prelude::{FromDer, X509Certificate};
+
 use crate::sys::files;
 
 /// What was named on the command line.
@@ -44,9 +46,14 @@ impl Material {
     /// # Errors
     /// What reading says, or what is wrong with the text.
     pub fn certificates(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
-        let text = files::read_given(path, patience)?;
-        let found: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
-        if found.is_empty() { Err(invalid("it holds no certificate (BEGIN CERTIFICATE)")) } else { Ok(found) }
+        let bytes = files::read_given_bytes(path, patience)?;
+        let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect();
+        match found.is_empty() {
+            false => Ok(found),
+            // OpenSSL takes PEM alone, Java and Windows write DER.
+            true if X509Certificate::from_der(&bytes).is_ok() => Ok(vec![CertificateDer::from(bytes)]),
+            true => Err(invalid("it holds no certificate (BEGIN CERTIFICATE)")),
+        }
     }
 
     /// Those of every file in the folder at `path`, as `c_rehash` names them or otherwise.
@@ -73,8 +80,7 @@ impl Material {
         };
         let chain = Self::certificates(cert, patience).map_err(at(cert))?;
         let text = files::read_given(key, patience).map_err(at(key))?;
-        let private = PrivateKeyDer::from_pem_slice(text.as_bytes())
-            .map_err(|_| at(key)(invalid("it holds no private key without a passphrase (BEGIN PRIVATE KEY)")))?;
+        let private = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| at(key)(invalid(no_key(&text))))?;
         let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
         let certified = certified.map_err(|error| at(key)(invalid(&format!("with {cert}: {error}"))))?;
         Ok(Identity { key: Arc::new(certified) })
@@ -96,9 +102,40 @@ impl Material {
     }
 }
 
+impl Roots {
+    /// The names of the authorities, as DER.
+    pub fn names(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.store.roots.iter().map(|root| sequence(root.subject.as_ref()))
+    }
+}
+
+/// A SEQUENCE of this content (X.690 section 8.1): a trust anchor keeps its name without the frame.
+fn sequence(content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let long: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
+    let mut der = vec![0x30];
+    if content.len() >= 0x80 {
+        // A length has at most eight bytes.
+        der.push(0x80 | u8::try_from(long.len()).unwrap_or_default());
+    }
+    der.extend(if long.is_empty() { vec![0] } else { long });
+    der.extend_from_slice(content);
+    der
+}
+
 fn system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let found = rustls_native_certs::load_native_certs();
     (found.certs, found.errors.iter().map(ToString::to_string).collect())
+}
+
+/// Why there is no key in this text, without a word of it.
+fn no_key(text: &str) -> &'static str {
+    // RFC 5958 section 3, RFC 1421 section 4.6.1.1.
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        "its key is kept under a passphrase, which is not asked for here; a copy without one: openssl pkey -in FILE -out COPY"
+    } else {
+        "it holds no private key (BEGIN PRIVATE KEY)"
+    }
 }
 
 fn invalid(says: &str) -> io::Error {
@@ -109,6 +146,11 @@ impl Identity {
     /// The certificate itself, as it is shown.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.key.cert.first()
+    }
+
+    /// How many certificates are shown: its own, and those of the authorities behind it.
+    pub fn length(&self) -> usize {
+        self.key.cert.len()
     }
 }
 

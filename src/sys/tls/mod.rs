@@ -107,6 +107,14 @@ impl Client {
         Ok(Self { provider, config, roots, name, identity, strict: true })
     }
 
+    /// Our side for a server of this very machine that is asked who it is: whatever its certificate, and without one of our own.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn blind(name: &str) -> Result<Self, String> {
+        Ok(Self::new(name, Arc::new(RootCertStore::empty()), None)?.lenient())
+    }
+
     /// The same, going on with a certificate that is not trusted. Its signatures are verified all the same.
     #[must_use]
     pub fn lenient(self) -> Self {

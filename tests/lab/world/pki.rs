@@ -107,6 +107,8 @@ fn dated(mut params: CertificateParams, name: &str) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     (params.not_before, params.not_after) = (in_days(-30).into(), in_days(365).into());
+    // As OpenSSL does: the certificate says by which key it was signed.
+    params.use_authority_key_identifier_extension = true;
     params
 }
 

@@ -1,16 +1,19 @@
 //! Counter-probes: what the same place says to the other way of asking. The difference is the proof.
 //!
 //! Only where the first way failed, without credentials, none with `--no-counter-probe`, and at most three more connections:
-//! one of `inside`, `plain` and `unverified`, one of `bus` and `postgres`, for they answer failures that exclude each other, and one
-//! of `elsewhere` and `small`, of which one is for plain RESP and one for TLS. Where silence is waited for, they go out shortly before the wait is over, beside what still listens, so that a
+//! one of `inside`, `plain`, `unverified` and `older`, one of `bus` and `postgres`, for they answer failures that exclude each
+//! other, and one of `elsewhere` and `small`, of which one is for plain RESP and one for TLS. Where silence is waited for, they go
+//! out shortly before the wait is over, beside what still listens, so that a
 //! server that hangs costs no second step.
 
 pub mod bus;
 pub mod elsewhere;
 pub mod inside;
+mod older;
 pub mod plain;
 pub mod postgres;
 pub mod small;
+mod unverified;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::redis::{Conversation, Redis};
 use super::tcp::{Attempt, Tcp};
+use super::tls::oldhello::Answer;
 use super::tls::{Ended, Hello, Tls};
 use crate::model::{Ask, Observed};
 use crate::probe::Side;
@@ -43,7 +47,10 @@ pub struct Counter {
     pub plain: Option<Conversation>,
     /// Where the certificate was not trusted: the same handshake going on, without credentials.
     #[serde(default)]
-    pub unverified: Option<Through>,
+    pub unverified: Option<Box<Through>>,
+    /// Where the server knows nothing that we know: what it would choose for an older client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<Answer>,
     /// Where this machine is the target: another of its addresses.
     #[serde(default)]
     pub elsewhere: Option<Elsewhere>,
@@ -118,15 +125,18 @@ pub async fn gather(
     let briefly = clock.step_end().min(clock::now() + BRIEFLY);
     // What speaks TLS is neither.
     let may_be_stranger = !beside.inside.as_ref().is_some_and(Through::speaks_tls);
-    let (inside, plain, elsewhere, bus, postgres) = tokio::join!(
+    let (inside, plain, unverified, older, elsewhere, bus, postgres) = tokio::join!(
         inside::gather(ask, side, before, beside.inside, clock),
         plain::gather(before, beside.plain, clock),
+        Box::pin(unverified::gather(&ask.target, side, before.tls, clock)),
+        Box::pin(older::gather(before.tls, clock)),
         elsewhere::gather(ask, before, here, clock),
         async { if may_be_stranger { bus::gather(ask, before, briefly).await } else { None } },
         async { if may_be_stranger { postgres::gather(ask, before, briefly).await } else { None } },
     );
     let small = small::gather(ask, side, before, plain.as_ref(), clock).await;
-    let counter = Counter { inside, plain, unverified: None, elsewhere, small, bus, postgres };
+    let counter =
+        Counter { inside, plain, unverified: unverified.map(Box::new), older, elsewhere, small, bus, postgres };
     match (counter == Counter::default(), before.tcp.seen().and_then(Tcp::connected)) {
         (false, _) => Observed::Seen(counter),
         (true, None) => Observed::needs("tcp"),

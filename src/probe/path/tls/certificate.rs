@@ -38,6 +38,15 @@ pub struct Certificate {
     pub signed_with: String,
     /// The SHA-256 of the whole, in hexadecimal: `openssl x509 -fingerprint -sha256` prints the same.
     pub sha256: String,
+    /// What its key is called by those that it signs (subjectKeyIdentifier), in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// What the key that signed it is called (authorityKeyIdentifier).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_key_id: Option<String>,
+    /// Where the certificate of its issuer may be had (authorityInfoAccess), as public authorities write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_url: Option<String>,
 }
 
 impl Certificate {
@@ -57,8 +66,28 @@ impl Certificate {
             is_ca,
             purposes: purposes(&parsed),
             signed_with: algorithm(&parsed),
-            sha256: sha256(der),
+            sha256: hexadecimal(&crate::sys::tls::sha256(der)),
+            key_id: extension(&parsed, |extension| match extension {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(hexadecimal(within(id.0))),
+                _ => None,
+            }),
+            issuer_key_id: extension(&parsed, |extension| match extension {
+                ParsedExtension::AuthorityKeyIdentifier(id) => Some(hexadecimal(within(id.key_identifier.as_ref()?.0))),
+                _ => None,
+            }),
+            issuer_url: extension(&parsed, issuer_url),
         })
+    }
+
+    /// True if the certificate is valid at that time, in seconds since 1970.
+    pub fn is_valid_at(&self, time: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&time)
+    }
+
+    /// True if `issuer` may be the one that signed it: by its name, and by the key where both say which.
+    pub fn may_be_signed_by(&self, issuer: &Self) -> bool {
+        let keys = self.issuer_key_id.as_ref().zip(issuer.key_id.as_ref());
+        self.issuer == issuer.subject && keys.is_none_or(|(signed, key)| signed == key)
     }
 }
 
@@ -129,10 +158,26 @@ fn algorithm(parsed: &X509Certificate) -> String {
     name.to_owned()
 }
 
-fn sha256(der: &[u8]) -> String {
+fn extension(parsed: &X509Certificate, pick: impl Fn(&ParsedExtension) -> Option<String>) -> Option<String> {
+    parsed.extensions().iter().find_map(|extension| pick(extension.parsed_extension()))
+}
+
+fn issuer_url(extension: &ParsedExtension) -> Option<String> {
+    let ParsedExtension::AuthorityInfoAccess(access) = extension else { return None };
+    access.accessdescs.iter().find_map(|one| match &one.access_location {
+        // id-ad-caIssuers (RFC 5280 section 4.2.2.1).
+        GeneralName::URI(url) if one.access_method.to_id_string() == "1.3.6.1.5.5.7.48.2" => Some(kept(url)),
+        _ => None,
+    })
+}
+
+fn within(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(MOST_BYTES)]
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let digest = crate::sys::tls::sha256(der);
-    digest.iter().fold(String::new(), |mut text, byte| {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -4,6 +4,7 @@
 
 pub mod alert;
 pub mod certificate;
+pub mod oldhello;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::tcp::Connection;
 use crate::model::{Ask, Observed, Target, escape};
 use crate::sys::clock::{self, Clock};
 use crate::sys::socket::Stream;
-use crate::sys::tls::{Client, Failed, Handshake, Material, Roots, Verdict};
+use crate::sys::tls::{Client, Failed, Handshake, Identity, Material, Roots, Verdict};
 use certificate::{Certificate, distinguished_name};
 
 /// The most certificates that are kept of a chain.
@@ -32,7 +33,7 @@ pub struct Tls {
 }
 
 /// Whom we trust, and who we are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trust {
     /// How many authorities there are.
     pub authorities: usize,
@@ -42,6 +43,12 @@ pub struct Trust {
     pub problems: Vec<String>,
     /// Our own certificate, if we have one.
     pub own: Option<Certificate>,
+    /// How many certificates there are between our own and its root in the file that was named.
+    #[serde(default)]
+    pub own_chain: usize,
+    /// The names of those authorities: all where they are few, else those of the organisations that the chains name.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 /// A handshake with one address.
@@ -117,6 +124,8 @@ pub enum Flaw {
     AuthorityAsServer,
     /// It is limited to other purposes.
     WrongPurpose,
+    /// An authority of the name that it gives is trusted, and did not sign it: that one has another key.
+    BadSignature,
     /// Another, in the library's words.
     Other(String),
 }
@@ -163,23 +172,51 @@ pub async fn gather(
     let mut all = handshakes.join_all().await;
     all.sort_by_key(|(order, _)| *order);
     let (hellos, connections): (Vec<_>, Vec<_>) = all.into_iter().map(|(_, one)| one).unzip();
-    let trust = trust(material, &roots);
+    let trust = trust(material, &roots, &hellos);
     (Observed::Seen(Tls { trust, hellos }), connections.into_iter().flatten().collect())
 }
 
-fn trust(material: &Material, roots: &Roots) -> Trust {
-    let own = material.identity.as_ref().and_then(|identity| identity.certificate());
+fn trust(material: &Material, roots: &Roots, hellos: &[Hello]) -> Trust {
+    let own = material.identity.as_ref();
     Trust {
         authorities: roots.store.len(),
         of_the_system: material.authorities.is_none(),
         problems: roots.problems.iter().map(|problem| escape(problem.as_bytes())).collect(),
-        own: own.and_then(Certificate::parse),
+        own: own.and_then(Identity::certificate).and_then(Certificate::parse),
+        own_chain: own.map_or(0, |identity| identity.length().saturating_sub(1)),
+        names: names(roots, hellos),
     }
+}
+
+/// The names of the trusted authorities that may have to do with a certificate that is not trusted.
+fn names(roots: &Roots, hellos: &[Hello]) -> Vec<String> {
+    let issuers: Vec<&str> = hellos
+        .iter()
+        .filter(|hello| !hello.flaws.is_empty())
+        .flat_map(|hello| hello.chain.iter().map(|certificate| certificate.issuer.as_str()))
+        .collect();
+    if issuers.is_empty() {
+        return Vec::new();
+    }
+    let few = roots.store.len() <= MOST_ISSUERS;
+    let kin = |name: &String| issuers.iter().any(|issuer| *issuer == name || is_kin(issuer, name));
+    roots
+        .names()
+        .filter_map(|name| distinguished_name(&name))
+        .filter(|name| few || kin(name))
+        .take(MOST_ISSUERS)
+        .collect()
+}
+
+/// True if two names are of one organisation.
+pub fn is_kin(one: &str, other: &str) -> bool {
+    let organisation = |name: &str| name.split(", ").find(|part| part.starts_with("O=")).map(str::to_owned);
+    organisation(one).is_some_and(|of_one| organisation(other) == Some(of_one))
 }
 
 /// Our side for one connection: the name is `--sni`, else the host.
 fn client(target: &Target, connection: &Connection, material: &Material, roots: &Roots) -> Result<Client, String> {
-    let name = target.sni.as_deref().or(target.host()).unwrap_or(&connection.address);
+    let name = target.server_name().unwrap_or(&connection.address);
     let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?;
     Ok(if target.certificates.insecure { client.lenient() } else { client })
 }
@@ -292,6 +329,7 @@ fn flaw(error: &CertificateError) -> Flaw {
         E::Expired | E::ExpiredContext { .. } => Flaw::Expired,
         E::NotValidYet | E::NotValidYetContext { .. } => Flaw::NotYetValid,
         E::NotValidForName | E::NotValidForNameContext { .. } => Flaw::WrongName,
+        E::BadSignature => Flaw::BadSignature,
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => Flaw::WrongPurpose,
         E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => Flaw::AuthorityAsServer,
         error => Flaw::Other(escape(error.to_string().as_bytes())),

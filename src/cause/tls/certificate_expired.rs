@@ -1,0 +1,166 @@
+//! The time of the server's certificate is over, or nearly; or the clock of this machine is ahead.
+
+use super::{Clock, certificate_not_reloaded, clock, hello, set_the_clock};
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::tls::{EXPIRED, EXPIRES_SOON, date, is_soon, span, taken_at};
+use crate::model::{Confidence, Finding, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::path::tls::Hello;
+use crate::probe::path::tls::certificate::Certificate;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "certificate-expired",
+    title: "the server's certificate has expired, or is about to",
+    explain: "\
+The time of the server's certificate, or of an intermediate one that it sends, is over. Every client that verifies refuses it \
+from one second to the next: 'certificate has expired'.
+
+How to be sure: notAfter is in the evidence. A client whose clock is ahead sees the same of a good certificate: where the server \
+tells its time (INFO, if it answers without a password), both clocks are compared. A certificate that was renewed on disk and not \
+read again by Redis is certificate-not-reloaded.
+
+That it expires soon is a warning 14 days before: what renews by itself does so earlier, so that the renewal has failed.
+
+Repair: renew it, put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file. Then see why the renewal failed, \
+and let whatever renews it tell Redis, too. Where it is the clock: set the clock.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let over = case.raised(&EXPIRED);
+    let finding = over.or_else(|| case.raised(&EXPIRES_SOON))?;
+    if certificate_not_reloaded::renewed(case.facts).is_some() {
+        return None;
+    }
+    let hello = hello(case.facts)?;
+    if over.is_none() {
+        return soon(case.facts, hello, finding);
+    }
+    let now = taken_at(case.facts)?;
+    let (place, one) = expired(hello, now)?;
+    let end =
+        format!("{place}, {}, was valid until {}: {} ago", one.subject, date(one.not_after), span(now - one.not_after));
+    let support = |confidence, summary: String| {
+        Support::new(confidence, &[&EXPIRED], summary).on(finding).because("certificate", end.clone())
+    };
+    Some(match clock(case.facts, hello) {
+        Clock::Agreed(evidence) => support(Confidence::Certain, format!("{place} has expired"))
+            .with(vec![evidence])
+            .with(super::behind(case.facts).into_iter().collect()),
+        Clock::Differs { ahead, valid_there: true, evidence } if ahead > 0 => {
+            let says = format!(
+                "the clock of this machine is ahead by {}; by the server's own, the certificate is valid",
+                span(ahead)
+            );
+            support(Confidence::Likely, says).with(vec![evidence]).settled_by(compare())
+        }
+        Clock::Differs { evidence, .. } => support(Confidence::Likely, format!("{place} has expired by our clock"))
+            .with(vec![evidence])
+            .settled_by(compare()),
+        Clock::Alone | Clock::Impossible(_) => {
+            let support =
+                support(Confidence::Likely, format!("{place} has expired, if the clock of this machine is right"));
+            support.with(super::behind(case.facts).into_iter().collect()).settled_by(compare())
+        }
+    })
+}
+
+/// The certificate whose time is over, and which one it is.
+fn expired(hello: &Hello, now: i64) -> Option<(&'static str, &Certificate)> {
+    let at = hello.chain.iter().position(|one| one.not_after < now)?;
+    let place = if at == 0 { "the server's certificate" } else { "an intermediate certificate" };
+    Some((place, &hello.chain[at]))
+}
+
+fn soon(facts: &Facts, hello: &Hello, finding: &Finding) -> Option<Support> {
+    let now = taken_at(facts)?;
+    let one = hello.chain.iter().find(|one| is_soon(one, now));
+    let own = || facts.tls.seen()?.trust.own.as_ref();
+    let (whose, one) = one.map(|one| ("the server's", one)).or_else(|| Some(("our own", own()?)))?;
+    let says = format!("{whose} certificate expires in {}, and is not renewed yet", span(one.not_after - now));
+    Some(Support::new(Confidence::Certain, &[&EXPIRES_SOON], says).on(finding))
+}
+
+fn compare() -> Step {
+    Step::look(
+        Where::Here,
+        "date -u",
+        "the true time: the certificate has expired; one that is ahead: the clock is wrong, and the certificate is not",
+    )
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let hello = hello(facts);
+    if let Some(Clock::Differs { ahead: 1.., valid_there: true, .. }) = hello.map(|hello| clock(facts, hello)) {
+        return set_the_clock();
+    }
+    let on = redis_host(facts);
+    let of_chain = hello
+        .zip(taken_at(facts))
+        .is_some_and(|(hello, now)| expired(hello, now).is_some_and(|(_, one)| Some(one) != hello.leaf()));
+    let what = if of_chain { "the chain of the certificate" } else { "the certificate" };
+    vec![
+        Step::tell(
+            on.clone(),
+            format!(
+                "renew {what} where it is renewed (certbot, cert-manager, your own authority), and see why that failed"
+            ),
+        ),
+        Step::tell(
+            on,
+            "put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its path (a Sentinel: restart it)",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{flawed, now, with_clock};
+    use super::*;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::probe::path::tls::Flaw;
+
+    const DAY: i64 = 86_400;
+
+    fn ended(days: i64) -> Facts {
+        flawed(&[Flaw::Expired]).hello(|hello| hello.chain[0].not_after = now() - days * DAY)
+    }
+
+    #[test]
+    fn two_clocks_make_it_certain() {
+        check_cause(&CAUSE, &ended(3), Some(Confidence::Likely));
+        check_cause(&CAUSE, &with_clock(ended(3), now()), Some(Confidence::Certain));
+        check_cause(&CAUSE, &flawed(&[Flaw::WrongName]), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_set_and_nothing_is_renewed() {
+        let facts = with_clock(ended(3), now() - 10 * DAY);
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+        let causes = diagnose(&facts).causes;
+        assert!(causes[0].support.summary.contains("ahead by 10 days"), "{}", causes[0].support.summary);
+        assert!(causes[0].remedy.iter().all(|step| !format!("{step:?}").contains("renew")));
+        // By the server's clock it has expired, too.
+        check_cause(&CAUSE, &with_clock(ended(3), now() - DAY), Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn an_intermediate_one_counts_as_well() {
+        let facts = with_clock(flawed(&[Flaw::Expired]), now()).hello(|hello| {
+            let between =
+                Certificate { subject: "CN=Example CA".to_owned(), not_after: now() - DAY, ..Certificate::healthy() };
+            hello.chain.push(between);
+        });
+        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        assert!(diagnose(&facts).causes[0].support.summary.contains("intermediate"));
+    }
+
+    #[test]
+    fn a_warning_comes_before() {
+        let facts = Facts::encrypted().hello(|hello| hello.chain[0].not_after = now() + 5 * DAY);
+        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        check_cause(&CAUSE, &Facts::encrypted(), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! No version, cipher suite or parameter in common.
+
+use super::{admin_cli, hello};
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
+use crate::model::{Code, Confidence, Risk, Step, Support};
+use crate::probe::Facts;
+use crate::probe::path::tls::oldhello::Answer;
+use crate::probe::path::tls::{Ended, Hello, alert};
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "tls-version-mismatch",
+    title: "client and server have no version or cipher suite of TLS in common",
+    explain: "\
+The server accepts only versions of TLS, cipher suites or parameters that the client does not offer: TLS 1.0 and 1.1 alone, which \
+current libraries refuse, or suites without forward secrecy. Clients say 'protocol version', 'unsupported protocol', 'no shared \
+cipher', 'handshake failure'. redisdoc offers TLS 1.2 and 1.3 with the suites of rustls; OpenSSL offers some more.
+
+How to be sure: the same server is sent the ClientHello of an old client, and chooses: that is the proof, and what it chooses is in \
+the evidence. handshake_failure (40) alone may also mean that it wants another server name, or has no certificate.
+
+Repair: on the server, 'tls-protocols \"TLSv1.2 TLSv1.3\"' (the default since Redis 6) and 'tls-ciphers' and 'tls-ciphersuites' at \
+their defaults; all three take CONFIG SET. Where the server is too old for that, put stunnel in front of it, or renew it.",
+    infer,
+    remedy,
+};
+
+/// `protocol_version`.
+const PROTOCOL_VERSION: u8 = 70;
+/// `insufficient_security`.
+const INSUFFICIENT_SECURITY: u8 = 71;
+/// `handshake_failure`.
+const HANDSHAKE_FAILURE: u8 = 40;
+
+fn infer(case: &Case) -> Option<Support> {
+    let hello = hello(case.facts).filter(|hello| hello.asked.is_none() && hello.chain.is_empty())?;
+    let older = case.facts.counter.seen().and_then(|counter| counter.older.as_ref());
+    let code: &'static Code = match &hello.end {
+        Ended::Alert(HANDSHAKE_FAILURE | PROTOCOL_VERSION | INSUFFICIENT_SECURITY) => &ALERT,
+        Ended::Incompatible(_) => &INCOMPATIBLE,
+        Ended::Misbehaved(_) => &FAILED,
+        _ => return None,
+    };
+    let finding = case.raised(code)?;
+    let (confidence, summary) = verdict(hello, older)?;
+    let mut support = Support::new(confidence, &[code], summary).on(finding);
+    if let Some(answer) = older {
+        support = support.because("the ClientHello of an old client", answer.says());
+    }
+    Some(if confidence == Confidence::Certain {
+        support.not("server-name-needed", "with the same name, an old client is answered")
+    } else {
+        support.settled_by(Step::look(
+            redis_host(case.facts),
+            "redis-cli CONFIG GET 'tls-*'",
+            "tls-protocols, tls-ciphers or tls-ciphersuites that leave out TLS 1.2 and 1.3, or their suites: this is it",
+        ))
+    })
+}
+
+fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)> {
+    if let Some(Answer::Chosen { version, cipher }) = older {
+        let is_old = !["TLS 1.2", "TLS 1.3"].contains(&version.as_str());
+        let says = if is_old {
+            format!("the server speaks no more than {version}; redisdoc, like current libraries, begins at TLS 1.2")
+        } else {
+            format!(
+                "the server speaks {version}, but only with {cipher} or the like, which redisdoc's library (rustls) does not have"
+            )
+        };
+        return Some((Confidence::Certain, says));
+    }
+    match &hello.end {
+        Ended::Alert(PROTOCOL_VERSION) => {
+            Some((Confidence::Likely, "the server accepts neither TLS 1.2 nor TLS 1.3".to_owned()))
+        }
+        Ended::Alert(INSUFFICIENT_SECURITY) => Some((
+            Confidence::Likely,
+            "the server wants stronger cipher suites than those that were offered".to_owned(),
+        )),
+        Ended::Incompatible(why) => {
+            Some((Confidence::Likely, format!("the server chose what the library does not have: {why}")))
+        }
+        Ended::Alert(kind) if older.is_none_or(|answer| *answer == Answer::Alert(*kind)) => {
+            Some((Confidence::Possible, format!("the server finds nothing that suits it: {}", alert::name(*kind))))
+        }
+        _ => None,
+    }
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let on = redis_host(facts);
+    let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
+    let by_version =
+        matches!(older, Some(Answer::Chosen { version, .. }) if version != "TLS 1.2" && version != "TLS 1.3");
+    let instance = facts.instance();
+    let limits = |name: &str| {
+        instance.is_some_and(|instance| instance.setting(name).is_some_and(|known| !known.values.is_empty()))
+    };
+    let mut steps = Vec::new();
+    // redis-cli itself speaks nothing older than TLS 1.2 with Debian's OpenSSL: only over another way in.
+    match admin_cli(facts).filter(|cli| by_version && !cli.contains("--tls") && limits("tls-protocols")) {
+        Some(cli) => steps.push(Step::run(
+            on.clone(),
+            Risk::Safe,
+            "let the server speak TLS 1.2 and 1.3",
+            format!("{cli} CONFIG SET tls-protocols 'TLSv1.2 TLSv1.3'"),
+        )),
+        None => steps.push(Step::tell(
+            on.clone(),
+            "let the server speak TLS 1.2 and 1.3 with common cipher suites: take tls-protocols, tls-ciphers and tls-ciphersuites out of \
+             redis.conf and restart it, or CONFIG SET tls-protocols 'TLSv1.2 TLSv1.3'",
+        )),
+    }
+    steps.push(Step::tell(on, "change it in redis.conf, too, or it is gone with the next start; a server that is too old for TLS 1.2: stunnel in front of it"));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::counter::Counter;
+
+    fn refused(end: Ended, older: Option<Answer>) -> Facts {
+        let facts = Facts::encrypted().hello(|hello| {
+            (hello.end, hello.chain) = (end, Vec::new());
+        });
+        facts.with(|facts| facts.counter = Observed::Seen(Counter { older, ..Counter::default() }))
+    }
+
+    fn chosen(version: &str) -> Answer {
+        Answer::Chosen { version: version.to_owned(), cipher: "AES256-SHA".to_owned() }
+    }
+
+    #[test]
+    fn what_an_old_client_is_answered_is_the_proof() {
+        for end in [Ended::Alert(70), Ended::Alert(40), Ended::Incompatible("ServerDoesNotSupportTls12Or13".to_owned())]
+        {
+            check_cause(&CAUSE, &refused(end.clone(), Some(chosen("TLS 1.1"))), Some(Confidence::Certain));
+            check_cause(&CAUSE, &refused(end, Some(chosen("TLS 1.2"))), Some(Confidence::Certain));
+        }
+    }
+
+    #[test]
+    fn an_alert_alone_proves_little() {
+        check_cause(&CAUSE, &refused(Ended::Alert(70), None), Some(Confidence::Likely));
+        check_cause(&CAUSE, &refused(Ended::Alert(71), None), Some(Confidence::Likely));
+        check_cause(&CAUSE, &refused(Ended::Alert(40), Some(Answer::Alert(40))), Some(Confidence::Possible));
+        check_cause(&CAUSE, &refused(Ended::Alert(40), Some(Answer::Closed)), None);
+        check_cause(&CAUSE, &refused(Ended::Alert(112), None), None);
+        check_cause(&CAUSE, &Facts::encrypted(), None);
+        let asked = refused(Ended::Alert(40), None).hello(|hello| hello.asked = Some(Vec::new()));
+        check_cause(&CAUSE, &asked, None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Tables of the check.
+
+use super::*;
+
+#[track_caller]
+fn check(facts: &Facts, codes: &[&str]) {
+    let judgement = judge(facts).unwrap();
+    let found: Vec<_> = judgement.findings.iter().map(|finding| finding.code.id).collect();
+    assert_eq!(found, codes, "{}", judgement.summary);
+}
+
+fn ends(end: Ended) -> Facts {
+    Facts::encrypted().hello(|hello| hello.end = end)
+}
+
+#[test]
+fn each_end_has_its_code() {
+    check(&Facts::encrypted(), &[]);
+    check(&ends(Ended::NotTls), &["tls/not-tls"]);
+    check(&ends(Ended::Alert(70)), &["tls/alert"]);
+    check(&ends(Ended::Incompatible("NoCipherSuitesInCommon".to_owned())), &["tls/incompatible"]);
+    check(&ends(Ended::Misbehaved("x".to_owned())), &["tls/failed"]);
+    check(&ends(Ended::TooMuch), &["tls/failed"]);
+    check(&ends(Ended::Closed), &["tls/closed"]);
+    check(&ends(Ended::Broken("ECONNRESET".to_owned())), &["tls/closed"]);
+    check(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 5_000.0), &["tls/silent"]);
+    assert!(judge(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 9.0)).is_err(), "not waited out");
+}
+
+#[test]
+fn each_flaw_has_its_code_and_all_are_told() {
+    let flawed = |flaws: &[Flaw]| {
+        Facts::encrypted().hello(|hello| {
+            (hello.end, hello.flaws) = (Ended::Untrusted, flaws.to_vec());
+        })
+    };
+    check(&flawed(&[Flaw::UnknownIssuer]), &["tls/untrusted"]);
+    check(&flawed(&[Flaw::Expired, Flaw::UnknownIssuer]), &["tls/expired", "tls/untrusted"]);
+    check(&flawed(&[Flaw::NotYetValid, Flaw::WrongName]), &["tls/not-yet-valid", "tls/wrong-name"]);
+    check(&flawed(&[Flaw::WrongPurpose, Flaw::AuthorityAsServer]), &["tls/untrusted"]);
+    let insecure = flawed(&[Flaw::Expired]).with(|facts| facts.ask.target.certificates.insecure = true);
+    check(&insecure, &["tls/overlooked"]);
+    assert_eq!(judge(&insecure).unwrap().findings[0].evidence[0].says, "its time is over");
+}
+
+#[test]
+fn a_refusal_may_come_after_the_handshake() {
+    check(&Facts::encrypted().speechless(End::Alert(116)), &["tls/refused"]);
+    check(&Facts::encrypted().speechless(End::Closed), &[]);
+}
+
+/// The healthy certificate, valid until so many days from now, of a life of so many.
+fn lives(left: i64, life: i64) -> Facts {
+    let now = taken_at(&Facts::healthy()).unwrap();
+    Facts::encrypted().hello(|hello| {
+        let leaf = &mut hello.chain[0];
+        (leaf.not_before, leaf.not_after) = (now + (left - life) * DAY, now + left * DAY + 60);
+    })
+}
+
+#[test]
+fn a_renewal_that_fails_is_told_in_time() {
+    check(&lives(15, 90), &[]);
+    check(&lives(13, 90), &["tls/expires-soon"]);
+    check(&lives(13, 365), &["tls/expires-soon"]);
+    // One that lives for a week is renewed every few days.
+    check(&lives(3, 7), &[]);
+    check(&lives(2, 7), &["tls/expires-soon"]);
+    let says = &judge(&lives(5, 90)).unwrap().findings[0].evidence[0].says;
+    assert!(says.ends_with("2026-11-25T10:01:00Z: 5 days more"), "{says}");
+    check(&lives(5, 90).with(|facts| facts.ask.target.certificates.insecure = true), &[]);
+}
+
+#[test]
+fn our_own_certificate_counts_where_it_is_asked_for() {
+    let own = |facts: Facts, asked: Option<Vec<String>>| {
+        let soon = lives(5, 90).tls.seen().unwrap().hellos[0].chain[0].clone();
+        facts.hello(|hello| (hello.asked, hello.shown) = (asked, true)).with(|facts| {
+            let crate::model::Observed::Seen(tls) = &mut facts.tls else { return };
+            tls.trust.own = Some(soon);
+        })
+    };
+    check(&own(Facts::encrypted(), Some(Vec::new())), &["tls/expires-soon"]);
+    check(&own(Facts::encrypted(), None), &[]);
+}
+
+#[test]
+fn an_address_that_differs_is_told() {
+    let two = |end: Ended, other: Ended| {
+        Facts::encrypted().hello(|hello| hello.end = end).with(|facts| {
+            let crate::model::Observed::Seen(tls) = &mut facts.tls else { return };
+            let mut second = Hello::healthy("10.0.0.10:6379");
+            second.end = other;
+            tls.hellos.push(second);
+        })
+    };
+    check(&two(Ended::Done, Ended::Done), &[]);
+    check(&two(Ended::Done, Ended::Alert(40)), &["tls/differs"]);
+    check(&two(Ended::NotTls, Ended::Done), &["tls/not-tls", "tls/differs"]);
+}
+
+#[test]
+fn what_only_rustls_refuses_is_a_remark() {
+    check(&Facts::encrypted().hello(|hello| hello.only_itself = true), &["tls/by-itself"]);
+}
+
+#[test]
+fn times_are_told_in_the_unit_that_fits() {
+    for (seconds, said) in
+        [(3 * DAY + 5, "3 days"), (-3 * DAY, "3 days"), (DAY, "24 hours"), (65, "1 minute"), (7199, "119 minutes")]
+    {
+        assert_eq!(span(seconds), said);
+    }
+    assert_eq!(date(253_402_300_799), "9999-12-31T23:59:59Z");
+    assert_eq!((date(i64::MAX), date(-1)), ("the end of time".to_owned(), "1970-01-01T00:00:00Z".to_owned()));
+}
