@@ -105,6 +105,11 @@ impl<'a> Talk<'a> {
         self.answers_ping() || self.alien.is_some() || self.unasked.is_some()
     }
 
+    /// True if nothing came yet.
+    pub(super) fn is_mute(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     fn answers_ping(&self) -> bool {
         self.exchanges.iter().any(|exchange| exchange.command == Command::Ping && exchange.reply.is_some())
     }
