@@ -68,12 +68,11 @@ fn a_server_that_wants_a_certificate_is_only_likely_a_redis() {
         diagnosis.first_cause("plaintext-to-tls-port", Confidence::Likely).nothing_certain().exit(1);
         verified(&diagnosis, &client).healthy();
     }
-    // Its own machine knows whose port it is, where the settings can be read.
+    // Its own machine knows whose port it is, where it is known what the server has read.
     let conf = "port 0\ntls-port 6379\nprotected-mode no\ntls-cert-file /etc/tls/server.crt\n\
                 tls-key-file /etc/tls/server.key\ntls-ca-cert-file /etc/tls/ca.crt\n";
     let _redis = server.redis_conf(conf);
-    client.joined(&server, &ASK).first_cause("plaintext-to-tls-port", Confidence::Certain);
-    let here = server.diagnose(&["-t", "1"]);
+    let here = server.diagnose(&["-t", "1", "--redis-conf", "/etc/redis/redis.conf"]);
     here.first_cause("plaintext-to-tls-port", Confidence::Certain);
     assert!(here.ran.stdout.contains("--cacert /etc/tls/ca.crt"), "{here}");
 }
@@ -165,6 +164,35 @@ fn neither_way_is_called_certain_without_an_answer() {
             assert!(with - without <= 3, "{with} connections, and {without} without counter-probes");
         }
     }
+}
+
+#[test]
+fn certificates_that_a_narrow_link_swallows_make_no_plain_port() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    certified(&client, &server);
+    let _redis = server.tls_redis(&["--tls-auth-clients", "no"]);
+    // What a link does that takes no large packets and says nothing of it: the server's certificates never come.
+    let lose = "add table inet t; add chain inet t f { type filter hook input priority 0; }\n\
+                add rule inet t f tcp sport 6379 meta length > 576 drop";
+    client.nft(lose);
+    let diagnosis = client.diagnose(&TLS);
+    diagnosis.finding("tls/silent").nothing_certain().not_cause("tls-to-plaintext-port").exit(1);
+    eprintln!("{diagnosis}");
+    client.diagnose(&ASK).nothing_certain().exit(1);
+}
+
+#[test]
+fn another_address_of_this_machine_is_asked() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    let _redis = server.redis(&[]);
+    let facts = server.doctor(&["-h", SERVER, "-o", "facts=/tmp/facts"]).diagnose();
+    facts.first_cause("protected-mode", Confidence::Certain);
+    let saved: serde_json::Value = serde_json::from_str(&server.read("/tmp/facts")).expect("facts");
+    let elsewhere = &saved["counter"]["seen"]["elsewhere"];
+    assert_eq!(elsewhere["attempt"]["address"], "127.0.0.1:6379", "{elsewhere}");
+    assert!(elsewhere["said"].to_string().contains("PONG"), "{elsewhere}");
 }
 
 #[test]
