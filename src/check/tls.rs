@@ -219,6 +219,7 @@ fn failure(hello: &Hello) -> Option<Finding> {
         Ended::TooMuch => (&FAILED, "read(2)", format!("more than a handshake has in {took:.0} ms, and no end to it")),
         Ended::Closed => (&CLOSED, "read(2)", format!("end of file after {took:.1} ms")),
         Ended::Broken(errno) => (&CLOSED, "read(2)", format!("{errno} after {took:.1} ms")),
+        Ended::Silent if !heard.is_empty() => (&SILENT, "read(2)", format!("no more in {took:.0} ms than {heard}")),
         Ended::Silent => (&SILENT, "read(2)", format!("nothing in {took:.0} ms")),
     };
     Some(Finding::new(code, source, says))

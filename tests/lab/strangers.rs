@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::world::{Confidence, Diagnosis, Host, Lab, Running, Server, Stub, enter};
+use crate::world::{Authority, Confidence, Diagnosis, Host, Lab, Running, Server, Stub, enter};
 
 const SERVER: &str = "10.77.1.2";
 /// How long a service may take to listen.
@@ -11,7 +11,7 @@ const TO_LISTEN: Duration = Duration::from_secs(20);
 
 /// Starts a service and waits until it listens; `None`, loudly, where its program is not there.
 fn serve(host: &Host, argv: &[&str], port: u16) -> Option<Running> {
-    if enter::find(argv[0]).is_none() {
+    if !argv[0].starts_with("/usr/local") && enter::find(argv[0]).is_none() {
         enter::missing(&format!("{} is not there (tests/setup)", argv[0]));
         return None;
     }
@@ -33,7 +33,8 @@ fn nginx(host: &Host) -> Option<Running> {
     let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path /run/n;"));
     let conf = format!(
         "daemon off; master_process off; pid /run/nginx.pid; error_log /dev/null; events {{}}\n\
-         http {{ access_log off; {} server {{ listen 8080; }} }}\n",
+         http {{ access_log off; {} server {{ listen 8080; }} \
+         server {{ listen 8443 ssl; ssl_certificate /etc/tls/server.crt; ssl_certificate_key /etc/tls/server.key; }} }}\n",
         folders.concat()
     );
     host.file("/etc/nginx/lab.conf", conf);
@@ -70,11 +71,21 @@ fn is_one_of_both_ends(diagnosis: &Diagnosis, heard: &str, owner: &str) {
 fn real_services_are_named() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    server.certificate(&authority.certify(&[SERVER]), &authority.pem());
     if let Some(_nginx) = nginx(&server) {
         is_of(&client.diagnose(&ask("8080")), "a web server (nginx/");
+        // It says in plain text that it wants TLS, and inside it no Redis answers either.
+        is_of(&client.diagnose(&ask("8443")), "a web server (nginx/");
+        is_of(&client.diagnose(&[&ask("8443")[..], &["--tls", "--insecure"]].concat()), "a web server (nginx/");
+        // A proxy by its name, and none by its bytes.
+        let there = server.diagnose(&ask("8080"));
+        is_of(&there, "a web server (nginx/");
+        is_one_of_both_ends(&there, "HTTP/1.1 400", "nginx (pid");
     }
     if let Some(_sshd) = sshd(&server) {
         is_of(&client.diagnose(&ask("2222")), "an SSH server (OpenSSH_");
+        is_one_of_both_ends(&client.joined(&server, &ask("2222")), "SSH-2.0", "sshd (pid");
     }
     if let Some(_memcached) = serve(&server, &["memcached", "-u", "root", "-p", "11211"], 11211) {
         is_of(&client.diagnose(&ask("11211")), "a memcached");
@@ -202,6 +213,30 @@ fn what_resets_above_a_redis_is_not_its_bus() {
     let _moved = server.redis(&[&moved[..], &["--protected-mode", "no"]].concat());
     client.diagnose(&ask("16379")).not_cause("cluster-bus-port").exit(1);
     client.diagnose(&ask("17000")).not_cause("cluster-bus-port").nothing_certain().exit(1);
+}
+
+#[test]
+fn a_program_that_never_speaks_resp_is_known_by_its_name_alone() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    server.sh("cp $(readlink -f $(command -v python3)) /usr/local/bin/mongod");
+    let code = "import socket\ns = socket.create_server(('', 27017))\nwhile True:\n c, _ = s.accept(); c.recv(4096); c.close()";
+    let Some(_mongod) = serve(&server, &["/usr/local/bin/mongod", "-c", code], 27017) else { return };
+    let there = server.diagnose(&ask("27017"));
+    there.first_cause("not-redis", Confidence::Likely).nothing_certain().exit(1);
+    client.joined(&server, &ask("27017")).first_cause("not-redis", Confidence::Likely).nothing_certain();
+    client.diagnose(&ask("27017")).not_cause("not-redis").nothing_certain().exit(1);
+}
+
+#[test]
+fn the_bus_of_a_cluster_with_tls_is_not_its_port_for_clients() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    server.certificate(&authority.certify(&[SERVER]), &authority.pem());
+    let _node = server.tls_redis(&["--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-auth-clients", "no"]);
+    client.diagnose(&ask("16379")).nothing_certain().exit(1);
+    client.joined(&server, &ask("16379")).first_cause("cluster-bus-port", Confidence::Certain).exit(1);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The port is that on which the nodes of a cluster speak to each other.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
 use crate::check::{ping, process};
 use crate::model::{Confidence, Endpoint, Step, Support, Where};
@@ -70,12 +73,13 @@ fn bus(facts: &Facts) -> Option<&Bus> {
 
 /// True if the node announces the very address that was asked: behind a translated one, the port may be another's.
 fn is_at_asked(facts: &Facts, node: &Node) -> bool {
-    let asked = dialogue(facts).and_then(|dialogue| dialogue.address.parse::<std::net::SocketAddr>().ok());
+    let asked = dialogue(facts).and_then(|dialogue| dialogue.address.parse::<SocketAddr>().ok());
     asked.is_some_and(|asked| node.is_at(asked.ip()))
 }
 
 /// The server that listens on the asked port and, 10000 below it, on that for clients, as its machine shows it; and that it
-/// is a cluster's, as its title says (`redis-server *:6379 [cluster]`).
+/// is a cluster's, as its title says (`redis-server *:6379 [cluster]`). A third port may be for TLS: which of them is, its
+/// settings tell.
 fn owner(facts: &Facts, asked: u16) -> Option<(&Process, u16)> {
     let (host, port) = (facts.server_host().ok()?, asked.checked_sub(10_000)?);
     let reset = dialogue(facts).is_some_and(|dialogue| matches!(dialogue.first.end, End::Broken(_)));
@@ -83,9 +87,17 @@ fn owner(facts: &Facts, asked: u16) -> Option<(&Process, u16)> {
     let served = facts.asked_addresses();
     let mut owners =
         listeners.filter(|at| served.iter().any(|ip| at.serves(*ip))).filter_map(|at| host.server(at.owner?));
-    let both = |server: &&Process| server.listens.iter().any(|at| at.port() == port);
-    let titled = |server: &&Process| server.args.iter().any(|arg| arg.contains("[cluster]"));
-    owners.find(|server| both(server) && titled(server)).map(|server| (server, port))
+    let tls = facts.instance().and_then(|instance| instance.setting("tls-port"));
+    let is_for_tls = tls.as_ref().map(|tls| tls.values == [asked.to_string()]);
+    let titled = |server: &&Process| {
+        let title = server.args.join(" ");
+        title.contains("[cluster]") && title.contains(&format!(":{port} "))
+    };
+    let both = |server: &&Process| {
+        let ports: BTreeSet<u16> = server.listens.iter().map(SocketAddr::port).collect();
+        ports.contains(&port) && (ports.len() == 2 || is_for_tls == Some(false))
+    };
+    owners.find(|server| titled(server) && both(server)).map(|server| (server, port))
 }
 
 fn whose(facts: &Facts, port: u16) -> Step {
@@ -179,6 +191,15 @@ mod tests {
         let titled = |title: &str| listening().process(|process| process.args = vec![title.to_owned()]);
         check_cause(&CAUSE, &titled("redis-server *:6379 [cluster]"), Some(Confidence::Certain));
         check_cause(&CAUSE, &titled("redis-server *:6379"), None);
+        // With three ports, one may be for TLS.
+        let three = |settings: &[(&str, &str)]| {
+            let listening = ["0.0.0.0:6379", "0.0.0.0:16379", "0.0.0.0:17000"];
+            let facts = reset(Facts::joined().listening(&listening));
+            let titled = facts.process(|process| process.args = vec!["redis-server *:6379 [cluster]".to_owned()]);
+            settings.iter().fold(titled, |facts, (name, value)| facts.conf(&format!("{name} {value}")))
+        };
+        check_cause(&CAUSE, &three(&[("tls-port", "16379")]), None);
+        check_cause(&CAUSE, &three(&[("tls-port", "17000")]), Some(Confidence::Certain));
     }
 
     #[test]

@@ -36,12 +36,23 @@ fn infer(case: &Case) -> Option<Support> {
     if port_taken::is_certain(case) {
         return None;
     }
-    let owner = owner(case.facts).filter(|_| case.raised(&process::STRANGER).is_some());
-    let support = by_its_bytes(case).or_else(|| by_a_question(case)).or_else(|| by_its_process(case, owner?))?;
-    let evidence = case.evidence(&[&process::STRANGER]);
-    let unit = owner.and_then(|owner| Some((owner, owner.unit.as_ref()?)));
-    let of_unit = unit.map(|(owner, unit)| Evidence::new(format!("/proc/{}/cgroup", owner.pid), unit.clone()));
-    Some(support.with(evidence).with(of_unit.into_iter().collect()))
+    let owner = owner(case.facts);
+    let by_process = || by_its_process(case, owner.filter(|_| case.raised(&process::STRANGER).is_some())?);
+    let support = by_its_bytes(case).or_else(|| by_a_question(case)).or_else(by_process)?;
+    Some(support.with(owner.map(|owner| at_the_other_end(case, owner)).unwrap_or_default()))
+}
+
+/// Who has the port, as the server's machine shows it.
+fn at_the_other_end(case: &Case, owner: &Process) -> Vec<Evidence> {
+    let Some(host) = case.host() else { return Vec::new() };
+    let mut evidence = case.evidence(&[&process::STRANGER]);
+    if evidence.is_empty() {
+        let says = format!("{} listens on port {}", process::who(owner), port(case.facts));
+        evidence.push(Evidence::new(host.source("sock_diag(7)"), says));
+    }
+    let unit = owner.unit.as_ref();
+    evidence.extend(unit.map(|unit| Evidence::new(host.source(format!("/proc/{}/cgroup", owner.pid)), unit.clone())));
+    evidence
 }
 
 /// What came is no reply of Redis.
@@ -67,7 +78,7 @@ fn by_a_question(case: &Case) -> Option<Support> {
 
 /// What says nothing to RESP is a program that never does.
 fn by_its_process(case: &Case, owner: &Process) -> Option<Support> {
-    let met = MUTE.iter().find_map(|code| case.raised(code))?;
+    let met = MUTE.iter().find_map(|code| case.raised(code)).filter(|_| !port_taken::is_wanted(case))?;
     let protocol = Protocol::of_program(&owner.name)?;
     let summary = format!("{} has the port, {}", process::who(owner), protocol.kind());
     let support = Support::new(Confidence::Likely, &[met.code, &process::STRANGER], summary).on(met);

@@ -8,6 +8,7 @@ use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::conf::{Conf, FoundBy};
 use crate::probe::host::process::Process;
+use crate::probe::path::stranger::Protocol;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -43,6 +44,10 @@ fn infer(case: &Case) -> Option<Support> {
     let host = case.host()?;
     let port = case.facts.ask.target.port()?;
     let stranger = process::stranger(case.facts, host, port)?;
+    if !is_meant(case.facts, host, port) && Protocol::of_program(&stranger.name).is_some() {
+        // It has its own port, and nobody else wants it.
+        return None;
+    }
     // What closes or says nothing may pass on to a Redis that is down.
     let meant = is_meant(case.facts, host, port) && case.raised(&ping::NOT_REDIS).is_some();
     let installed = host.system.seen().is_some_and(|system| !system.units.is_empty() || !system.programs.is_empty());
@@ -69,9 +74,13 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// True if a service of this machine is meant for the port, and what has it answers something else than Redis.
 pub(in crate::cause) fn is_certain(case: &Case) -> bool {
+    case.raised(&ping::NOT_REDIS).is_some() && is_wanted(case) && case.facts.other_starters().is_empty()
+}
+
+/// True if another program has the port that a service of this machine is meant for.
+pub(in crate::cause) fn is_wanted(case: &Case) -> bool {
     let (Some(host), Some(port)) = (case.host(), case.facts.ask.target.port()) else { return false };
-    let answers = case.raised(&ping::NOT_REDIS).is_some() && case.raised(&process::STRANGER).is_some();
-    answers && is_meant(case.facts, host, port) && case.facts.other_starters().is_empty()
+    case.raised(&process::STRANGER).is_some() && is_meant(case.facts, host, port)
 }
 
 /// Whether a service of this machine is meant for the port at the asked address, and no server has it at another.
@@ -150,6 +159,10 @@ mod tests {
     fn certain_where_redis_is_meant_for_the_port() {
         check_cause(&CAUSE, &taken(), Some(Confidence::Certain));
         check_cause(&CAUSE, &taken().conf("port 6380"), Some(Confidence::Likely));
+        let named =
+            |facts: Facts| facts.host(|host| "mongod".clone_into(&mut seen(&mut host.processes).strangers[0].name));
+        check_cause(&CAUSE, &named(taken()), Some(Confidence::Certain));
+        check_cause(&CAUSE, &named(taken().conf("port 6380")), None);
         check_cause(
             &CAUSE,
             &taken().host(|host| host.confs[0].found_by = FoundBy::UsualPlace),

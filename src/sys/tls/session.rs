@@ -162,3 +162,40 @@ fn end_of(error: &Error) -> Read {
         _ => Read::Broken(Errno::EPROTO),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::tls::Client;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn state() -> State {
+        let client = Client::new("db", Arc::new(rustls::RootCertStore::empty()), None).unwrap();
+        let connection = ClientConnection::new(Arc::new(client.config), client.name).unwrap();
+        State { connection, plain: Vec::new(), end: None }
+    }
+
+    proptest! {
+        #[test]
+        fn no_records_panic(records in proptest::collection::vec(
+            (20u8..25, proptest::sample::select(vec![0u8, 1, 2, 4, 8, 11, 12, 14, 24]),
+             proptest::collection::vec(any::<u8>(), 0..120)), 1..6)) {
+            let mut state = state();
+            for (kind, message, body) in records {
+                let length = u16::try_from(body.len() + 4).unwrap().to_be_bytes();
+                let inner = u8::try_from(body.len()).unwrap();
+                let record = [&[kind, 3, 3, length[0], length[1], message, 0, 0, inner][..], &body].concat();
+                if state.feed(&record).is_err() {
+                    break;
+                }
+                prop_assert!(state.connection.is_handshaking() && state.plain.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = state().feed(&bytes);
+        }
+    }
+}
