@@ -23,6 +23,7 @@ mod neighbour;
 mod network;
 mod path;
 mod process;
+mod proxies;
 mod repairs;
 mod resources;
 mod rules;
