@@ -68,6 +68,9 @@ pub enum Command {
     /// CONFIG GET of one name of [`SETTINGS`]; only sent to this machine's own server.
     #[serde(rename = "CONFIG GET")]
     ConfigGet,
+    /// CLUSTER NODES; only sent to a cluster that was reached over loopback.
+    #[serde(rename = "CLUSTER NODES")]
+    ClusterNodes,
 }
 
 impl Command {
@@ -83,6 +86,7 @@ impl Command {
             Self::EchoNothing | Self::Echo => "ECHO",
             Self::PfCount => "PFCOUNT",
             Self::ConfigGet => "CONFIG",
+            Self::ClusterNodes => "CLUSTER",
         }
     }
 }

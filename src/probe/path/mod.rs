@@ -4,6 +4,8 @@ pub mod command;
 pub mod counter;
 pub mod dns;
 pub mod hold;
+pub mod mesh;
+pub mod nodes;
 pub mod others;
 pub mod redis;
 pub mod reply;
