@@ -281,7 +281,9 @@ fn words(reply: &Reply) -> String {
         Reply::Status(text) => format!("+{text}"),
         Reply::Integer(number) => format!(":{number}"),
         Reply::Error(error) => format!("-{}", error.text),
-        Reply::Hello(_) | Reply::Info(_) | Reply::Settings(_) | Reply::Nodes(_) => "an answer to another command".to_owned(),
+        Reply::Hello(_) | Reply::Info(_) | Reply::Settings(_) | Reply::Nodes(_) => {
+            "an answer to another command".to_owned()
+        }
         Reply::Other(head) => head.clone(),
     }
 }

@@ -77,10 +77,10 @@ pub struct Facts {
     #[serde(default = "not_looked_at")]
     pub counter: Observed<Counter>,
     /// What stands between on this machine, looked at where another seems to have reset a connection.
-    #[serde(default = "not_looked_at")]
+    #[serde(default = "not_looked_at", skip_serializing_if = "is_skipped")]
     pub mesh: Observed<Mesh>,
     /// The nodes of a cluster that was reached over loopback.
-    #[serde(default = "not_looked_at")]
+    #[serde(default = "not_looked_at", skip_serializing_if = "is_skipped")]
     pub nodes: Observed<Nodes>,
     /// How large a packet gets through, looked at when small answers came and a large one did not.
     #[serde(default = "not_looked_at")]
@@ -224,6 +224,11 @@ async fn own_firewall(
     let taken = ask.wants("firewall") && mesh.seen().is_some_and(Mesh::is_likely);
     let may_be = taken || failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
     if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
+}
+
+/// True for what few runs look at: it is not saved where it was not.
+fn is_skipped<T>(observed: &Observed<T>) -> bool {
+    matches!(observed, Observed::Skipped(_))
 }
 
 /// Of facts that were saved before this was looked at.

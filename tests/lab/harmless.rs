@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use crate::world::{Confidence, Lab, Server};
 
 /// The commands redisdoc may send; all of them only read; what ECHO is to repeat is our own.
-const ALLOWED: &[&str] = &["auth", "cluster|nodes", "config|get", "echo", "exists", "hello", "info", "pfcount", "ping", "select"];
+const ALLOWED: &[&str] =
+    &["auth", "cluster|nodes", "config|get", "echo", "exists", "hello", "info", "pfcount", "ping", "select"];
 
 /// The commands the server has seen, by its own count, beside those that the harness sends to ask.
 fn seen(stats: &str) -> BTreeSet<String> {

@@ -38,7 +38,8 @@ fn infer(case: &Case) -> Option<Support> {
     let summary = "something on this side of the network accepts what is meant for Redis, and resets it";
     let mut support = Support::new(confidence, &[&ping::CLOSED], summary).on(finding);
     for port in &mesh.listeners {
-        support = support.because("sock_diag(7)", format!("port {port} of this machine is listened on: {}", whose(*port)));
+        support =
+            support.because("sock_diag(7)", format!("port {port} of this machine is listened on: {}", whose(*port)));
     }
     if let (true, Some(gateway)) = (near, mesh.gateway) {
         let says = format!("accepted with a TTL of 1, though the way leads through the gateway {gateway}");
@@ -65,9 +66,11 @@ fn redirect(facts: &Facts) -> Option<String> {
     let ip = facts.tcp.seen()?.connected()?.ip?;
     let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
     let passage = facts.departure(ip).ok()?;
-    let (to, place) = passage.moved()?;
-    let here = to.ip().is_loopback() || to.ip().is_unspecified() || own.contains(&to.ip());
-    here.then(|| format!("what is meant for {ip} is sent to {to} of this machine: {}", place.says()))
+    let (to, port) = passage.there.to;
+    let place = passage.there.translated_by.as_ref()?;
+    let port = port.map_or_else(String::new, |port| format!("port {port} of "));
+    let here = to.is_loopback() || to.is_unspecified() || own.contains(&to);
+    here.then(|| format!("what is meant for {ip} is sent to {port}this machine: {}", place.says()))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {

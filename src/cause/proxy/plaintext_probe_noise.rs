@@ -39,7 +39,8 @@ fn peer(facts: &Facts) -> Option<String> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let who = peer(facts).map_or_else(|| "the client".to_owned(), |peer| format!("the client at {peer}"));
-    let text = format!("find {who}: a health check, an exporter or a replica; give it TLS (rediss://, redis-cli --tls)");
+    let text =
+        format!("find {who}: a health check, an exporter or a replica; give it TLS (rediss://, redis-cli --tls)");
     let own = "where it is a replica or a node of the cluster: 'tls-replication yes', 'tls-cluster yes' in redis.conf";
     vec![Step::tell(Where::Network, text), Step::tell(redis_host(facts), own)]
 }

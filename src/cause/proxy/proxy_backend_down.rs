@@ -244,6 +244,10 @@ mod tests {
 
     /// A proxy of this name has the port, and leads to 127.0.0.1:6380, where this is met.
     fn proxied(name: &str, outcome: Option<Outcome>) -> Facts {
+        before(Facts::at_home(), name, outcome)
+    }
+
+    fn before(facts: Facts, name: &str, outcome: Option<Outcome>) -> Facts {
         let met = outcome.map_or_else(
             || Observed::skipped("its address is not known"),
             |outcome| {
@@ -257,7 +261,7 @@ mod tests {
             said_by: "/etc/haproxy/haproxy.cfg:6".to_owned(),
             met,
         };
-        Facts::at_home().speechless(End::Closed).host(|host| {
+        facts.speechless(End::Closed).host(|host| {
             let processes = seen(&mut host.processes);
             let mut proxy = processes.servers.remove(0);
             name.clone_into(&mut proxy.name);
@@ -277,10 +281,9 @@ mod tests {
         // Another port of the proxy leads there.
         let other = proxied("haproxy", Some(Outcome::Refused)).host(|host| host.forwards[0].backends[0].port = Some(1));
         check_cause(&CAUSE, &other, Some(Confidence::Likely));
-        let old = proxied("haproxy", Some(Outcome::Refused)).with(|facts| {
-            facts.taken_at = "2026-11-20T10:05:00Z".to_owned();
-            *facts = facts.clone().host(|host| host.origin.collected = true);
-        });
+        let joined = before(Facts::joined(), "haproxy", Some(Outcome::Refused));
+        check_cause(&CAUSE, &joined, Some(Confidence::Certain));
+        let old = joined.with(|facts| facts.taken_at = "2026-11-20T10:05:00Z".to_owned());
         check_cause(&CAUSE, &old, Some(Confidence::Likely));
     }
 

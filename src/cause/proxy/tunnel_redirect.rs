@@ -32,7 +32,8 @@ fn infer(case: &Case) -> Option<Support> {
     if let Some(own) = other_port(case.facts) {
         support = support.because("INFO", format!("tcp_port:{own}, and port {port} was asked for"));
     }
-    let tells = "ssh, kubectl, socat, docker-proxy: a tunnel; redis-server: it announces addresses that are not reachable";
+    let tells =
+        "ssh, kubectl, socat, docker-proxy: a tunnel; redis-server: it announces addresses that are not reachable";
     Some(support.settled_by(Step::look(Where::Here, format!("sudo ss -ltnp 'sport = :{port}'"), tells)))
 }
 
@@ -66,10 +67,12 @@ mod tests {
     use crate::probe::path::tcp::{Attempt, Outcome};
 
     fn clustered(outcome: Outcome) -> Facts {
-        Facts::at_home().info("redis_mode", "cluster").host(|host| seen(&mut host.processes).servers.clear()).with(|facts| {
-            let node = Attempt::failed([10, 9, 0, 1].into(), outcome, "ETIMEDOUT", 1_000.0);
-            facts.nodes = Observed::Seen(Nodes { attempts: vec![node] });
-        })
+        Facts::at_home().info("redis_mode", "cluster").host(|host| seen(&mut host.processes).servers.clear()).with(
+            |facts| {
+                let node = Attempt::failed([10, 9, 0, 1].into(), outcome, "ETIMEDOUT", 1_000.0);
+                facts.nodes = Observed::Seen(Nodes { attempts: vec![node] });
+            },
+        )
     }
 
     #[test]

@@ -29,10 +29,7 @@ fn a_serving_master_is_no_finding() {
 fn what_ping_says_of_the_state_has_its_code() {
     check(&Facts::healthy().erring(Command::Ping, "LOADING Redis is loading"), &["state/loading"]);
     check(&Facts::healthy().erring(Command::Ping, "BUSY Redis is busy running a script."), &["state/busy"]);
-    check(
-        &Facts::healthy().erring(Command::Ping, "MISCONF Errors writing to the AOF file"),
-        &["state/persistence"],
-    );
+    check(&Facts::healthy().erring(Command::Ping, "MISCONF Errors writing to the AOF file"), &["state/persistence"]);
     check(&Facts::healthy().erring(Command::Ping, "MASTERDOWN Link with MASTER is down"), &["state/master-down"]);
 }
 

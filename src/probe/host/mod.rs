@@ -62,7 +62,7 @@ pub struct Host {
     /// The Redis servers that run, and who owns the listeners.
     pub processes: Observed<Processes>,
     /// The proxies that have the port, and what is behind them. Looked at when something is wrong.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
     /// What the servers of this machine say over loopback, apart from the conversation with the target itself.
     pub running: Vec<Running>,

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::redis::{Dialogue, End, Redis};
@@ -62,11 +63,20 @@ pub async fn gather(tcp: &Observed<Tcp>, redis: &Observed<Redis>, own: &[IpAddr]
         Some(_) => {
             let reach = Reach { hops: Some(1), ..Reach::default() };
             let until = clock.end().min(clock::now() + NEAR);
-            Some(matches!(sockets::dial_within(to, reach, until).await, Dial::Connected(_)))
+            Some(is_near(&sockets::dial_within(to, reach, until).await))
         }
         None => None,
     };
     Observed::Seen(Mesh { listeners: listeners(), near, gateway })
+}
+
+/// True if somebody answered: with a connection, or with one that was reset at once.
+fn is_near(dial: &Dial) -> bool {
+    match dial {
+        Dial::Connected(_) => true,
+        Dial::Failed(failure) => failure.errno == Errno::ECONNRESET && failure.icmp.is_none(),
+        Dial::TimedOut => false,
+    }
 }
 
 fn listeners() -> Vec<u16> {
