@@ -4,6 +4,7 @@ pub mod auth;
 pub mod client;
 pub mod dns;
 pub mod firewall;
+pub mod hidden;
 pub mod listen;
 pub mod path;
 pub mod proxy;
@@ -11,6 +12,7 @@ pub mod repair;
 pub mod service;
 pub mod startup;
 pub mod state;
+pub mod tls;
 pub mod topology;
 
 use std::cmp::Reverse;
@@ -57,6 +59,7 @@ pub static FAMILIES: &[&[&Cause]] = &[
     path::CAUSES,
     auth::CAUSES,
     listen::CAUSES,
+    tls::CAUSES,
     startup::CAUSES,
     firewall::CAUSES,
     proxy::CAUSES,
@@ -222,12 +225,19 @@ pub fn dialogue(facts: &Facts) -> Option<&Dialogue> {
 /// Finds what explains the findings.
 pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     let case = Case { facts, judged };
-    let mut causes: Vec<Supported> = causes().filter_map(|cause| supported(cause, &case)).collect();
+    let mut causes = hidden::hidden(&case);
+    let plain: Vec<Supported> = self::causes().filter_map(|cause| supported(cause, &case)).collect();
+    causes.extend(unless_among(plain, &causes));
     causes.extend(from_afar(&case, &causes));
     causes.sort_by_key(|cause| Reverse((gravity(cause, facts), cause.support.confidence)));
     let causes = without_settled(causes);
     let unexplained = unexplained(&case, &causes);
     Diagnosis { causes, unexplained }
+}
+
+/// Those that are not among these already.
+fn unless_among(new: Vec<Supported>, known: &[Supported]) -> Vec<Supported> {
+    new.into_iter().filter(|cause| known.iter().all(|known| known.id != cause.id)).collect()
 }
 
 /// Candidates for what nothing explains that the server's machine shows: what they would be without its facts, and no more

@@ -150,7 +150,7 @@ pub static LIMITED: Code = Code::warn(
     Level::Writable,
     "what answers knows few commands",
     "PING was answered, and neither INFO nor HELLO: the connection was closed at them, or they are unknown or left without an \
-     answer. A proxy that knows few commands does that. Client libraries that make sure of a Redis with INFO or HELLO fail.",
+     answer. A proxy that knows few commands does that, or a Redis where both are renamed. Client libraries that make sure of a Redis with INFO or HELLO fail.",
 );
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
@@ -204,7 +204,10 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
         "ping/silent" => format!("{address} accepted the connection and says nothing"),
         "ping/held-back" => format!("Redis at {address} takes commands but holds them back"),
         "ping/closed" => format!("{address} accepted the connection and closed it without a reply"),
-        "ping/not-redis" => format!("what answers at {address} is not Redis"),
+        "ping/not-redis" => match dialogue.stranger() {
+            Some(stranger) => format!("what answers at {address} is {}", stranger.who()),
+            None => format!("what answers at {address} is not Redis"),
+        },
         "ping/renamed" => format!("{address} does not know PING"),
         "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
         "ping/large-lost" => format!("{address} answers what is small, and what is large is lost"),

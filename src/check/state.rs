@@ -255,8 +255,10 @@ fn is_redis(facts: &Facts, dialogue: &Dialogue) -> bool {
 /// The nodes of a cluster that is reached through a tunnel, as far as they are out of reach.
 fn nodes_unreachable(facts: &Facts) -> Option<Finding> {
     let nodes = facts.nodes.seen()?;
-    let lost = nodes.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected);
-    let evidence: Vec<Evidence> = lost.map(|attempt| Evidence::new("connect(2)", attempt.says())).collect();
+    // Where some are reached, the others are down.
+    let lost = !nodes.attempts.iter().any(|attempt| attempt.outcome == Outcome::Connected);
+    let attempts = nodes.attempts.iter().filter(|_| lost);
+    let evidence: Vec<Evidence> = attempts.map(|attempt| Evidence::new("connect(2)", attempt.says())).collect();
     // A server of this machine announces what it likes, and is no tunnel.
     let own = facts.instance().is_some_and(|instance| instance.process.is_some());
     (!evidence.is_empty() && !own).then_some(Finding { code: &NODES_UNREACHABLE, evidence })

@@ -168,8 +168,10 @@ fn failure(hello: &Hello) -> Option<Finding> {
         Ended::NotTls => (&NOT_TLS, "read(2)", format!("instead of a ServerHello: {heard}")),
         Ended::Incompatible(why) => (&INCOMPATIBLE, "rustls", why.clone()),
         Ended::Misbehaved(why) | Ended::BadName(why) => (&FAILED, "rustls", why.clone()),
+        Ended::TooMuch => (&FAILED, "read(2)", format!("more than a handshake has in {took:.0} ms, and no end to it")),
         Ended::Closed => (&CLOSED, "read(2)", format!("end of file after {took:.1} ms")),
         Ended::Broken(errno) => (&CLOSED, "read(2)", format!("{errno} after {took:.1} ms")),
+        Ended::Silent if !heard.is_empty() => (&SILENT, "read(2)", format!("no more in {took:.0} ms than {heard}")),
         Ended::Silent => (&SILENT, "read(2)", format!("nothing in {took:.0} ms")),
     };
     Some(Finding::new(code, source, says))
@@ -230,6 +232,7 @@ mod tests {
         check(&ends(Ended::Alert(70)), &["tls/alert"]);
         check(&ends(Ended::Incompatible("NoCipherSuitesInCommon".to_owned())), &["tls/incompatible"]);
         check(&ends(Ended::Misbehaved("x".to_owned())), &["tls/failed"]);
+        check(&ends(Ended::TooMuch), &["tls/failed"]);
         check(&ends(Ended::Closed), &["tls/closed"]);
         check(&ends(Ended::Broken("ECONNRESET".to_owned())), &["tls/closed"]);
         check(&ends(Ended::Silent).hello(|hello| hello.elapsed_ms = 5_000.0), &["tls/silent"]);

@@ -148,6 +148,7 @@ impl Dialogue {
             exchanges: replies.map(|(command, reply)| Exchange { command, reply: Some(reply) }).into(),
             unfinished: None,
             alien: None,
+            stranger: None,
             end: End::Answered,
             first_byte_ms: Some(0.4),
             elapsed_ms: 0.5,

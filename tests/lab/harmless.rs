@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::world::{Confidence, Lab, Server};
+use crate::world::{Authority, Confidence, Lab, Server};
 
 /// The commands redisdoc may send; all of them only read; what ECHO is to repeat is our own.
 const ALLOWED: &[&str] =
@@ -56,6 +56,36 @@ fn a_deep_look_from_afar_and_a_hold_only_read() {
     let seen = seen(&server.sh("REDISCLI_AUTH=pw redis-cli info commandstats").stdout);
     assert!(seen.contains("echo") && seen.iter().all(|name| ALLOWED.contains(&name.as_str())), "{seen:?}");
     assert_eq!(server.sh("REDISCLI_AUTH=pw redis-cli dbsize").stdout.trim(), "0");
+}
+
+#[test]
+fn counter_probes_only_say_ping_and_show_no_credentials() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    server.certificate(&authority.certify(&["10.77.1.2"]), &authority.pem());
+    let secrets = ["-h", "10.77.1.2", "-t", "1", "-a", "pw", "--user", "someone"];
+    let redis = server.redis(&["--requirepass", "pw"]);
+    server.sh("REDISCLI_AUTH=pw redis-cli config resetstat");
+    client.diagnose(&[&secrets[..], &["--tls"]].concat()).first_cause("tls-to-plaintext-port", Confidence::Certain);
+    let stats = server.sh("REDISCLI_AUTH=pw redis-cli info commandstats").stdout;
+    assert!(seen(&stats).iter().all(|name| name == "ping" || name == "auth"), "{stats}");
+    assert!(stats.contains("cmdstat_ping:calls=1,") && stats.contains("cmdstat_auth:calls=1,"), "{stats}");
+    drop(redis);
+    let redis = server.tls_redis(&["--requirepass", "pw", "--tls-auth-clients", "no", "--loglevel", "verbose"]);
+    let cli = |command: &str| {
+        server.sh(&format!("REDISCLI_AUTH=pw redis-cli --tls --cacert /etc/tls/ca.crt {command}")).stdout
+    };
+    cli("config resetstat");
+    client.diagnose(&secrets).first_cause("plaintext-to-tls-port", Confidence::Certain);
+    let stats = cli("info commandstats");
+    assert!(stats.contains("cmdstat_ping:calls=1,") && stats.contains("cmdstat_auth:calls=1,"), "{stats}");
+    // One line for each plain connection: the first, and the second that listens before it writes.
+    let noise = redis.log().lines().filter(|line| line.contains("Error accepting a client connection")).count();
+    assert_eq!(noise, 2, "{}", redis.log());
+    cli("config resetstat");
+    client.diagnose(&[&secrets[..], &["--no-counter-probe"]].concat()).nothing_certain();
+    assert!(!cli("info commandstats").contains("cmdstat_ping"));
 }
 
 #[test]

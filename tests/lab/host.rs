@@ -180,7 +180,7 @@ fn a_port_without_redis_may_be_another_services_own() {
     one.without_redis();
     let _stranger = stranger(&one, 6379);
     // That it is no Redis is certain; whether one ought to be there is not.
-    one.diagnose(&[]).cause_beside("port-taken", Confidence::Likely, "not-redis").exit(1);
+    one.diagnose(&[]).first_cause("not-redis", Confidence::Certain).not_cause("port-taken").exit(1);
 }
 
 #[test]

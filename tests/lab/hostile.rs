@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::world::{Confidence, Lab, Stub};
+use crate::world::diagnose::REDISDOC;
+use crate::world::{Authority, Confidence, Host, Inside, Lab, Shown, Stub};
 
 const SERVER: &str = "10.77.1.2";
 /// With `-t 1`: the step, and what a busy machine takes to start and end a program.
@@ -50,6 +51,11 @@ fn nothing_hangs_or_is_named_by_guess() {
         (reply("$999999999999\r\n"), "ping/cut-short"),
         (reply("*1000000000\r\n"), "ping/cut-short"),
         (reply("+PO"), "ping/cut-short"),
+        (Stub::Reply(b"$10\r\nabc".to_vec()), "ping/cut-short"),
+        (Stub::Reply(b"$2147483647\r\n".to_vec()), "ping/cut-short"),
+        (Stub::Endless(b"*2147483647\r\n".to_vec()), "ping/not-redis"),
+        (Stub::Endless(b"+PONG\r".to_vec()), "ping/not-redis"),
+        (Stub::BytePerSecond(b"+PONG\r\n".to_vec()), "ping/cut-short"),
         (reply("\x15\x03\x01\0\x02\x02F"), "ping/tls-alert"),
         (Stub::Endless(b"\x1b[2J\x1b]0;owned\x07".to_vec()), "ping/not-redis"),
         (reply("-ERR \x1b[2J\x1b]0;owned\x07\r\n"), "ping/error"),
@@ -118,5 +124,78 @@ fn proxies_that_know_few_commands_are_healthy() {
         let port = 7_000 + u16::try_from(number).unwrap();
         let _stub = server.tcp_stub(port, proxy);
         client.diagnose(&["-h", SERVER, "-p", &port.to_string()]).exit(0).finding("ping/limited").within(A_STEP);
+    }
+}
+
+/// The most memory that a check may take, in KiB: a build with debug information, and the program that measures it.
+const MOST_MEMORY: u64 = 32 << 10;
+
+/// Checks, and measures the memory that it took at its most.
+#[track_caller]
+fn is_bounded(client: &Host, args: &[&str], within: Duration) {
+    let code = "import resource, subprocess, sys\ndone = subprocess.run(sys.argv[1:])\n\
+                print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)\nsys.exit(done.returncode)";
+    let line = [&["python3", "-c", code, REDISDOC, "check", "--json"], args].concat();
+    let ran = client.command(&line).run();
+    assert!(ran.wall <= within, "{args:?} took {:?}\n{ran}", ran.wall);
+    assert!(matches!(ran.code, Some(0 | 1)) && !ran.stdout.contains('\x1b'), "{args:?}\n{ran}");
+    let memory: u64 = ran.stderr.trim().parse().unwrap_or_else(|_| panic!("{ran}"));
+    assert!(memory <= MOST_MEMORY, "{args:?} took {memory} KiB");
+}
+
+#[test]
+fn memory_is_bounded_whatever_comes() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let record = |length: [u8; 2], fill: u8| [&[22, 3, 3, length[0], length[1]][..], &[fill; 512]].concat();
+    let peers = [
+        Stub::Endless(b"*1000000000\r\n:1\r\n".to_vec()),
+        Stub::Endless(vec![b'x'; 8_192]),
+        // A message of 16 MiB in records, each as large as allowed, or too large.
+        Stub::Endless([&[22, 3, 3, 0x3f, 0xff, 2, 0xff, 0xff, 0xff][..], &vec![0; 0x3ffb]].concat()),
+        Stub::Endless(record([0xff, 0xff], 0)),
+        Stub::Endless(record([2, 0], 2)),
+        // Empty records, empty messages, warnings.
+        Stub::Endless(vec![22, 3, 3, 0, 0]),
+        Stub::Endless(vec![22, 3, 3, 0, 4, 0, 0, 0, 0]),
+        Stub::Endless(vec![21, 3, 3, 0, 2, 1, 90]),
+        Stub::Endless(vec![20, 3, 3, 0, 1, 1]),
+        Stub::BytePerSecond([&[22, 3, 3, 0, 90, 2, 0, 0, 86, 3, 3][..], &[7; 90]].concat()),
+        Stub::Reply([&[22, 3, 3, 0, 90, 2, 0, 0, 86, 3, 3][..], &[7; 40]].concat()),
+    ];
+    for (number, peer) in peers.into_iter().enumerate() {
+        let port = 7_000 + u16::try_from(number).unwrap();
+        let _stub = server.tcp_stub(port, peer);
+        let port = port.to_string();
+        for tls in [&[][..], &["--tls"]] {
+            let args = [&["-h", SERVER, "-p", &port, "-t", "1"], tls].concat();
+            is_bounded(&client, &args, A_STEP + Duration::from_secs(2));
+        }
+    }
+}
+
+#[test]
+fn a_server_of_tls_that_is_no_good_is_bounded() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    client.file("/tmp/ca.crt", authority.pem());
+    let issued = authority.certify(&[SERVER]);
+    let peers = [
+        (Shown::Chain(&issued), Inside::Silent),
+        (Shown::Chain(&issued), Inside::Endless(b"+OK\r\n")),
+        (Shown::Chain(&issued), Inside::Endless(b"$2147483647\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")),
+        (Shown::Chain(&issued), Inside::KeyUpdates),
+        (Shown::Copies(&issued, 120), Inside::Silent),
+        (Shown::Copies(&issued, 1_000), Inside::Silent),
+        (Shown::Garbage(&issued), Inside::Silent),
+    ];
+    for (number, (shown, inside)) in peers.iter().enumerate() {
+        let port = 7_000 + u16::try_from(number).unwrap();
+        server.tls_stub(port, shown, *inside);
+        let port = port.to_string();
+        let args = ["-h", SERVER, "-p", &port, "-t", "1", "--tls", "--cacert", "/tmp/ca.crt"];
+        is_bounded(&client, &args, A_STEP + Duration::from_secs(2));
+        client.diagnose(&args).exit(1);
     }
 }

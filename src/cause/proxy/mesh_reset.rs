@@ -1,11 +1,10 @@
 //! The sidecar of a service mesh takes the connection and resets it.
 
 use crate::cause::{Case, Cause};
-use crate::check::ping;
+use crate::check::{ping, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::mesh::Mesh;
-use crate::probe::path::redis::Dialogue;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -27,16 +26,15 @@ Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken 
 };
 
 fn infer(case: &Case) -> Option<Support> {
-    let finding = case.raised(&ping::CLOSED)?;
-    let reset = crate::cause::dialogue(case.facts).is_some_and(Dialogue::is_reset);
-    let mesh = case.facts.mesh.seen().filter(|_| reset)?;
+    let finding = [&ping::CLOSED, &tcp::RESET].into_iter().find_map(|code| case.raised(code))?;
+    let mesh = case.facts.mesh.seen()?;
     let redirect = redirect(case.facts);
     let near = mesh.near == Some(true);
     (redirect.is_some() || mesh.is_likely()).then_some(())?;
     let sure = redirect.is_some() || near && !mesh.listeners.is_empty();
     let confidence = if sure { Confidence::Likely } else { Confidence::Possible };
     let summary = "something on this side of the network accepts what is meant for Redis, and resets it";
-    let mut support = Support::new(confidence, &[&ping::CLOSED], summary).on(finding);
+    let mut support = Support::new(confidence, &[finding.code], summary).on(finding);
     for port in &mesh.listeners {
         support =
             support.because("sock_diag(7)", format!("port {port} of this machine is listened on: {}", whose(*port)));
@@ -63,7 +61,7 @@ fn whose(port: u16) -> &'static str {
 
 /// The rule of this machine that leads the connection to this machine itself.
 fn redirect(facts: &Facts) -> Option<String> {
-    let ip = facts.tcp.seen()?.connected()?.ip?;
+    let ip = facts.tcp.seen()?.attempts.iter().find(|attempt| attempt.is_taken())?.ip?;
     let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
     let passage = facts.departure(ip).ok()?;
     let (to, port) = passage.there.to;

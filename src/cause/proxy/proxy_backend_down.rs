@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::cause::{Case, Cause, checks_again, redis_host, startup};
-use crate::check::{self, ping, process, tls};
+use crate::check::{self, ping, process, tcp, tls};
 use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
@@ -33,8 +33,8 @@ listen on more than 127.0.0.1, and on the port that is published.",
     remedy,
 };
 
-/// How it shows: after the handshake of TCP, or in that of TLS.
-const SYMPTOMS: [&Code; 2] = [&ping::CLOSED, &tls::CLOSED];
+/// How it shows: after the handshake of TCP, in that of TLS, or by a reset so soon that the connection was not noticed.
+const SYMPTOMS: [&Code; 3] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET];
 
 fn infer(case: &Case) -> Option<Support> {
     let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some())?;

@@ -4,6 +4,7 @@ use crate::cause::{Case, Cause, dialogue};
 use crate::check::ping;
 use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::reply::{Command, Reply};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -31,8 +32,14 @@ fn infer(case: &Case) -> Option<Support> {
     if dialogue(case.facts).is_some_and(ping::is_proven) {
         return None;
     }
-    let (confidence, summary) = if limited.is_some() {
-        (Confidence::Likely, "PING is answered, and what INFO and HELLO met is a proxy's answer, not a Redis'")
+    // A Redis whose commands are renamed answers with an error, as some proxies do, and goes on.
+    let answers = |reply: Option<&Reply>| reply.and_then(Reply::error).is_some();
+    let says_so = dialogue(case.facts).is_some_and(|it| answers(it.first.reply(Command::Info)));
+    let (confidence, summary) = if limited.is_some() && !says_so {
+        (
+            Confidence::Likely,
+            "PING is answered, and INFO ends the connection or stays without an answer: no Redis does that",
+        )
     } else {
         (Confidence::Possible, "a proxy that does not know a command closes the connection, or answers with an error")
     };
@@ -59,7 +66,8 @@ fn remedy(_: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::probe::path::reply::Command;
+    use crate::model::Observed;
+    use crate::probe::path::redis::End;
 
     fn limited() -> Facts {
         let unknown = |command: &str| format!("ERR unknown command '{command}'");
@@ -68,7 +76,14 @@ mod tests {
 
     #[test]
     fn a_pong_without_info_and_hello_is_likely_a_proxys() {
-        check_cause(&CAUSE, &limited(), Some(Confidence::Likely));
+        check_cause(&CAUSE, &limited(), Some(Confidence::Possible));
+        let closed = limited().with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { return };
+            let first = &mut redis.dialogues[0].first;
+            first.exchanges.iter_mut().skip(1).for_each(|exchange| exchange.reply = None);
+            first.end = End::Closed;
+        });
+        check_cause(&CAUSE, &closed, Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::healthy(), None);
         let renamed = Facts::healthy().erring(Command::Info, "ERR unknown command 'info'");
         check_cause(&CAUSE, &renamed, None);

@@ -63,8 +63,8 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
     use crate::probe::healthy_host::seen;
-    use crate::probe::path::nodes::Nodes;
     use crate::probe::path::tcp::{Attempt, Outcome};
+    use crate::probe::path::tunnel::Nodes;
 
     fn clustered(outcome: Outcome) -> Facts {
         Facts::at_home().info("redis_mode", "cluster").host(|host| seen(&mut host.processes).servers.clear()).with(

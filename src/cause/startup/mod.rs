@@ -5,7 +5,7 @@ mod config_error;
 mod fd_limit_too_low;
 mod not_installed;
 pub mod not_running;
-mod port_taken;
+pub mod port_taken;
 
 use super::Cause;
 

@@ -50,6 +50,7 @@ fn infer(case: &Case) -> Option<Support> {
     let summary = format!("{} has port {port}", process::who(stranger));
     let support = Support::new(confidence, &case.all_raised(MET), summary).on(finding);
     let support = support
+        .with(case.evidence(&[&ping::NOT_REDIS]))
         .not("not-redis", "a program of this machine, seen by its process; Redis cannot have the port beside it");
     Some(match (meant, installed) {
         (true, _) => support.not("wrong-port", "the redis.conf of a service of this machine names that port"),
@@ -64,6 +65,13 @@ fn infer(case: &Case) -> Option<Support> {
             "nothing: no Redis is installed there, and the target is wrong",
         )),
     })
+}
+
+/// True if a service of this machine is meant for the port, and what has it answers something else than Redis.
+pub(in crate::cause) fn is_certain(case: &Case) -> bool {
+    let (Some(host), Some(port)) = (case.host(), case.facts.ask.target.port()) else { return false };
+    let answers = case.raised(&ping::NOT_REDIS).is_some() && case.raised(&process::STRANGER).is_some();
+    answers && is_meant(case.facts, host, port) && !case.may_be_anothers()
 }
 
 /// Whether a service of this machine is meant for the port at the asked address, and no server has it at another.

@@ -159,8 +159,8 @@ fn writes_cannot_be_vouched_for_without_info() {
 #[test]
 fn nodes_out_of_reach_are_a_warning_where_no_server_is_here() {
     use crate::probe::healthy_host::seen;
-    use crate::probe::path::nodes::Nodes;
     use crate::probe::path::tcp::Attempt;
+    use crate::probe::path::tunnel::Nodes;
     let lost = Attempt::failed([10, 9, 0, 1].into(), Outcome::TimedOut, "ETIMEDOUT", 1_000.0);
     let here = Facts::at_home().with(|facts| facts.nodes = Observed::Seen(Nodes { attempts: vec![lost] }));
     check(&here, &[]);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::redis::{Dialogue, End, Redis};
 use super::route;
-use super::tcp::Tcp;
+use super::tcp::{Attempt, Outcome, Tcp};
 use crate::model::Observed;
 use crate::probe::host::socket;
 use crate::sys::socket::{self as sockets, Dial, Reach};
@@ -40,6 +40,13 @@ impl Mesh {
     }
 }
 
+impl Attempt {
+    /// True if somebody took the connection, even if it was reset before we noticed.
+    pub fn is_taken(&self) -> bool {
+        matches!(self.outcome, Outcome::Connected | Outcome::Reset)
+    }
+}
+
 impl Dialogue {
     /// True if it was accepted, and reset as soon as something was said.
     pub fn is_reset(&self) -> bool {
@@ -50,8 +57,10 @@ impl Dialogue {
 
 /// Looks for a sidecar where the connection to another machine was reset.
 pub async fn gather(tcp: &Observed<Tcp>, redis: &Observed<Redis>, own: &[IpAddr], clock: &Clock) -> Observed<Mesh> {
-    let reset = redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::is_reset);
-    let to = tcp.seen().and_then(Tcp::connected).and_then(|attempt| attempt.address.parse::<SocketAddr>().ok());
+    let taken = tcp.seen().and_then(|tcp| tcp.attempts.iter().find(|attempt| attempt.is_taken()));
+    let at_once = || taken.is_some_and(|attempt| attempt.outcome == Outcome::Reset);
+    let reset = redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::is_reset) || at_once();
+    let to = taken.and_then(|attempt| attempt.address.parse::<SocketAddr>().ok());
     let Some(to) = to.filter(|to| reset && !to.ip().is_loopback() && !own.contains(&to.ip().to_canonical())) else {
         return Observed::skipped("no connection to another machine was reset");
     };

@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::command::SETTINGS;
+use super::counter::Through;
+use super::counter::inside::Inside;
 use super::reply::{Command, ErrorKind, Info, Reply};
+use super::stranger::Stranger;
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
 use crate::model::{Ask, Level, Observed, Secret};
+use crate::sys::socket::Stream;
 use crate::sys::{Clock, clock};
 
 /// How long the second connection listens before it writes.
@@ -55,6 +59,9 @@ pub struct Conversation {
     pub unfinished: Option<String>,
     /// The beginning of what is not RESP.
     pub alien: Option<Alien>,
+    /// Who sends what no Redis sends, where its bytes tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<Stranger>,
     /// How it ended.
     pub end: End,
     /// When the first byte came, in milliseconds after the first was written.
@@ -167,6 +174,11 @@ impl Dialogue {
         error.is_some_and(|error| error.kind == ErrorKind::Denied)
     }
 
+    /// Who it is that is no Redis, from either connection.
+    pub fn stranger(&self) -> Option<&Stranger> {
+        self.first.stranger.as_ref().or_else(|| self.second.as_ref()?.stranger.as_ref())
+    }
+
     /// Bytes that are not RESP, from either connection.
     pub fn alien(&self) -> Option<&Alien> {
         self.first.alien.as_ref().or_else(|| self.second.as_ref()?.alien.as_ref())
@@ -201,6 +213,11 @@ impl Conversation {
         self.bytes > 0
     }
 
+    /// True if the peer closed, or broke the connection.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.end, End::Closed | End::Broken(_))
+    }
+
     /// True if PING was answered, with whatever.
     pub fn answers_ping(&self) -> bool {
         self.reply(Command::Ping).is_some()
@@ -212,6 +229,7 @@ impl Conversation {
             exchanges: Vec::new(),
             unfinished: None,
             alien: None,
+            stranger: None,
             end: End::NotMade,
             first_byte_ms: None,
             elapsed_ms: 0.0,
@@ -222,30 +240,33 @@ impl Conversation {
     }
 }
 
-/// Talks over every connection at the same time. A server of this machine (`here`) is asked for its settings, too.
+/// Talks over every connection at the same time. A server of this machine (`here`) is asked for its settings, too. Where the
+/// preferred address says nothing, TLS is tried beside the second conversation, if `inside` says how.
 pub async fn gather(
     ask: &Ask,
     password: Option<&Secret>,
     tcp: &Observed<Tcp>,
     connections: Vec<Connection>,
-    here: bool,
+    (here, mut inside): (bool, Option<Inside>),
     clock: &Clock,
-) -> Observed<Redis> {
+) -> (Observed<Redis>, Option<Through>) {
     if !["ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check)) {
-        return Observed::skipped("not selected");
+        return (Observed::skipped("not selected"), None);
     }
     if connections.is_empty() {
         let stood = tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
-        return Observed::needs(if stood && ask.target.tls { "tls" } else { "tcp" });
+        return (Observed::needs(if stood && ask.target.tls { "tls" } else { "tcp" }), None);
     }
     let mut talks = tokio::task::JoinSet::new();
     for (order, connection) in connections.into_iter().enumerate() {
         let (script, secret, clock) = (Script::of(ask, password, here), password.cloned(), *clock);
-        talks.spawn(async move { (order, talk(connection, &script, secret.as_ref(), clock).await) });
+        let inside = inside.take();
+        talks.spawn(async move { (order, talk(connection, &script, secret.as_ref(), inside, clock).await) });
     }
-    let mut dialogues = talks.join_all().await;
-    dialogues.sort_by_key(|(order, _)| *order);
-    Observed::Seen(Redis { dialogues: dialogues.into_iter().map(|(_, dialogue)| dialogue).collect() })
+    let mut talks = talks.join_all().await;
+    talks.sort_by_key(|(order, _)| *order);
+    let (dialogues, through): (Vec<_>, Vec<_>) = talks.into_iter().map(|(_, talk)| talk).unzip();
+    (Observed::Seen(Redis { dialogues }), through.into_iter().flatten().next())
 }
 
 /// Asks a server of this machine who it is and how it is set, without credentials and without waiting long.
@@ -259,13 +280,33 @@ pub async fn ask_briefly(dial: &Dialled, deadline: Instant) -> Conversation {
     talk.conclude()
 }
 
+/// Asks whether this is a node of a cluster, and on which port it speaks to the others, without credentials.
+pub async fn ask_cluster(dial: &Dialled, deadline: Instant) -> Conversation {
+    let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
+    let mut talk = Talk::new(&stream, None);
+    let nodes = line(Command::ClusterNodes, &["NODES"]);
+    talk.say(&[line(Command::Ping, &[]), line(Command::Info, &[]), nodes], deadline).await;
+    talk.listen(deadline).await;
+    talk.conclude()
+}
+
 /// Says no more than PING, without credentials and without waiting long.
 pub async fn greet(dial: &Dialled, deadline: Instant) -> Conversation {
     let Some(stream) = dial.again(deadline).await else { return Conversation::not_made() };
-    let mut talk = Talk::new(&stream, None);
+    say_ping(&stream, deadline).await
+}
+
+/// The same over a connection that stands.
+pub(super) async fn say_ping(stream: &Stream, deadline: Instant) -> Conversation {
+    let mut talk = Talk::new(stream, None);
     talk.say(&[line(Command::Ping, &[])], deadline).await;
     talk.listen(deadline).await;
     talk.conclude()
+}
+
+/// The same, listening first: protected mode, the client limit and most strangers speak before they are asked.
+pub async fn greet_late(dial: &Dialled, deadline: Instant) -> Conversation {
+    second_talk(dial, &[line(Command::Ping, &[])], None, deadline).await
 }
 
 /// What is sent, as (command, encoded bytes).
@@ -337,7 +378,13 @@ pub(super) fn line(command: Command, arguments: &[&str]) -> Line {
     (command, encoded.get_packed_command())
 }
 
-async fn talk(connection: Connection, script: &Script, secret: Option<&Secret>, clock: Clock) -> Dialogue {
+async fn talk(
+    connection: Connection,
+    script: &Script,
+    secret: Option<&Secret>,
+    inside: Option<Inside>,
+    clock: Clock,
+) -> (Dialogue, Option<Through>) {
     let Connection { address, dial, stream } = connection;
     let deadline = clock.step_end();
     let mut first = Talk::new(&stream, secret);
@@ -346,11 +393,14 @@ async fn talk(connection: Connection, script: &Script, secret: Option<&Secret>, 
     let ended = first.listen(early).await;
     if first.tells_enough() {
         first.listen(deadline).await;
-        return Dialogue { address, first: first.conclude(), second: None };
+        return (Dialogue { address, first: first.conclude(), second: None }, None);
     }
     let lines = if ended { &script.least } else { &script.alive };
-    let (_, second) = tokio::join!(first.listen(deadline), second_talk(&dial, lines, secret, deadline));
-    Dialogue { address, first: first.conclude(), second: Some(second) }
+    let inside = inside.filter(|_| first.is_mute());
+    let aside = async { inside.as_ref()?.probe(&dial, deadline).await };
+    let again = second_talk(&dial, lines, secret, deadline);
+    let (_, second, through) = tokio::join!(first.listen(deadline), again, aside);
+    (Dialogue { address, first: first.conclude(), second: Some(second) }, through)
 }
 
 /// Listens before it writes. Both conversations share one deadline: a peer that is slow to end the first one must not

@@ -11,6 +11,7 @@ use crate::model::text;
 
 pub use super::command::Command;
 use super::command::SETTINGS;
+use super::nodes::Node;
 
 /// What stands for a text whose gaps would give the password away.
 const WITHHELD: &str = "[a text that holds the password]";
@@ -33,8 +34,8 @@ pub enum Reply {
     Info(Info),
     /// What CONFIG GET tells: names and values.
     Settings(BTreeMap<String, String>),
-    /// What CLUSTER NODES tells: the addresses of the nodes.
-    Nodes(Vec<String>),
+    /// What CLUSTER NODES tells.
+    Nodes(Vec<Node>),
     /// Something else, by its beginning.
     Other(String),
 }
@@ -207,7 +208,9 @@ impl Reply {
             (Some(Value::Int(number)), _) => Self::Integer(number),
             (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::of(&text, secret)),
             (Some(Value::VerbatimString { text, .. }), Command::Info) => Self::Info(Info::of(text.as_bytes(), secret)),
-            (Some(Value::BulkString(text)), Command::ClusterNodes) => Self::Nodes(nodes(&text)),
+            (Some(Value::BulkString(text)), Command::ClusterNodes) => {
+                Self::Nodes(Node::parse(&String::from_utf8_lossy(&text)))
+            }
             (Some(value), Command::ConfigGet) => match settings(&value, secret) {
                 Some(settings) => Self::Settings(settings),
                 None => Self::Other(kept(frame, secret)),
@@ -267,24 +270,6 @@ fn settings(value: &Value, secret: Option<&Secret>) -> Option<BTreeMap<String, S
     };
     let pairs = pairs(value)?.into_iter().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
     Some(pairs.filter(|(name, _)| SETTINGS.contains(&name.as_str())).collect())
-}
-
-/// The most nodes that are kept.
-const MOST_NODES: usize = 64;
-
-/// The addresses of CLUSTER NODES: `ID IP:PORT@BUS,NAME FLAGS …`, without those that have none, and the node itself.
-fn nodes(text: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(text);
-    let address = |line: &str| {
-        let mut words = line.split(' ');
-        let (place, flags) = (words.nth(1)?, words.next()?);
-        let place = place.split(['@', ',']).next()?;
-        let (ip, port) = place.rsplit_once(':')?;
-        let ip: std::net::IpAddr = ip.parse().ok()?;
-        let gone = flags.split(',').any(|flag| ["noaddr", "fail", "handshake"].contains(&flag));
-        (!gone).then_some(std::net::SocketAddr::new(ip, port.parse().ok()?).to_string())
-    };
-    text.lines().filter_map(address).take(MOST_NODES).collect()
 }
 
 fn word(value: &Value, secret: Option<&Secret>) -> Option<String> {

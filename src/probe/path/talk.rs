@@ -6,6 +6,7 @@ use super::redis::{Alien, Conversation, End, Exchange, Line};
 use super::reply::{Command, ErrorKind, Reply, kept};
 use super::resp::{self, Frame};
 use super::sendqueue;
+use super::stranger::Stranger;
 use crate::model::Secret;
 use crate::sys::socket::{Read, Stream};
 use crate::sys::{clock, netlink};
@@ -36,6 +37,8 @@ pub(super) struct Talk<'a> {
     alien: Option<Alien>,
     end: Option<End>,
     ended_ms: Option<f64>,
+    /// What was written, to know it again where it comes back.
+    sent: Vec<u8>,
     wrote: bool,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Talk<'a> {
             alien: None,
             end: None,
             ended_ms: None,
+            sent: Vec::new(),
             wrote: false,
         }
     }
@@ -65,6 +69,7 @@ impl<'a> Talk<'a> {
         self.began = clock::now();
         self.wrote = true;
         let _ = self.stream.write(&bytes, deadline).await;
+        self.sent = bytes;
     }
 
     /// Reads until everything is answered, the connection ends, or `deadline`; true if there is nothing more to wait for.
@@ -98,6 +103,11 @@ impl<'a> Talk<'a> {
     /// True if another conversation could tell nothing more.
     pub(super) fn tells_enough(&self) -> bool {
         self.answers_ping() || self.alien.is_some() || self.unasked.is_some()
+    }
+
+    /// True if nothing came yet.
+    pub(super) fn is_mute(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     fn answers_ping(&self) -> bool {
@@ -162,6 +172,7 @@ impl<'a> Talk<'a> {
             unasked: self.unasked,
             exchanges: self.exchanges,
             unfinished: is_unfinished.then(|| head.clone()),
+            stranger: Stranger::of(&self.buffer, &self.sent, self.secret),
             alien: self.alien.map(|alien| Alien { head, ..alien }),
             end,
             first_byte_ms: self.first_byte_ms,

@@ -264,7 +264,8 @@ pub fn starved(target: &Target, error: &io::Error) -> Observed<Tcp> {
     Observed::Seen(Tcp { attempts: vec![attempt], untried: 0 })
 }
 
-type Tried = (Attempt, Option<Connection>);
+/// An attempt, and the connection where it came about.
+pub(super) type Tried = (Attempt, Option<Connection>);
 
 async fn try_all(dns: &Dns, port: u16, deadline: Instant) -> (Observed<Tcp>, Vec<Connection>) {
     let addresses = dns.addresses();
@@ -297,7 +298,8 @@ pub async fn once(address: SocketAddr, deadline: Instant) -> Attempt {
     try_address(address, deadline).await.0
 }
 
-async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {
+/// One attempt, with the connection where it came about.
+pub(super) async fn try_address(address: SocketAddr, deadline: Instant) -> Tried {
     let began = clock::now();
     let dial = socket::dial(address, deadline).await;
     let attempt = attempt(address.to_string(), Some(address.ip()), &dial, clock::ms_since(began));

@@ -85,6 +85,8 @@ pub enum Failed {
     Broken(Errno),
     /// Nothing more came in time.
     Silence,
+    /// More came than any handshake has, and no end to it.
+    TooMuch,
 }
 
 impl Client {
@@ -137,7 +139,7 @@ impl Client {
             Err(Failed::Silence) => return Dial::TimedOut,
             Err(Failed::Broken(errno)) => errno,
             Err(Failed::End) => Errno::ECONNRESET,
-            Err(Failed::Refused(_)) => Errno::EPROTO,
+            Err(Failed::Refused(_) | Failed::TooMuch) => Errno::EPROTO,
         };
         Dial::Failed(Failure { errno, synchronous: false, icmp: None })
     }

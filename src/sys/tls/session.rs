@@ -11,6 +11,8 @@ use crate::sys::socket::{Read, Stream, Wire};
 
 /// How much is read of the connection at once: the largest record of TLS and its header (RFC 8446 section 5.2) fit.
 const CHUNK: usize = 17 << 10;
+/// The most that is read of a handshake. A chain of certificates has some 10 KiB, and OpenSSL's clients take 100 KiB of one.
+const MOST_HANDSHAKE: usize = 256 << 10;
 
 /// The state of TLS on one connection.
 #[derive(Debug)]
@@ -37,14 +39,16 @@ impl Session {
 
     /// Completes the handshake; `heard` gets the first bytes that come.
     pub(super) async fn complete(&self, stream: &Stream, heard: &mut Vec<u8>, deadline: Instant) -> Result<(), Failed> {
-        let mut raw = vec![0; CHUNK];
+        let (mut raw, mut bytes) = (vec![0; CHUNK], 0);
         loop {
             let sent = self.flush(stream.wire(), deadline).await;
             if !self.state().connection.is_handshaking() {
                 return Ok(());
             }
             match stream.wire().read(&mut raw, deadline).await {
+                Read::Bytes(_) if bytes > MOST_HANDSHAKE => return Err(Failed::TooMuch),
                 Read::Bytes(count) => {
+                    bytes += count;
                     let room = MOST_HEARD.saturating_sub(heard.len()).min(count);
                     heard.extend_from_slice(&raw[..room]);
                     let fed = self.state().feed(&raw[..count]);
@@ -156,5 +160,42 @@ fn end_of(error: &Error) -> Read {
     match error {
         Error::AlertReceived(alert) => Read::Alert(u8::from(*alert)),
         _ => Read::Broken(Errno::EPROTO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::tls::Client;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn state() -> State {
+        let client = Client::new("db", Arc::new(rustls::RootCertStore::empty()), None).unwrap();
+        let connection = ClientConnection::new(Arc::new(client.config), client.name).unwrap();
+        State { connection, plain: Vec::new(), end: None }
+    }
+
+    proptest! {
+        #[test]
+        fn no_records_panic(records in proptest::collection::vec(
+            (20u8..25, proptest::sample::select(vec![0u8, 1, 2, 4, 8, 11, 12, 14, 24]),
+             proptest::collection::vec(any::<u8>(), 0..120)), 1..6)) {
+            let mut state = state();
+            for (kind, message, body) in records {
+                let length = u16::try_from(body.len() + 4).unwrap().to_be_bytes();
+                let inner = u8::try_from(body.len()).unwrap();
+                let record = [&[kind, 3, 3, length[0], length[1], message, 0, 0, inner][..], &body].concat();
+                if state.feed(&record).is_err() {
+                    break;
+                }
+                prop_assert!(state.connection.is_handshaking() && state.plain.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = state().feed(&bytes);
+        }
     }
 }

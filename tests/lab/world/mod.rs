@@ -17,6 +17,7 @@ pub mod root;
 pub mod run;
 pub mod service;
 pub mod stub;
+pub mod tls_stub;
 
 pub use diagnose::{Confidence, Diagnosis};
 pub use dns::{DnsStub, Kind};
@@ -26,3 +27,4 @@ pub use pki::Authority;
 pub use redis::Server;
 pub use run::{Ran, Running, Task};
 pub use stub::Stub;
+pub use tls_stub::{Inside, Shown};

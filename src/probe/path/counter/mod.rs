@@ -1,19 +1,40 @@
-//! Counter-probes: what the same place says to the other way of asking. At most three more connections, only where the first
-//! way failed, and none with `--no-counter-probe`. The difference is the proof.
+//! Counter-probes: what the same place says to the other way of asking. The difference is the proof.
+//!
+//! Only where the first way failed, without credentials, none with `--no-counter-probe`, and at most three more connections:
+//! one of `inside`, `plain` and `unverified`, one of `bus` and `postgres`, for they answer failures that exclude each other, and
+//! `elsewhere`. Where silence is waited for, they go out shortly before the wait is over, beside what still listens, so that a
+//! server that hangs costs no second step.
+
+pub mod bus;
+pub mod elsewhere;
+pub mod inside;
+pub mod plain;
+pub mod postgres;
+
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::redis::{Conversation, Redis};
 use super::tcp::{Attempt, Tcp};
-use super::tls::{Hello, Tls};
+use super::tls::{Ended, Hello, Tls};
 use crate::model::{Ask, Observed};
 use crate::probe::Side;
-use crate::sys::Clock;
+use crate::sys::{Clock, clock};
+use bus::Bus;
+use postgres::Postgres;
+
+/// The longest that one may take.
+const MOST: Duration = Duration::from_millis(1_500);
+/// How long before the end of a step that meets silence it goes out.
+const BEFORE_END: Duration = Duration::from_millis(800);
+/// The longest that one may take which asks a peer that ended a connection at once.
+const BRIEFLY: Duration = Duration::from_millis(800);
 
 /// What was met.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counter {
-    /// Where plain RESP met silence, an end or no RESP: a handshake of TLS at the same address.
+    /// Where plain RESP met silence, an end or an alert of TLS: a handshake of TLS at the same address.
     #[serde(default)]
     pub inside: Option<Through>,
     /// Where TLS met silence, an end or no TLS: PING without TLS at the same address.
@@ -25,6 +46,12 @@ pub struct Counter {
     /// Where this machine is the target: another of its addresses.
     #[serde(default)]
     pub elsewhere: Option<Elsewhere>,
+    /// Where RESP was reset without a word: the port for clients, if this one may be the bus port of its cluster.
+    #[serde(default)]
+    pub bus: Option<Bus>,
+    /// Where RESP was closed without a word: a question that only a `PostgreSQL` answers.
+    #[serde(default)]
+    pub postgres: Option<Postgres>,
 }
 
 /// A handshake and what PING met inside, without credentials.
@@ -34,6 +61,13 @@ pub struct Through {
     pub hello: Hello,
     /// What was said inside.
     pub inside: Option<Conversation>,
+}
+
+impl Through {
+    /// True if something speaks TLS there, whether or not with us.
+    pub fn speaks_tls(&self) -> bool {
+        matches!(self.hello.end, Ended::Done | Ended::Untrusted | Ended::Alert(_) | Ended::Incompatible(_))
+    }
 }
 
 /// Another address of this machine.
@@ -56,14 +90,51 @@ pub struct Before<'a> {
     pub redis: &'a Observed<Redis>,
 }
 
-/// Asks in another way where the first way failed.
-#[expect(clippy::unused_async, reason = "the counter-probes come with the next change")]
-pub async fn gather(ask: &Ask, _side: Side<'_>, before: Before<'_>, _here: bool, _clock: &Clock) -> Observed<Counter> {
+/// What the counter-probes met that went out beside a wait for silence.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// TLS, beside plain RESP.
+    pub inside: Option<Through>,
+    /// Plain RESP, beside TLS.
+    pub plain: Option<Conversation>,
+}
+
+/// Asks in another way where the first way failed, and nobody has yet.
+pub async fn gather(
+    ask: &Ask,
+    side: Side<'_>,
+    before: Before<'_>,
+    beside: Beside,
+    here: bool,
+    clock: &Clock,
+) -> Observed<Counter> {
     if ask.no_counter_probe {
         return Observed::skipped("--no-counter-probe");
     }
-    if before.tcp.seen().is_none_or(|tcp| tcp.connected().is_none()) {
-        return Observed::needs("tcp");
+    let briefly = clock.step_end().min(clock::now() + BRIEFLY);
+    // What speaks TLS is neither.
+    let may_be_stranger = !beside.inside.as_ref().is_some_and(Through::speaks_tls);
+    let (inside, plain, elsewhere, bus, postgres) = tokio::join!(
+        inside::gather(ask, side, before, beside.inside, clock),
+        plain::gather(before, beside.plain, clock),
+        elsewhere::gather(ask, before, here, clock),
+        async { if may_be_stranger { bus::gather(ask, before, briefly).await } else { None } },
+        async { if may_be_stranger { postgres::gather(ask, before, briefly).await } else { None } },
+    );
+    let counter = Counter { inside, plain, unverified: None, elsewhere, bus, postgres };
+    match (counter == Counter::default(), before.tcp.seen().and_then(Tcp::connected)) {
+        (false, _) => Observed::Seen(counter),
+        (true, None) => Observed::needs("tcp"),
+        (true, Some(_)) => Observed::skipped("nothing failed that has another way of asking"),
     }
-    Observed::skipped("nothing failed that has another way of asking")
+}
+
+/// When one that goes out now has to end.
+fn end(clock: &Clock) -> Instant {
+    clock.step_end().min(clock::now() + MOST)
+}
+
+/// When one goes out that waits beside a step that ends at `deadline`.
+pub(super) fn early(deadline: Instant, clock: &Clock) -> Instant {
+    deadline.checked_sub(BEFORE_END.min(clock.step() / 2)).unwrap_or(deadline)
 }

@@ -137,3 +137,35 @@ fn sha256(der: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod bytes_of_strangers {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fit(text: &str) -> bool {
+        !text.chars().any(char::is_control) && text.len() <= 4 * MOST_BYTES
+    }
+
+    proptest! {
+        #[test]
+        fn no_der_panics(at in 0usize..1_000, bytes in proptest::collection::vec(any::<u8>(), 0..8)) {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(vec!["db".to_owned(), "10.0.0.9".to_owned()]).unwrap();
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+            let mut der = params.self_signed(&key).unwrap().der().to_vec();
+            let at = at % der.len();
+            let end = der.len().min(at + bytes.len());
+            der[at..end].copy_from_slice(&bytes[..end - at]);
+            if let Some(kept) = Certificate::parse(&CertificateDer::from(der)) {
+                prop_assert!(fit(&kept.subject) && fit(&kept.issuer) && kept.names.iter().all(|name| fit(name)));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(distinguished_name(&bytes).is_none_or(|name| fit(&name)));
+            Certificate::parse(&CertificateDer::from(bytes));
+        }
+    }
+}

@@ -95,6 +95,8 @@ pub enum Ended {
     Broken(String),
     /// Nothing more came in time.
     Silent,
+    /// More came than any handshake has, and no end to it.
+    TooMuch,
     /// The name cannot be one of TLS: in the library's words.
     BadName(String),
 }
@@ -199,7 +201,7 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
     let Handshake { result, chain, verdict, asked, version, cipher, heard, took } = handshake;
     let (end, stream) = match result {
         Ok(stream) => (Ended::Done, Some(stream)),
-        Err(failed) => (ended(failed), None),
+        Err(failed) => (ended(failed, &heard), None),
     };
     let hello = Hello {
         address,
@@ -239,23 +241,30 @@ impl Hello {
     }
 }
 
-fn ended(failed: Failed) -> Ended {
+fn ended(failed: Failed, heard: &[u8]) -> Ended {
     match failed {
         Failed::End => Ended::Closed,
         Failed::Broken(errno) => Ended::Broken(format!("{errno:?}")),
         Failed::Silence => Ended::Silent,
-        Failed::Refused(error) => refused(error),
+        Failed::TooMuch => Ended::TooMuch,
+        Failed::Refused(error) => refused(error, heard),
     }
 }
 
-fn refused(error: Error) -> Ended {
+fn refused(error: Error, heard: &[u8]) -> Ended {
     match error {
         Error::AlertReceived(alert) => Ended::Alert(u8::from(alert)),
         Error::InvalidCertificate(_) => Ended::Untrusted,
-        Error::InvalidMessage(_) => Ended::NotTls,
+        // What is no TLS does not begin with a record's header; what breaks its rules later is TLS all the same.
+        Error::InvalidMessage(_) if !is_record(heard) => Ended::NotTls,
         Error::PeerIncompatible(why) => Ended::Incompatible(incompatible(&why)),
         error => Ended::Misbehaved(escape(error.to_string().as_bytes())),
     }
+}
+
+/// True for the beginning of a record of TLS (RFC 8446 section 5.1): an alert, or a handshake.
+fn is_record(bytes: &[u8]) -> bool {
+    matches!(bytes, [21 | 22, 3, 0..=4, ..])
 }
 
 fn incompatible(why: &PeerIncompatible) -> String {

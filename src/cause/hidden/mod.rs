@@ -1,0 +1,107 @@
+//! The error behind the error: asked in the other way, with TLS or without, the same place says what is wrong, and the failure
+//! of the first way only hides it. The facts are judged once more as if that other way had been asked for.
+
+use crate::cause::{Case, Supported, causes, supported};
+use crate::check::{self, ping, tls};
+use crate::model::target::Certificates;
+use crate::model::{Code, Evidence, Observed};
+use crate::probe::Facts;
+use crate::probe::path::redis::{Dialogue, Redis};
+use crate::probe::path::tls::{Tls, Trust};
+
+/// What TLS meets where none is spoken.
+pub const NO_TLS: [&Code; 3] = [&tls::NOT_TLS, &tls::SILENT, &tls::CLOSED];
+/// What plain RESP meets where TLS is spoken.
+pub const NO_RESP: [&Code; 3] = [&ping::CLOSED, &ping::SILENT, &ping::TLS_ALERT];
+/// What a peer says that is the error itself.
+const WORDS: [&Code; 5] = [&ping::PROTECTED, &ping::MAX_CLIENTS, &ping::NOT_REDIS, &ping::RENAMED, &ping::ERROR];
+
+/// The causes of what the other way of asking met, as those of what the first way met.
+pub fn hidden(case: &Case) -> Vec<Supported> {
+    let without = || of(case, &without_tls(case.facts)?, &NO_TLS, "without TLS");
+    let within = || of(case, &within_tls(case.facts)?, &NO_RESP, "inside TLS");
+    without().or_else(within).unwrap_or_default()
+}
+
+/// What was said without TLS, where TLS failed.
+pub fn said_without_tls(facts: &Facts) -> Option<Dialogue> {
+    let address = facts.tls.seen()?.preferred()?.address.clone();
+    let first = facts.counter.seen()?.plain.clone()?;
+    Some(Dialogue { address, first, second: None })
+}
+
+/// What was said inside TLS, where plain RESP failed.
+pub fn said_within_tls(facts: &Facts) -> Option<Dialogue> {
+    let through = facts.counter.seen()?.inside.as_ref()?;
+    let (address, first) = (through.hello.address.clone(), through.inside.clone()?);
+    Some(Dialogue { address, first, second: None })
+}
+
+/// The same facts as if TLS had not been asked for.
+fn without_tls(facts: &Facts) -> Option<(Facts, Dialogue)> {
+    let dialogue = said_without_tls(facts)?;
+    let mut plain = asked_otherwise(facts, &dialogue);
+    (plain.ask.target.tls, plain.ask.target.sni) = (false, None);
+    plain.ask.target.certificates = Certificates::default();
+    plain.tls = Observed::skipped("not asked for");
+    Some((plain, dialogue))
+}
+
+/// The same facts as if TLS had been asked for, whatever the certificate.
+fn within_tls(facts: &Facts) -> Option<(Facts, Dialogue)> {
+    let dialogue = said_within_tls(facts)?;
+    let hello = facts.counter.seen()?.inside.as_ref()?.hello.clone();
+    let mut inside = asked_otherwise(facts, &dialogue);
+    (inside.ask.target.tls, inside.ask.target.certificates.insecure) = (true, true);
+    let trust = Trust { authorities: 0, of_the_system: true, problems: Vec::new(), own: None };
+    inside.tls = Observed::Seen(Tls { trust, hellos: vec![hello] });
+    Some((inside, dialogue))
+}
+
+fn asked_otherwise(facts: &Facts, dialogue: &Dialogue) -> Facts {
+    let mut other = facts.clone();
+    other.redis = Observed::Seen(Redis { dialogues: vec![dialogue.clone()] });
+    other.counter = Observed::skipped("this is what it met");
+    // The first way has waited the whole step.
+    let waited = dialogue.first.elapsed_ms.max(0.0).floor();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds of a wait")]
+    let waited = waited as u64;
+    other.ask.timeout_ms = other.ask.timeout_ms.min(waited);
+    other
+}
+
+/// The causes of what was said in the other way; `None` where it is no failure.
+fn of(
+    case: &Case,
+    (other, dialogue): &(Facts, Dialogue),
+    hides: &[&'static Code],
+    way: &str,
+) -> Option<Vec<Supported>> {
+    let failure = ping::failure(dialogue)?;
+    let told = WORDS.iter().any(|word| word.id == failure.code.id);
+    let hiding = case.all_raised(hides);
+    // What neither way says a word of looks like TLS or no TLS alike; plain RESP has its candidates by itself.
+    let may_be = told || case.facts.ask.target.tls;
+    if hiding.is_empty() || !may_be {
+        return None;
+    }
+    let judged = check::judge(other);
+    let asked = Case { facts: other, judged: &judged };
+    let explains = |cause: &Supported| cause.support.explains.iter().any(|code| code.id == failure.code.id);
+    let found = causes().filter_map(|cause| supported(cause, &asked)).filter(explains);
+    Some(found.map(|cause| renamed(case, cause, &hiding, way, told)).collect())
+}
+
+/// The cause as one of what the first way met.
+fn renamed(case: &Case, mut cause: Supported, hiding: &[&'static Code], way: &str, told: bool) -> Supported {
+    let support = &mut cause.support;
+    support.explains.retain(|code| case.raised(code).is_some());
+    support.explains.extend(hiding);
+    for Evidence { source, .. } in &mut support.evidence {
+        *source = format!("{way}, {source}");
+    }
+    if told && case.raised(&tls::NOT_TLS).is_some() {
+        support.summary.push_str("; TLS clients call this 'wrong version number'");
+    }
+    cause
+}
