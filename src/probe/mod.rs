@@ -165,9 +165,9 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let how = (here, Inside::of(&ask, side));
     let (redis, inside) = path::redis::gather(&ask, password, &tcp, connections, how, &clock).await;
     let before = Before { tcp: &tcp, tls: &tls, redis: &redis };
+    let counter = Box::pin(counter::gather(&ask, side, before, Beside { inside, plain }, here, &clock)).await;
     let mesh = mesh::gather(&tcp, &redis, &own, &clock).await;
     let nodes = tunnel::gather(&ask, password, &dials, &redis, &clock).await;
-    let counter = counter::gather(&ask, side, before, Beside { inside, plain }, here, &clock).await;
     let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
     let hold = hold::gather(&ask, password, &dials, &redis, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &redis, &clock).await;

@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn explains_every_rejection_by_a_proven_sentinel() {
         let not_set = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
-        for (facts, text) in [
+        for (facts, text) in vec![
             (with_password(), not_set),
             (with_user("app"), "WRONGPASS invalid username-password pair or user is disabled."),
             (with_user("app"), "ERR wrong number of arguments for 'auth' command"),

@@ -1,7 +1,7 @@
 //! Packets over a certain size are lost on the way, and nobody says so.
 
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::{ping, state};
+use crate::check::{ping, state, tls};
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::sizes::{Hole, Sizes};
@@ -32,7 +32,26 @@ finds a size that passes by itself, after some seconds.",
 const NARROW: u16 = 576;
 
 fn infer(case: &Case) -> Option<Support> {
-    by_size(case).or_else(|| unmeasured(case))
+    by_size(case).or_else(|| unmeasured(case)).or_else(|| by_handshake(case))
+}
+
+/// A handshake of TLS that is completed in small packets, and silent in those of full size.
+fn by_handshake(case: &Case) -> Option<Support> {
+    let finding = case.raised(&tls::SILENT)?;
+    let small = case.facts.counter.seen()?.small.as_ref().filter(|small| small.is_done())?;
+    let port = case.facts.ask.target.port()?;
+    let summary =
+        "the handshake of TLS is completed in small packets; in those of full size the certificates never come";
+    let says = format!("with segments of 512 bytes: {} after {:.1} ms", small.version.as_deref()?, small.elapsed_ms);
+    let tells =
+        "a retransmission timer (on:) that counts up, while the client waits: the certificates were sent, and are lost";
+    Some(
+        Support::new(Confidence::Likely, &[&tls::SILENT], summary)
+            .on(finding)
+            .because("TCP_MAXSEG", says)
+            .not("tls-to-plaintext-port", "TLS is spoken there")
+            .settled_by(Step::look(redis_host(case.facts), format!("ss -tnoi 'sport = :{port}'"), tells)),
+    )
 }
 
 /// A large answer is lost, and no size is known to pass.
@@ -140,6 +159,22 @@ mod tests {
         check_cause(&CAUSE, &holed(up_to(1_280)), Some(Confidence::Certain));
         check_cause(&CAUSE, &holed(up_to(100)), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    #[test]
+    fn a_handshake_that_passes_in_small_packets_is_likely() {
+        use crate::probe::path::counter::Counter;
+        use crate::probe::path::tls::{Ended, Hello};
+        let silent = |small: Option<Ended>| {
+            let facts = Facts::encrypted().hello(|hello| (hello.end, hello.elapsed_ms) = (Ended::Silent, 5_000.0));
+            facts.with(|facts| {
+                let small = small.map(|end| Hello { end, ..Hello::healthy("10.0.0.9:6379") });
+                facts.counter = Observed::Seen(Counter { small, ..Counter::default() });
+            })
+        };
+        check_cause(&CAUSE, &silent(Some(Ended::Done)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &silent(Some(Ended::Silent)), None);
+        check_cause(&CAUSE, &silent(None), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Counter-probes: what the same place says to the other way of asking. The difference is the proof.
 //!
 //! Only where the first way failed, without credentials, none with `--no-counter-probe`, and at most three more connections:
-//! one of `inside`, `plain` and `unverified`, one of `bus` and `postgres`, for they answer failures that exclude each other, and
-//! `elsewhere`. Where silence is waited for, they go out shortly before the wait is over, beside what still listens, so that a
+//! one of `inside`, `plain` and `unverified`, one of `bus` and `postgres`, for they answer failures that exclude each other, and one
+//! of `elsewhere` and `small`, of which one is for plain RESP and one for TLS. Where silence is waited for, they go out shortly before the wait is over, beside what still listens, so that a
 //! server that hangs costs no second step.
 
 pub mod bus;
@@ -10,6 +10,7 @@ pub mod elsewhere;
 pub mod inside;
 pub mod plain;
 pub mod postgres;
+pub mod small;
 
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ pub struct Counter {
     /// Where this machine is the target: another of its addresses.
     #[serde(default)]
     pub elsewhere: Option<Elsewhere>,
+    /// Where TLS was silent and a plain connection was ended: the same handshake in small packets.
+    #[serde(default)]
+    pub small: Option<Hello>,
     /// Where RESP was reset without a word: the port for clients, if this one may be the bus port of its cluster.
     #[serde(default)]
     pub bus: Option<Bus>,
@@ -121,7 +125,8 @@ pub async fn gather(
         async { if may_be_stranger { bus::gather(ask, before, briefly).await } else { None } },
         async { if may_be_stranger { postgres::gather(ask, before, briefly).await } else { None } },
     );
-    let counter = Counter { inside, plain, unverified: None, elsewhere, bus, postgres };
+    let small = small::gather(ask, side, before, plain.as_ref(), clock).await;
+    let counter = Counter { inside, plain, unverified: None, elsewhere, small, bus, postgres };
     match (counter == Counter::default(), before.tcp.seen().and_then(Tcp::connected)) {
         (false, _) => Observed::Seen(counter),
         (true, None) => Observed::needs("tcp"),
