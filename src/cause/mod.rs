@@ -8,6 +8,7 @@ pub mod firewall;
 pub mod hidden;
 pub mod listen;
 pub mod path;
+pub mod proxy;
 pub mod repair;
 pub mod service;
 pub mod startup;
@@ -60,6 +61,7 @@ pub static FAMILIES: &[&[&Cause]] = &[
     tls::CAUSES,
     startup::CAUSES,
     firewall::CAUSES,
+    proxy::CAUSES,
     service::CAUSES,
     state::CAUSES,
     topology::CAUSES,
@@ -257,7 +259,8 @@ pub fn check_again(target: &Target) -> Step {
     Step::run(Where::Here, Risk::Safe, "check again", target.check_command())
 }
 
-fn checks_again(step: &Step) -> bool {
+/// True for the command that verifies.
+pub fn checks_again(step: &Step) -> bool {
     matches!(step, Step::Run { command, .. } if command.starts_with("redisdoc check "))
 }
 

@@ -10,12 +10,14 @@ pub static CHECK: Check = Check {
     id: "log",
     asks: "on the server's own machine: what has the server logged of clients that it cut off of late?",
     level: None,
-    codes: &[&HTTP, &OUTPUT_BUFFER],
+    codes: &[&HTTP, &OUTPUT_BUFFER, &PLAIN_TEXT],
     judge,
 };
 
 /// Older events are over, and no warning.
 const OF_LATE_S: u64 = 10 * 60;
+/// What goes on for so long is no single check.
+const KEEPS_ON_S: u64 = 30;
 
 /// Somebody speaks HTTP to Redis.
 pub static HTTP: Code = Code::warn(
@@ -34,11 +36,21 @@ pub static OUTPUT_BUFFER: Code = Code::warn(
      Redis closed the connection in the middle of them.",
 );
 
+/// Somebody speaks plain text to the TLS port.
+pub static PLAIN_TEXT: Code = Code::warn(
+    "log/plain-text",
+    Level::Reachable,
+    "somebody speaks plain text to the TLS port",
+    "Redis logs 'wrong version number' when a client of its TLS port does not speak TLS. It keeps happening, while our own \
+     connection has TLS: a health check, an exporter or a replica of the wrong kind.",
+);
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let log = facts.server_host()?.log.known()?;
     let found: Vec<Finding> = [(&HTTP, Kind::Http), (&OUTPUT_BUFFER, Kind::OutputBuffer)]
         .into_iter()
         .filter_map(|(code, kind)| finding(facts, log, code, kind))
+        .chain(keeps_on(facts, log).then(|| finding(facts, log, &PLAIN_TEXT, Kind::PlainText)).flatten())
         .collect();
     let summary = match found.first() {
         Some(finding) => finding.code.title.to_owned(),
@@ -55,6 +67,14 @@ fn finding(facts: &Facts, log: &Log, code: &'static Code, kind: Kind) -> Option<
     let times = if of_late.len() == 1 { "once".to_owned() } else { format!("{} times", of_late.len()) };
     let says = format!("{times} in the last 10 minutes, at last at {}: {}{who}", last.at, last.says);
     Some(Finding { code, evidence: vec![Evidence::new(host.source(&log.path), says)] })
+}
+
+/// True if somebody keeps speaking plain text while we speak TLS: three times over half a minute. A check of redisdoc without
+/// TLS leaves its lines at one moment.
+fn keeps_on(facts: &Facts, log: &Log) -> bool {
+    let ages: Vec<u64> = of_late(log, Kind::PlainText).map(|event| event.age_s).collect();
+    let span = ages.iter().max().zip(ages.iter().min()).map_or(0, |(oldest, newest)| oldest - newest);
+    facts.ask.target.tls && super::ping::is_well(facts) && ages.len() >= 3 && span >= KEEPS_ON_S
 }
 
 /// The events of a kind that are not over yet.
@@ -86,5 +106,15 @@ mod tests {
         check(&logged(Kind::Http, 60), &["log/http"]);
         check(&logged(Kind::OutputBuffer, 60), &["log/output-buffer"]);
         check(&logged(Kind::Http, 3_600), &[]);
+        check(&logged(Kind::PlainText, 60), &[]);
+        let probed = |tls| {
+            logged(Kind::PlainText, 70).with(|facts| facts.ask.target.tls = tls).host(|host| {
+                let Observed::Seen(log) = &mut host.log else { return };
+                let again = |age_s| Event { age_s, ..log.events[0].clone() };
+                log.events.extend([again(40), again(10)]);
+            })
+        };
+        check(&probed(true), &["log/plain-text"]);
+        check(&probed(false), &[]);
     }
 }

@@ -29,6 +29,7 @@ pub static CHECK: Check = Check {
         &LARGE_LOST,
         &DIFFERS,
         &SLOW,
+        &LIMITED,
     ],
     judge,
 };
@@ -143,6 +144,15 @@ pub static SLOW: Code = Code::warn(
      event loop busy.",
 );
 
+/// A PONG, and nothing else.
+pub static LIMITED: Code = Code::warn(
+    "ping/limited",
+    Level::Writable,
+    "what answers knows few commands",
+    "PING was answered, and neither INFO nor HELLO: the connection was closed at them, or they are unknown or left without an \
+     answer. A proxy that knows few commands does that, or a Redis where both are renamed. Client libraries that make sure of a Redis with INFO or HELLO fail.",
+);
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
     let dialogue = redis.preferred().ok_or_else(|| Gap::needs("tcp"))?;
@@ -158,6 +168,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let findings = found
         .into_iter()
         .chain(large)
+        .chain(limited(facts, dialogue))
         .chain(differs(&redis.dialogues))
         .chain(slow(dialogue, handshake_ms(facts, &dialogue.address)));
     Ok(Judgement::pass(summary).took(took).observing(redis).finding(findings))
@@ -280,9 +291,18 @@ fn words(reply: &Reply) -> String {
     }
 }
 
+/// True if PING was answered as it ought to be.
+pub fn is_well(facts: &Facts) -> bool {
+    facts.redis.seen().and_then(|redis| redis.preferred()).is_some_and(|dialogue| failure(dialogue).is_none())
+}
+
 /// True if something other than PING proves a Redis.
 pub fn is_proven(dialogue: &Dialogue) -> bool {
-    dialogue.telling().exchanges.iter().any(|exchange| match &exchange.reply {
+    is_proven_by(dialogue.telling())
+}
+
+fn is_proven_by(conversation: &Conversation) -> bool {
+    conversation.exchanges.iter().any(|exchange| match &exchange.reply {
         Some(Reply::Hello(_)) => true,
         Some(Reply::Info(info)) => info.product().is_some(),
         _ => false,
@@ -344,6 +364,37 @@ fn end_of(conversation: &Conversation) -> String {
         End::Alien => format!("{bytes} bytes that are not RESP"),
         End::NotMade => "a second connection could not be made".to_owned(),
     }
+}
+
+/// What was met by INFO and HELLO, where PING was answered and they show no Redis.
+fn limited(facts: &Facts, dialogue: &Dialogue) -> Option<Finding> {
+    let pongs = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_))) && failure(dialogue).is_none();
+    if !pongs || is_proven(dialogue) || is_proven_by(&dialogue.first) {
+        return None;
+    }
+    let first = &dialogue.first;
+    let met = |command| {
+        let sent = first.exchanges.iter().any(|exchange| exchange.command == command);
+        match (first.reply(command), sent) {
+            (Some(Reply::Error(error)), _) => match error.kind {
+                ErrorKind::UnknownCommand | ErrorKind::Arity | ErrorKind::Other => Some(format!("'{}'", error.text)),
+                _ => None,
+            },
+            // The PONG that came may have been meant for it.
+            (Some(_), _) => Some("another's answer".to_owned()),
+            (None, true) => Some(end_of(first)),
+            (None, false) => None,
+        }
+    };
+    let (info, hello) = (met(Command::Info)?, met(Command::Hello)?);
+    // Silence may be that of a large answer that is lost.
+    let hangs = |one: &Try| one.small_ms.is_some() && one.large_ms.is_none();
+    let large = || facts.sizes.seen().is_none_or(|sizes| sizes.tries.iter().any(hangs));
+    if first.end == End::Silent && first.reply(Command::Info).is_none() && large() {
+        return None;
+    }
+    let says = if info == hello { format!("INFO and HELLO: {info}") } else { format!("INFO: {info}; HELLO: {hello}") };
+    Some(Finding::new(&LIMITED, "read(2)", says))
 }
 
 /// What passes and what hangs for its size.

@@ -8,6 +8,7 @@ use super::Check;
 use crate::model::{Code, Endpoint, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::host::Host;
+use crate::probe::host::forward;
 use crate::probe::host::process::{Process, State};
 use crate::probe::host::socket::Listener;
 use crate::probe::path::command::Command;
@@ -165,32 +166,8 @@ fn nobody(host: &Host, place: &str) -> Option<Finding> {
 
 /// True for programs that pass connections on, behind which may well be a Redis, and for those that speak its protocol.
 fn is_forwarder(process: &Process) -> bool {
-    const FORWARDERS: [&str; 23] = [
-        "docker-proxy",
-        "rootlessport",
-        "slirp4netns",
-        "pasta",
-        "conmon",
-        "ssh",
-        "sshd",
-        "kubectl",
-        "stunnel",
-        "stunnel4",
-        "haproxy",
-        "envoy",
-        "nginx",
-        "nutcracker",
-        "socat",
-        "systemd",
-        "systemd-socket-",
-        "dragonfly",
-        "kvrocks",
-        "pika",
-        "garnet",
-        "GarnetServer",
-        "ardb-server",
-    ];
-    FORWARDERS.iter().any(|name| process.name == *name || name.ends_with('-') && process.name.starts_with(name))
+    const SPEAKERS: [&str; 7] = ["systemd", "dragonfly", "kvrocks", "pika", "garnet", "GarnetServer", "ardb-server"];
+    forward::is_proxy(&process.name) || SPEAKERS.contains(&process.name.as_str())
 }
 
 /// The owner of the listeners that serve the target, if none of them is a Redis server's.

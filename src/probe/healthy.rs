@@ -57,6 +57,8 @@ impl Facts {
             tls: Observed::skipped("not asked for"),
             redis: Observed::Seen(Redis { dialogues: vec![Dialogue::healthy("10.0.0.9:6379")] }),
             counter: Observed::skipped("nothing failed that has another way of asking"),
+            mesh: Observed::skipped("no connection to another machine was reset"),
+            nodes: Observed::skipped("no cluster was reached over loopback"),
             sizes: Observed::skipped("small and large answers came"),
             hold: Observed::skipped("not asked for (--hold SECONDS)"),
             host: Observed::skipped("only the client's side is looked at"),

@@ -21,6 +21,7 @@ use path::counter::inside::Inside;
 use path::counter::{self, Before, Beside, Counter};
 use path::dns::Dns;
 use path::hold::{self, Hold};
+use path::mesh::{self, Mesh};
 use path::others::{self, Other};
 use path::redis::Redis;
 use path::route::Routes;
@@ -28,6 +29,7 @@ use path::sizes::{self, Sizes};
 use path::tcp::{Attempt, Dials, Icmp, Outcome, Tcp};
 use path::tls::{self, Tls};
 use path::trace::{self, Trace};
+use path::tunnel::{self, Nodes};
 use path::vantage::Vantage;
 use path::way::{self, Way};
 
@@ -75,6 +77,12 @@ pub struct Facts {
     /// What the same place says to the other way of asking.
     #[serde(default = "not_looked_at")]
     pub counter: Observed<Counter>,
+    /// What stands between on this machine, looked at where another seems to have reset a connection.
+    #[serde(default = "not_looked_at", skip_serializing_if = "is_skipped")]
+    pub mesh: Observed<Mesh>,
+    /// The nodes of a cluster that was reached over loopback.
+    #[serde(default = "not_looked_at", skip_serializing_if = "is_skipped")]
+    pub nodes: Observed<Nodes>,
     /// How large a packet gets through, looked at when small answers came and a large one did not.
     #[serde(default = "not_looked_at")]
     pub sizes: Observed<Sizes>,
@@ -133,6 +141,8 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
         tls: Observed::needs("tcp"),
         redis: Observed::needs("tcp"),
         counter: Observed::needs("tcp"),
+        mesh: Observed::needs("tcp"),
+        nodes: Observed::needs("tcp"),
         sizes: Observed::needs("tcp"),
         hold: Observed::needs("tcp"),
         host: Observed::skipped("only the client's side is looked at"),
@@ -157,6 +167,8 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let (redis, inside) = path::redis::gather(&ask, password, &tcp, connections, how, &clock).await;
     let before = Before { tcp: &tcp, tls: &tls, redis: &redis };
     let counter = Box::pin(counter::gather(&ask, side, before, Beside { inside, plain }, here, &clock)).await;
+    let mesh = mesh::gather(&tcp, &redis, &own, &clock).await;
+    let nodes = tunnel::gather(&ask, password, &dials, &redis, &clock).await;
     let sizes = sizes::gather(&ask, password, &tcp, &redis, here, &clock).await;
     let hold = hold::gather(&ask, password, &dials, &redis, &clock).await;
     path::dns::deepen(&mut dns, &ask, &tcp, &redis, &clock).await;
@@ -167,7 +179,7 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let seen = host::Path { vantage: &vantage, tcp: &tcp, redis: &redis, overflows };
     let host = host::gather(&ask, seen, given.await, &clock).await;
-    let firewall = own_firewall(&ask, (&vantage, &tcp, &host), &clock).await;
+    let firewall = own_firewall(&ask, (&vantage, &tcp, &host, &mesh), &clock).await;
     let (redisdoc, took_ms) = (env!("CARGO_PKG_VERSION").to_owned(), clock.elapsed_ms());
     Facts {
         facts_version: FACTS_VERSION,
@@ -186,6 +198,8 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
         tls,
         redis,
         counter,
+        mesh,
+        nodes,
         sizes,
         hold,
         host,
@@ -196,7 +210,7 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
 /// the server's.
 async fn own_firewall(
     ask: &Ask,
-    (vantage, tcp, host): (&Observed<Vantage>, &Observed<Tcp>, &Observed<Host>),
+    (vantage, tcp, host, mesh): (&Observed<Vantage>, &Observed<Tcp>, &Observed<Host>, &Observed<Mesh>),
     clock: &Clock,
 ) -> Observed<Firewall> {
     let vantage = vantage.seen();
@@ -212,8 +226,14 @@ async fn own_firewall(
         silent && attempt.icmp.is_none() || attempt.icmp.as_ref().is_some_and(from_us)
     };
     let failed = tcp.seen().filter(|tcp| ask.wants("firewall") && tcp.connected().is_none());
-    let may_be = failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
+    let taken = ask.wants("firewall") && mesh.seen().is_some_and(Mesh::is_likely);
+    let may_be = taken || failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
     if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
+}
+
+/// True for what few runs look at: it is not saved where it was not.
+fn is_skipped<T>(observed: &Observed<T>) -> bool {
+    matches!(observed, Observed::Skipped(_))
 }
 
 /// Of facts that were saved before this was looked at.

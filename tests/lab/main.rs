@@ -32,6 +32,7 @@ mod network;
 mod ours;
 mod path;
 mod process;
+mod proxies;
 mod repairs;
 mod resources;
 mod rules;

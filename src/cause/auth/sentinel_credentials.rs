@@ -95,12 +95,12 @@ mod tests {
     #[test]
     fn explains_every_rejection_by_a_proven_sentinel() {
         let not_set = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
-        for (facts, text) in [
-            (with_password(), not_set),
-            (with_user("app"), "WRONGPASS invalid username-password pair or user is disabled."),
-            (with_user("app"), "ERR wrong number of arguments for 'auth' command"),
+        for (made, text) in [
+            (with_password as fn() -> Facts, not_set),
+            (|| with_user("app"), "WRONGPASS invalid username-password pair or user is disabled."),
+            (|| with_user("app"), "ERR wrong number of arguments for 'auth' command"),
         ] {
-            let facts = sentinel(facts.erring(Command::Auth, text));
+            let facts = sentinel(made().erring(Command::Auth, text));
             check_cause(&CAUSE, &facts, Some(Confidence::Likely));
             let others = ["password-not-expected", "credentials-rejected", "acl-unsupported"];
             let wrong = diagnose(&facts).causes.into_iter().find(|cause| others.contains(&cause.id));

@@ -160,3 +160,15 @@ fn what_passes_only_when_small_is_a_failure() {
     assert!(found.summary.contains("what is large is lost"), "{}", found.summary);
     assert!(judge(&holed(100)).unwrap().findings.is_empty());
 }
+
+#[test]
+fn a_pong_and_nothing_else_is_a_remark() {
+    let unknown = |facts: Facts, command| facts.erring(command, "ERR unknown command 'x'");
+    let limited = unknown(unknown(Facts::healthy(), Command::Info), Command::Hello);
+    check(&limited, &["ping/limited"]);
+    assert_eq!(LIMITED.severity_for(Level::Ready), crate::model::Severity::Info);
+    // One of them proves a Redis, whose administrator renamed the other.
+    check(&unknown(Facts::healthy(), Command::Info), &[]);
+    let denied = Facts::healthy().erring(Command::Info, "NOPERM no permissions");
+    check(&unknown(denied, Command::Hello), &[]);
+}

@@ -48,6 +48,8 @@ pub enum Kind {
     Http,
     /// It read its answers too slowly.
     OutputBuffer,
+    /// It spoke plain text where TLS is wanted.
+    PlainText,
 }
 
 /// Reads the end of the log at `path`; `None` where the server logs to its standard output.
@@ -86,6 +88,8 @@ fn kind(line: &str) -> Option<Kind> {
         Some(Kind::Http)
     } else if line.contains("for overcoming of output buffer limits") {
         Some(Kind::OutputBuffer)
+    } else if line.contains("Error accepting a client connection") && line.contains("wrong version number") {
+        Some(Kind::PlainText)
     } else {
         None
     }
@@ -109,9 +113,10 @@ fn peer(line: &str, kind: Kind) -> Option<String> {
     let start = match kind {
         Kind::Http => "Connection from ",
         Kind::OutputBuffer => " addr=",
+        Kind::PlainText => "addr=",
     };
     let word = line.split_once(start)?.1.split_whitespace().next()?;
-    Some(head(word.as_bytes(), 64))
+    Some(head(word.trim_end_matches(')').as_bytes(), 64))
 }
 
 /// Redis names the client's user and the command; no more is kept than tells what it did.
@@ -120,6 +125,7 @@ fn says(line: &str, kind: Kind) -> String {
         Kind::Http => {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands".to_owned()
         }
+        Kind::PlainText => "Error accepting a client connection: wrong version number".to_owned(),
         Kind::OutputBuffer => {
             let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
             let field = |name| head(field(name).unwrap_or("?").as_bytes(), 32);
@@ -148,6 +154,10 @@ mod tests {
         assert_eq!(told, [(Kind::Http, Some("10.0.0.5:51712"), 35), (Kind::OutputBuffer, Some("10.0.0.6:53276"), 5)]);
         assert_eq!(found[0].at, "2026-11-21 05:24:00");
         assert!(found[1].says.contains("cmd=subscribe flags=P omem=20544") && !found[1].says.contains("app"));
+        let plain = "9:M 21 Nov 2026 05:24:31.000 # Error accepting a client connection: error:0A00010B:SSL \
+                     routines::wrong version number (addr=10.0.0.7:40404 laddr=10.0.0.9:6379)\n";
+        let found = events(plain, Duration::ZERO);
+        assert_eq!((found[0].kind, found[0].peer.as_deref()), (Kind::PlainText, Some("10.0.0.7:40404")));
         // Redis 7.0 does not say who it was.
         let old = HTTP.replace("Connection from 10.0.0.5:51712 aborted", "Connection aborted");
         assert_eq!(events(&old, Duration::ZERO)[0].peer, None);

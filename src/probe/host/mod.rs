@@ -10,6 +10,7 @@ pub mod disk;
 mod edited;
 pub mod firewall;
 pub mod folder;
+pub mod forward;
 pub mod instance;
 pub mod limits;
 pub mod log;
@@ -42,6 +43,7 @@ use conf::{Conf, Leads};
 use disk::Disk;
 use firewall::Firewall;
 use folder::Folder;
+use forward::Forward;
 use limits::Limits;
 use log::Log;
 use memory::Memory;
@@ -62,6 +64,9 @@ pub struct Host {
     pub sockets: Observed<Sockets>,
     /// The Redis servers that run, and who owns the listeners.
     pub processes: Observed<Processes>,
+    /// The proxies that have the port, and what is behind them. Looked at when something is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
     /// What the servers of this machine say over loopback, apart from the conversation with the target itself.
     pub running: Vec<Running>,
     /// The redis.conf files that were found, the surest first.
@@ -245,6 +250,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let mut sockets = socket::gather(port.filter(|_| !all), port.is_none() || all);
     let processes = process::gather(&mut sockets, pid, all);
     let known = dialogue.filter(|dialogue| says_pong(dialogue)).map(|dialogue| dialogue.address.as_str());
+    let forwards = if all { forward::gather(&processes, port, clock).await } else { Vec::new() };
     let running = if all { running::gather(&processes, known, clock).await } else { Vec::new() };
     let system = if all { system::gather() } else { Observed::skipped("all is well") };
     let servers = processes.seen().map_or(&[][..], |processes| &processes.servers);
@@ -284,6 +290,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
         system,
         sockets,
         processes,
+        forwards,
         running,
         confs,
         log,

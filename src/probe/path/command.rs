@@ -74,7 +74,8 @@ pub enum Command {
     /// CONFIG GET of one name of [`SETTINGS`]; only sent to this machine's own server.
     #[serde(rename = "CONFIG GET")]
     ConfigGet,
-    /// CLUSTER NODES; only sent to the port that would be a cluster's for clients, where the asked one may be its bus port.
+    /// CLUSTER NODES; only sent to the port that would be a cluster's for clients, where the asked one may be its bus port,
+    /// and to a cluster that was reached over loopback.
     #[serde(rename = "CLUSTER NODES")]
     ClusterNodes,
 }

@@ -294,7 +294,7 @@ fn observed(tried: Vec<Tried>, untried: usize) -> (Observed<Tcp>, Vec<Connection
 }
 
 /// One attempt whose connection is not used.
-pub(super) async fn once(address: SocketAddr, deadline: Instant) -> Attempt {
+pub async fn once(address: SocketAddr, deadline: Instant) -> Attempt {
     try_address(address, deadline).await.0
 }
 

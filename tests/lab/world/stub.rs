@@ -19,6 +19,8 @@ pub enum Stub {
     CloseAtOnce,
     /// Resets the connection at once.
     ResetAtOnce,
+    /// Resets the connection as soon as it is spoken to.
+    ResetOnData,
     /// Waits for the first bytes, answers them and closes.
     ReplyThenClose(Vec<u8>),
     /// Answers every read with the same.
@@ -116,6 +118,10 @@ fn converse(stream: TcpStream, stub: Stub, heard: &Heard) {
         }
         Stub::CloseAtOnce => (),
         Stub::ResetAtOnce => {
+            let _ = socket2::SockRef::from(&talk.stream).set_linger(Some(Duration::ZERO));
+        }
+        Stub::ResetOnData => {
+            let _ = talk.hear();
             let _ = socket2::SockRef::from(&talk.stream).set_linger(Some(Duration::ZERO));
         }
         Stub::ReplyThenClose(bytes) => talk.reply_then_close(&bytes),

@@ -1,8 +1,7 @@
 //! The arguments of a process as /proc/PID/cmdline has them, without what they say of passwords.
 
-use std::net::IpAddr;
-
 use crate::model::text::head;
+use crate::probe::host::forward;
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "[secret]";
@@ -23,10 +22,6 @@ const SETTINGS: [&str; 11] = [
 ];
 /// Words in the name of a stranger's option or setting that mean its value is a secret.
 const WORDS: [&str; 7] = ["pass", "secret", "token", "credential", "apikey", "api-key", "api_key"];
-/// What a forwarder's arguments say of its way, which nobody else knows. Of other strangers only the program is kept: any
-/// word of theirs may be a password (`mysql -px`, `curl -u user:x`).
-const FORWARDER: &str = "docker-proxy";
-const WAY: [&str; 5] = ["-proto", "-host-ip", "-host-port", "-container-ip", "-container-port"];
 /// The most arguments that are kept, and bytes of each.
 const MOST: usize = 64;
 const LONGEST: usize = 512;
@@ -45,15 +40,13 @@ impl Line {
         first.rsplit('/').next().unwrap_or_default().trim_start_matches('-')
     }
 
-    /// What is kept of one that is no server: its program, and the way of a forwarder.
-    pub fn of_stranger(&self) -> Vec<String> {
-        let mut kept: Vec<String> =
-            self.args.first().and_then(|first| first.split(' ').next()).map(str::to_owned).into_iter().collect();
-        if self.program() == FORWARDER {
-            let harmless = |pair: &&[String]| WAY.contains(&pair[0].as_str()) && is_place(&pair[1]);
-            kept.extend(self.args[1..].windows(2).filter(harmless).flatten().cloned());
-        }
-        kept
+    /// What is kept of one that is no server: its program, and what the arguments of a proxy say of its way, which nobody else
+    /// knows. Any other word may be a password (`mysql -px`, `curl -u user:x`). A script has its own `name`, and its
+    /// interpreter's program.
+    pub fn of_stranger(&self, name: &str) -> Vec<String> {
+        let program = self.args.first().and_then(|first| first.split(' ').next()).map(str::to_owned);
+        let way = forward::arguments::kept(name, self.args.get(1..).unwrap_or_default());
+        program.into_iter().chain(way).collect()
     }
 
     /// What a server's title says that it listens on: `127.0.0.1:6379`, `*:6379`, `::1:6379`.
@@ -81,11 +74,6 @@ impl Line {
     fn titled(&self) -> Option<&str> {
         self.args.first()?.split(' ').nth(1)
     }
-}
-
-/// Whether a word is an address, a port, or the name of a protocol.
-fn is_place(word: &str) -> bool {
-    ["tcp", "udp", "sctp"].contains(&word) || word.parse::<u16>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
 /// Reads /proc/PID/cmdline. A title is padded to the length of the arguments that it replaces, with NULs or blanks.
@@ -273,7 +261,10 @@ mod tests {
 
     #[test]
     fn keeps_only_the_program_of_strangers() {
-        let of = |text: &str| parse(text.replace('|', "\0").as_bytes()).of_stranger().join("|");
+        let of = |text: &str| {
+            let line = parse(text.replace('|', "\0").as_bytes());
+            line.of_stranger(line.program()).join("|")
+        };
         assert_eq!(of("/usr/bin/mysql|-phunter2|-u|admin:hunter2"), "/usr/bin/mysql");
         assert_eq!(of("python3|-c|pw = 'hunter2'"), "python3");
         assert_eq!(of("nginx: master process nginx"), "nginx:");

@@ -81,7 +81,7 @@ impl Looked {
 
     /// Keeps of its arguments what is known to be no secret of a stranger.
     pub fn forget_arguments(&mut self) {
-        self.process.args = self.line.of_stranger();
+        self.process.args = self.line.of_stranger(&self.process.name);
     }
 
     /// True if it can listen: it lives, if stopped.

@@ -1,0 +1,115 @@
+//! The sidecar of a service mesh takes the connection and resets it.
+
+use crate::cause::{Case, Cause};
+use crate::check::{ping, tcp};
+use crate::model::{Confidence, Step, Support, Where};
+use crate::probe::Facts;
+use crate::probe::path::mesh::Mesh;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "mesh-reset",
+    title: "the sidecar of a service mesh takes the connection and resets it",
+    explain: "\
+In a service mesh (Istio, Linkerd, Consul) a redirect of the packet filter leads what leaves the pod to a sidecar, which \
+accepts connections to anywhere itself. Where it speaks mutual TLS to a Redis outside of the mesh, or plain text into a \
+mesh that wants TLS (STRICT), or has no route, it resets the connection as soon as something is said. Clients report \
+'Connection reset by peer' right after a connection that was made suspiciously fast.
+
+Signs that redisdoc looks for on this side: the ports of sidecars (15001, 4140) are listened on; a connection is accepted \
+whose packets may pass no router, though the way leads through one; as root, the rule that redirects. With the rule or \
+the packets it is likely, with the port alone possible: the server may still reset for reasons of its own.
+
+Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication).",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let finding = [&ping::CLOSED, &tcp::RESET].into_iter().find_map(|code| case.raised(code))?;
+    let mesh = case.facts.mesh.seen()?;
+    let redirect = redirect(case.facts);
+    let near = mesh.near == Some(true);
+    (redirect.is_some() || mesh.is_likely()).then_some(())?;
+    let sure = redirect.is_some() || near && !mesh.listeners.is_empty();
+    let confidence = if sure { Confidence::Likely } else { Confidence::Possible };
+    let summary = "something on this side of the network accepts what is meant for Redis, and resets it";
+    let mut support = Support::new(confidence, &[finding.code], summary).on(finding);
+    for port in &mesh.listeners {
+        support =
+            support.because("sock_diag(7)", format!("port {port} of this machine is listened on: {}", whose(*port)));
+    }
+    if let (true, Some(gateway)) = (near, mesh.gateway) {
+        let says = format!("accepted with a TTL of 1, though the way leads through the gateway {gateway}");
+        support = support.because("connect(2)", says);
+    }
+    if let Some(says) = redirect {
+        support = support.because("the packet filter", says);
+    }
+    let tells = "the same check from where there is no sidecar: it works there, and this is it";
+    let look = Step::look(Where::Network, case.facts.ask.target.check_command(), tells);
+    Some(support.settled_by(look))
+}
+
+/// Whose a port is.
+fn whose(port: u16) -> &'static str {
+    match port {
+        4_140 => "Linkerd's sidecar has it",
+        _ => "Envoy has it in the sidecars of Istio, Consul and Kuma",
+    }
+}
+
+/// The rule of this machine that leads the connection to this machine itself.
+fn redirect(facts: &Facts) -> Option<String> {
+    let ip = facts.tcp.seen()?.attempts.iter().find(|attempt| attempt.is_taken())?.ip?;
+    let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
+    let passage = facts.departure(ip).ok()?;
+    let (to, port) = passage.there.to;
+    let place = passage.there.translated_by.as_ref()?;
+    let port = port.map_or_else(String::new, |port| format!("port {port} of "));
+    let here = to.is_loopback() || to.is_unspecified() || own.contains(&to);
+    here.then(|| format!("what is meant for {ip} is sent to {port}this machine: {}", place.says()))
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let port = facts.ask.target.port().unwrap_or_default();
+    let linkerd = facts.mesh.seen().is_some_and(|mesh: &Mesh| mesh.listeners == [4_140]);
+    let text = if linkerd {
+        format!("leave the port out: annotate the pod with config.linkerd.io/skip-outbound-ports: \"{port}\"")
+    } else {
+        format!("leave the port out: annotate the pod with traffic.sidecar.istio.io/excludeOutboundPorts: \"{port}\"")
+    };
+    vec![
+        Step::tell(Where::Cluster, text),
+        Step::tell(
+            Where::Cluster,
+            "or tell the mesh: a DestinationRule with tls mode DISABLE for a Redis outside of the mesh, a PeerAuthentication that \
+             is not STRICT for a client outside, and a port of the Service whose name begins with tcp",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::redis::End;
+
+    fn reset(listeners: &[u16], near: Option<bool>) -> Facts {
+        Facts::healthy().speechless(End::Broken("ECONNRESET".to_owned())).with(|facts| {
+            let gateway = near.map(|_| [10, 0, 0, 1].into());
+            facts.mesh = Observed::Seen(Mesh { listeners: listeners.to_vec(), near, gateway });
+        })
+    }
+
+    #[test]
+    fn a_sidecar_is_a_candidate_and_never_certain() {
+        check_cause(&CAUSE, &reset(&[15_001], None), Some(Confidence::Possible));
+        check_cause(&CAUSE, &reset(&[], Some(true)), Some(Confidence::Possible));
+        check_cause(&CAUSE, &reset(&[15_001], Some(true)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &reset(&[], Some(false)), None);
+        check_cause(&CAUSE, &reset(&[], None), None);
+        check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! Causes in what stands between: proxies, tunnels and meshes.
+
+mod mesh_reset;
+mod plaintext_probe_noise;
+mod proxy_backend_down;
+mod proxy_limited;
+mod tunnel_redirect;
+
+use super::Cause;
+
+/// The causes of this family, specific before general.
+pub static CAUSES: &[&Cause] = &[
+    &mesh_reset::CAUSE,
+    &proxy_backend_down::CAUSE,
+    &tunnel_redirect::CAUSE,
+    &proxy_limited::CAUSE,
+    &plaintext_probe_noise::CAUSE,
+];

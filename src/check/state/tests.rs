@@ -1,0 +1,168 @@
+use super::*;
+use crate::model::Observed;
+use crate::probe::path::redis::{Conversation, Exchange};
+
+#[track_caller]
+fn check(facts: &Facts, codes: &[&str]) -> Judgement {
+    let judgement = judge(facts).unwrap();
+    let found: Vec<&str> = judgement.findings.iter().map(|finding| finding.code.id).collect();
+    assert_eq!(found, codes);
+    judgement
+}
+
+/// With PFCOUNT sent and not answered.
+fn held_pfcount(end: End) -> Facts {
+    Facts::healthy().with(|facts| {
+        let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+        let first = &mut redis.dialogues[0].first;
+        first.exchanges.push(Exchange { command: Command::PfCount, reply: None });
+        first.end = end;
+    })
+}
+
+#[test]
+fn a_serving_master_is_no_finding() {
+    assert_eq!(check(&Facts::healthy(), &[]).summary, "master, 1 of 10000 clients");
+}
+
+#[test]
+fn what_ping_says_of_the_state_has_its_code() {
+    check(&Facts::healthy().erring(Command::Ping, "LOADING Redis is loading"), &["state/loading"]);
+    check(&Facts::healthy().erring(Command::Ping, "BUSY Redis is busy running a script."), &["state/busy"]);
+    check(&Facts::healthy().erring(Command::Ping, "MISCONF Errors writing to the AOF file"), &["state/persistence"]);
+    check(&Facts::healthy().erring(Command::Ping, "MASTERDOWN Link with MASTER is down"), &["state/master-down"]);
+}
+
+#[test]
+fn a_pong_hides_what_other_commands_say() {
+    let facts = |text| Facts::healthy().replying(Command::Exists, Reply::Integer(0)).erring(Command::Exists, text);
+    check(&facts("CLUSTERDOWN Hash slot not served"), &["state/cluster-down"]);
+    check(&facts("MOVED 15495 10.0.0.7:7002"), &[]);
+    check(&Facts::healthy().erring(Command::Select, "MASTERDOWN Link with MASTER is down"), &["state/master-down"]);
+}
+
+#[test]
+fn what_info_shows_has_its_code() {
+    check(&Facts::healthy().info("redis_mode", "sentinel"), &["state/sentinel"]);
+    check(&Facts::healthy().info("server_mode", "sentinel"), &["state/sentinel"]);
+    check(&Facts::healthy().info("paused_actions", "write"), &["state/paused"]);
+    check(&Facts::healthy().info("paused_actions", "none"), &[]);
+    check(&Facts::healthy().info("master_failover_state", "waiting-for-sync"), &["state/paused"]);
+    check(&Facts::healthy().info("master_failover_state", "no-failover"), &[]);
+    check(&Facts::healthy().info("async_loading", "1").info("loading", "1"), &[]);
+}
+
+#[test]
+fn a_replica_is_a_fault_only_where_writes_are_wanted() {
+    let replica = Facts::healthy().info("role", "slave");
+    check(&replica, &[]);
+    let written = |facts: Facts| facts.with(|facts| facts.ask.require = Level::Writable);
+    check(&written(replica.clone()), &["state/read-only"]);
+    check(&written(replica.info("slave_read_only", "0")), &[]);
+}
+
+#[test]
+fn a_user_that_may_not_ping_still_learns_that_it_loads() {
+    let facts = Facts::healthy().erring(Command::Ping, "NOPERM this user has no permissions");
+    check(&facts, &[]);
+    check(&facts.info("loading", "1"), &["state/loading"]);
+}
+
+#[test]
+fn writes_may_want_replicas() {
+    check(&Facts::healthy().info("min_slaves_good_slaves", "0"), &["state/not-enough-replicas"]);
+    check(&Facts::healthy().info("min_slaves_good_slaves", "1"), &[]);
+}
+
+#[test]
+fn who_may_write_cannot_be_seen_of_a_named_user() {
+    let written = Facts::healthy().with(|facts| facts.ask.require = Level::Writable);
+    assert!(judge(&written).is_ok());
+    let named = written.clone().with(|facts| {
+        facts.ask.target.password = true;
+        facts.ask.target.user = Some("app".to_owned());
+    });
+    assert!(matches!(judge(&named), Err(Gap::Hidden(_))));
+    assert!(matches!(judge(&written.erring(Command::PfCount, "NOPERM no permissions")), Err(Gap::Hidden(_))));
+}
+
+#[test]
+fn memory_is_full_above_the_limit_without_eviction() {
+    let full = Facts::healthy().info("maxmemory", "900000");
+    check(&full, &["state/memory-full"]);
+    check(&full.clone().info("maxmemory_policy", "allkeys-lru"), &[]);
+    check(&full.clone().info("mem_not_counted_for_evict", "200000"), &[]);
+    check(&full.info("maxmemory", "0"), &[]);
+}
+
+#[test]
+fn a_pause_of_writes_shows_in_what_it_holds_back() {
+    check(&held_pfcount(End::Silent), &["state/paused"]);
+    // A proxy that closes on what it does not know has not paused anybody.
+    check(&held_pfcount(End::Closed), &[]);
+}
+
+/// INFO not answered, and PING by the first connection or only by the second.
+fn lost_info(by_the_second: bool, end: End) -> Facts {
+    Facts::healthy().with(|facts| {
+        let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+        let dialogue = &mut redis.dialogues[0];
+        (dialogue.first.end, dialogue.first.elapsed_ms) = (end, 5_000.0);
+        let least = dialogue.first.exchanges.iter().filter(|exchange| exchange.command == Command::Ping);
+        let second = Conversation { exchanges: least.cloned().collect(), ..dialogue.first.clone() };
+        for exchange in &mut dialogue.first.exchanges {
+            let lost = exchange.command == Command::Info || by_the_second;
+            exchange.reply.take_if(|_| lost);
+        }
+        dialogue.second = by_the_second.then_some(second);
+    })
+}
+
+#[test]
+fn info_that_never_comes_is_a_failure() {
+    check(&lost_info(false, End::Silent), &["state/info-silent"]);
+    check(&lost_info(true, End::Silent), &["state/info-silent"]);
+    check(&lost_info(false, End::Closed), &[]);
+    check(&Facts::healthy().erring(Command::Info, "ERR unknown command 'INFO'"), &[]);
+    let short = lost_info(true, End::Silent).with(|facts| {
+        let Observed::Seen(redis) = &mut facts.redis else { panic!("a dialogue") };
+        redis.dialogues[0].first.elapsed_ms = 700.0;
+    });
+    assert!(matches!(judge(&short), Err(Gap::Hidden(_))));
+    // An answer in the place of another's is somebody's who swallows commands.
+    check(&lost_info(false, End::Silent).replying(Command::Hello, Reply::Other("$9".to_owned())), &[]);
+}
+
+#[test]
+fn one_state_explains_the_others() {
+    let facts = Facts::healthy().erring(Command::Ping, "LOADING x").info("loading", "1");
+    check(&facts, &["state/loading"]);
+    let facts = Facts::healthy().erring(Command::Ping, "MASTERDOWN x").info("role", "slave");
+    check(&facts, &["state/master-down"]);
+}
+
+#[test]
+fn other_checks_come_first() {
+    let facts = Facts::healthy().erring(Command::Ping, "NOAUTH Authentication required.");
+    assert_eq!(judge(&facts).unwrap_err(), Gap::needs("auth"));
+    assert_eq!(judge(&Facts::healthy().speechless(End::Silent)).unwrap_err(), Gap::needs("ping"));
+}
+
+#[test]
+fn writes_cannot_be_vouched_for_without_info() {
+    let facts = Facts::healthy().erring(Command::Info, "NOPERM this user has no permissions");
+    check(&facts, &[]);
+    let facts = facts.with(|facts| facts.ask.require = Level::Writable);
+    assert!(matches!(judge(&facts), Err(Gap::Hidden(_))));
+}
+
+#[test]
+fn nodes_out_of_reach_are_a_warning_where_no_server_is_here() {
+    use crate::probe::healthy_host::seen;
+    use crate::probe::path::tcp::Attempt;
+    use crate::probe::path::tunnel::Nodes;
+    let lost = Attempt::failed([10, 9, 0, 1].into(), Outcome::TimedOut, "ETIMEDOUT", 1_000.0);
+    let here = Facts::at_home().with(|facts| facts.nodes = Observed::Seen(Nodes { attempts: vec![lost] }));
+    check(&here, &[]);
+    check(&here.host(|host| seen(&mut host.processes).servers.clear()), &["state/nodes-unreachable"]);
+}

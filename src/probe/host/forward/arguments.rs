@@ -1,0 +1,196 @@
+//! What the arguments of a proxy say of its way, and no more of them: any other word of theirs may be a password.
+
+use std::net::IpAddr;
+
+use super::Lead;
+
+/// The flags of docker-proxy.
+const DOCKER: [&str; 5] = ["-proto", "-host-ip", "-host-port", "-container-ip", "-container-port"];
+/// The longest name of a file or a place.
+const LONGEST: usize = 255;
+
+/// Of the arguments of a proxy, the program's own name left out, those that say where it leads.
+pub fn kept(name: &str, args: &[String]) -> Vec<String> {
+    match name {
+        "docker-proxy" => pairs(args, |flag, value| DOCKER.contains(&flag) && is_docker(value)),
+        "ssh" | "autossh" => forwardings(args).iter().flat_map(|spec| ["-L".to_owned(), (*spec).to_owned()]).collect(),
+        "socat" => args.iter().filter_map(|arg| address(arg)).collect(),
+        "systemd-socket-" => args.iter().filter(|arg| place(arg)).cloned().collect(),
+        "kubectl" => kubectl(args),
+        "haproxy" | "nginx" => pairs(args, |flag, value| ["-f", "-c"].contains(&flag) && is_path(value)),
+        "nutcracker" | "envoy" => {
+            pairs(args, |flag, value| ["-c", "--conf-file", "--config-path"].contains(&flag) && is_path(value))
+        }
+        "stunnel" | "stunnel4" => args.iter().filter(|arg| arg.starts_with('/') && is_path(arg)).cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Where a proxy leads by those.
+pub fn leads(name: &str, args: &[String]) -> Vec<Lead> {
+    let value = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let lead =
+        |port: Option<&str>, place: String| Lead { port: port.and_then(|it| it.parse().ok()), place, line: None };
+    match name {
+        "docker-proxy" => {
+            let (Some(ip), Some(port)) = (value("-container-ip"), value("-container-port")) else { return Vec::new() };
+            let place = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+            vec![lead(value("-host-port"), place)]
+        }
+        "ssh" | "autossh" => forwardings(args).into_iter().filter_map(forwarding).collect(),
+        "socat" => {
+            let port = args.iter().find_map(|arg| listening(arg));
+            let to = args.iter().filter(|arg| listening(arg).is_none()).filter_map(|arg| arg.split_once(':'));
+            to.map(|(_, place)| lead(port, place.to_owned())).collect()
+        }
+        "systemd-socket-" => args.iter().filter(|arg| place(arg)).map(|arg| lead(None, arg.clone())).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The file that says where a proxy leads.
+pub fn file(name: &str, args: &[String]) -> Option<String> {
+    let value = args.windows(2).find(|pair| pair[0].starts_with('-')).map(|pair| pair[1].clone());
+    match name {
+        "haproxy" | "nutcracker" | "envoy" => value,
+        "nginx" => Some(value.unwrap_or_else(|| "/etc/nginx/nginx.conf".to_owned())),
+        "stunnel" | "stunnel4" => {
+            let given = args.iter().find(|arg| arg.starts_with('/') && !arg.ends_with(name)).cloned();
+            Some(given.unwrap_or_else(|| "/etc/stunnel/stunnel.conf".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn pairs(args: &[String], fits: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    args.windows(2).filter(|pair| fits(&pair[0], &pair[1])).flatten().cloned().collect()
+}
+
+/// Whether a word is an address, a port, or the name of a protocol.
+fn is_docker(word: &str) -> bool {
+    ["tcp", "udp", "sctp"].contains(&word) || word.parse::<u16>().is_ok() || word.parse::<IpAddr>().is_ok()
+}
+
+fn is_path(word: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-@".contains(&byte);
+    !word.is_empty() && word.len() <= LONGEST && word.bytes().all(fits)
+}
+
+/// Whether a word is a host with a port: `10.0.0.5:6379`, `db:6379`, `[fd00::5]:6379`.
+fn place(word: &str) -> bool {
+    word.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
+}
+
+fn is_host(word: &str) -> bool {
+    let bare = word.strip_prefix('[').and_then(|word| word.strip_suffix(']'));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    match bare {
+        Some(bare) => bare.parse::<IpAddr>().is_ok(),
+        None => !word.is_empty() && word.len() <= LONGEST && word.bytes().all(is_name),
+    }
+}
+
+/// The values of `-L` (ssh(1)), which may stand in one word with other flags: `-fNL 6379:db:6379`.
+fn forwardings(args: &[String]) -> Vec<&str> {
+    let flag = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('L');
+    let next = args.windows(2).filter(|pair| flag(&pair[0])).map(|pair| pair[1].as_str());
+    let within = args.iter().filter_map(|arg| arg.strip_prefix("-L"));
+    next.chain(within).filter(|spec| forwarding(spec).is_some()).collect()
+}
+
+/// `[bind_address:]port:host:hostport`.
+fn forwarding(spec: &str) -> Option<Lead> {
+    let (rest, port) = spec.rsplit_once(':')?;
+    let to_port: u16 = port.parse().ok()?;
+    let (rest, host) = if let Some(open) = rest.rfind('[').filter(|_| rest.ends_with(']')) {
+        (rest[..open].strip_suffix(':')?, &rest[open..])
+    } else {
+        rest.rsplit_once(':')?
+    };
+    let own = rest.rsplit_once(':').map_or(rest, |(_, port)| port).parse().ok()?;
+    let bind = rest.rsplit_once(':').map_or("*", |(bind, _)| bind);
+    let fits = (bind == "*" || bind.is_empty() || is_host(bind)) && is_host(host);
+    fits.then(|| Lead { port: Some(own), place: format!("{host}:{to_port}"), line: None })
+}
+
+/// `TCP4-LISTEN:6379,fork` and `TCP:10.0.0.5:6379` of socat(1), without their options.
+fn address(arg: &str) -> Option<String> {
+    let bare = arg.split(',').next().unwrap_or_default();
+    let (kind, to) = bare.split_once(':')?;
+    let is_tcp = kind.to_ascii_uppercase().starts_with("TCP");
+    (is_tcp && (to.parse::<u16>().is_ok() || place(to))).then(|| bare.to_owned())
+}
+
+/// The port that an address of socat listens on.
+fn listening(arg: &str) -> Option<&str> {
+    let (kind, to) = arg.split_once(':')?;
+    let kind = kind.to_ascii_uppercase();
+    (kind.ends_with("-LISTEN") || kind.ends_with("-L")).then_some(to)
+}
+
+/// `port-forward svc/redis 6379:6379`.
+fn kubectl(args: &[String]) -> Vec<String> {
+    const KINDS: [&str; 8] =
+        ["pod/", "pods/", "svc/", "service/", "services/", "deploy/", "deployment/", "statefulset/"];
+    let is_ports = |word: &str| word.split(':').all(|port| port.parse::<u16>().is_ok());
+    let is_object = |word: &str| KINDS.iter().find_map(|kind| word.strip_prefix(kind)).is_some_and(is_host);
+    let fits = |word: &&String| *word == "port-forward" || is_ports(word) || is_object(word);
+    args.iter().filter(fits).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, line: &str, kept_as: &str, to: &[&str]) {
+        let args: Vec<String> = line.split('|').map(str::to_owned).collect();
+        let kept = kept(name, &args);
+        assert_eq!(kept.join("|"), kept_as);
+        let shown =
+            |lead: Lead| format!("{}>{}", lead.port.map_or_else(String::new, |port| port.to_string()), lead.place);
+        assert_eq!(leads(name, &kept).into_iter().map(shown).collect::<Vec<_>>(), to, "{line}");
+    }
+
+    #[test]
+    fn arguments_say_where_a_proxy_leads() {
+        let docker = "-proto|tcp|-host-ip|::|-host-port|6379|-container-ip|172.17.0.2|-container-port|6380";
+        check("docker-proxy", docker, docker, &["6379>172.17.0.2:6380"]);
+        check("docker-proxy", "-host-port|hunter2|-x|1|-host-ip", "", &[]);
+        check("ssh", "-N|-L|6380:db:6379|me@bastion", "-L|6380:db:6379", &["6380>db:6379"]);
+        check("ssh", "-fNL|127.0.0.1:6380:10.0.0.5:6379|x", "-L|127.0.0.1:6380:10.0.0.5:6379", &["6380>10.0.0.5:6379"]);
+        check("ssh", "-L6380:[fd00::5]:6379|x", "-L|6380:[fd00::5]:6379", &["6380>[fd00::5]:6379"]);
+        check("ssh", "-L|hunter2|-o|ProxyCommand=hunter2", "", &[]);
+        check(
+            "socat",
+            "TCP-LISTEN:6379,fork,reuseaddr|TCP:10.0.0.5:6380,connect-timeout=5",
+            "TCP-LISTEN:6379|TCP:10.0.0.5:6380",
+            &["6379>10.0.0.5:6380"],
+        );
+        check("socat", "TCP-LISTEN:6379|PROXY:hunter2:db:6379,proxyauth=u:hunter2", "TCP-LISTEN:6379", &[]);
+        check("systemd-socket-", "--connections-max=9|127.0.0.1:6380", "127.0.0.1:6380", &[">127.0.0.1:6380"]);
+        check("kubectl", "--token|hunter2|port-forward|svc/redis|6379", "port-forward|svc/redis|6379", &[]);
+        check("haproxy", "-Ws|-f|/etc/haproxy/haproxy.cfg|-p|/run/h.pid", "-f|/etc/haproxy/haproxy.cfg", &[]);
+        check("mysqld", "-phunter2", "", &[]);
+    }
+
+    #[test]
+    fn a_file_is_named_or_usual() {
+        let of = |name: &str, line: &str| {
+            let args: Vec<String> = line.split('|').map(str::to_owned).collect();
+            file(name, &kept(name, &args))
+        };
+        assert_eq!(of("haproxy", "-f|/etc/h.cfg").as_deref(), Some("/etc/h.cfg"));
+        assert_eq!(of("nutcracker", "-d|-c|n.yml").as_deref(), Some("n.yml"));
+        assert_eq!(of("stunnel4", "/etc/stunnel/redis.conf").as_deref(), Some("/etc/stunnel/redis.conf"));
+        assert_eq!(of("stunnel4", "").as_deref(), Some("/etc/stunnel/stunnel.conf"));
+        assert_eq!(of("socat", "TCP-LISTEN:1"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_arguments_panic(name in "(ssh|socat|docker-proxy|kubectl|stunnel4|systemd-socket-)", args in proptest::collection::vec("(-L)?[a-z0-9:,.\\[\\]/-]{0,24}", 0..6)) {
+            let _ = (leads(&name, &kept(&name, &args)), file(&name, &args));
+        }
+    }
+}
