@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 /// Where the new root is built: hidden in every host by a fresh `/run`, and certainly not where the test's program is.
 const SITE: &str = "/run";
 /// Directories that hosts may change, each for itself.
-const OWN: [&str; 5] = ["etc", "usr", "var", "root", "home"];
+const OWN: [&str; 6] = ["etc", "usr", "var", "root", "home", "tmp"];
 /// Traces of the machine's own Redis, of which a host must know nothing.
 const FORGOTTEN: [&str; 4] = ["/etc/redis", "/etc/valkey", "/var/lib/redis", "/var/log/redis"];
 
