@@ -14,6 +14,7 @@ use crate::probe::host::system::Init;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::Redis;
 use crate::probe::path::reply::{ErrorKind, Reply};
+use crate::probe::path::tls::Tls;
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -279,10 +280,23 @@ fn serves_anybody(instance: &Instance) -> Option<bool> {
         return Some(false);
     }
     let pong = dialogue.is_some_and(|dialogue| matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_))));
+    // What is answered to a client with a certificate is not answered to anybody.
+    let by_certificate =
+        facts.tls.seen().and_then(Tls::preferred).is_some_and(|hello| hello.asked.is_some() && hello.shown);
+    let is_optional = || instance.setting("tls-auth-clients").is_some_and(|known| known.values == ["optional"]);
+    if by_certificate && !is_optional() {
+        return Some(false);
+    }
     if pong && !facts.ask.target.password {
         return Some(true);
     }
     let pid = instance.process?.pid;
+    // It was asked at another port: that of a cluster's bus answers nobody.
+    let port = facts.ask.target.port()?.to_string();
+    let has = |name: &str| instance.setting(name).is_some_and(|known| known.values == [port.as_str()]);
+    if !has("port") && !has("tls-port") {
+        return Some(false);
+    }
     let running = instance.host.running.iter().find(|running| running.pid == Some(pid))?;
     Some(running.ping.as_deref() == Some("PONG") && running.settings.seen().is_some())
 }
@@ -447,6 +461,13 @@ mod tests {
         check(&open().with(|facts| facts.ask.target.password = true), &["config/differs"]);
         let alone = open().host(|host| host.origin.addresses = vec![[127, 0, 0, 1].into()]);
         check(&alone, &["config/differs"]);
+        // A certificate that the server wants is as good as a password; at the bus of a cluster nobody is served.
+        let with_certificate = |mode: &str| {
+            let shaken = Facts::encrypted().hello(|hello| (hello.asked, hello.shown) = (Some(Vec::new()), true)).tls;
+            open().running_with("tls-auth-clients", mode).with(|facts| facts.tls = shaken)
+        };
+        check(&with_certificate("yes"), &["config/differs"]);
+        check(&with_certificate("optional"), &["config/exposed", "config/differs"]);
         // Before 7.0, protected mode is heeded without 'bind' only.
         let old = |bind| {
             Facts::at_home().listening(&["0.0.0.0:6379"]).info("redis_version", "6.2.14").running_with("bind", bind)

@@ -159,7 +159,9 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let telling = dialogue.telling();
     let took = telling.first_byte_ms.unwrap_or(telling.elapsed_ms);
     let found = failure(dialogue);
-    if found.is_some() && dialogue.first.end == End::Silent {
+    // What comes after an answer is not waited for as long as that.
+    let is_told = dialogue.first.answers_ping() || dialogue.first.unasked.is_some();
+    if found.is_some() && dialogue.first.end == End::Silent && !is_told {
         facts.ask.waited_out(dialogue.first.elapsed_ms)?;
     }
     let large = large_lost(facts);

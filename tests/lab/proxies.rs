@@ -289,10 +289,10 @@ fn plain_text_at_a_tls_port_again_and_again() {
     // The same line of Redis' own, as a probe leaves it in time.
     let probed = format!(
         "line=$(grep 'wrong version number' {log} | tail -n 1 | sed 's/^[^#]*#//'); cp {log} {log}.old; : >{log}.new; \
-         for ago in 95 65 35; do echo \"9:M $(date -d \"-$ago seconds\" '+%d %b %Y %H:%M:%S.000') #$line\" >>{log}.new; done; \
+         for ago in 105 95 85 75 65 55 45 35 25 15; do echo \"9:M $(date -d \"-$ago seconds\" '+%d %b %Y %H:%M:%S.000') #$line\" >>{log}.new; done; \
          cat {log}.old >>{log}.new; cat {log}.new >{log}"
     );
     let _ = server.sh(&probed);
     let check = server.diagnose(&tls);
-    check.finding("log/plain-text").first_cause("plaintext-probe-noise", Confidence::Certain).exit(0);
+    check.finding("log/plain-text").first_cause("plaintext-probe-noise", Confidence::Likely).exit(0);
 }

@@ -35,3 +35,19 @@ fn a_refusal_may_come_after_the_handshake() {
     client.diagnose(&ask).finding("tls/refused").exit(1);
     client.diagnose(&[&ask[..], &["--cert", "/tmp/app.crt", "--key", "/tmp/app.key"]].concat()).healthy();
 }
+
+#[test]
+fn a_server_that_wants_a_certificate_is_not_open_to_everybody() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    let own = authority.certify(&["app"]);
+    server.certificate(&authority.certify(&["localhost", SERVER]), &authority.pem());
+    server.file("/tmp/app.crt", own.chain).file("/tmp/app.key", own.key);
+    let shown = ["--tls", "--cacert", "/etc/tls/ca.crt", "--cert", "/tmp/app.crt", "--key", "/tmp/app.key"];
+    let redis = server.tls_redis(&[]);
+    server.diagnose(&[&["-h", SERVER], &shown[..]].concat()).healthy();
+    drop(redis);
+    let _redis = server.tls_redis(&["--tls-auth-clients", "optional"]);
+    server.diagnose(&[&["-h", SERVER], &shown[..]].concat()).finding("config/exposed").exit(0);
+}

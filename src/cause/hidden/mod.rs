@@ -4,9 +4,10 @@
 use crate::cause::{Case, Supported, causes, supported};
 use crate::check::{self, ping, tls};
 use crate::model::target::Certificates;
-use crate::model::{Code, Evidence, Observed};
+use crate::model::{Code, Evidence, Finding, Observed};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, Redis};
+use crate::probe::path::stranger::Protocol;
 use crate::probe::path::tls::{Tls, Trust};
 
 /// What TLS meets where none is spoken.
@@ -78,6 +79,10 @@ fn of(
     way: &str,
 ) -> Option<Vec<Supported>> {
     let failure = ping::failure(dialogue)?;
+    if case.facts.ask.target.tls && is_tls(&failure, dialogue) {
+        // It speaks TLS: as it was asked to.
+        return None;
+    }
     let told = WORDS.iter().any(|word| word.id == failure.code.id);
     let hiding = case.all_raised(hides);
     // What neither way says a word of looks like TLS or no TLS alike; plain RESP has its candidates by itself.
@@ -90,6 +95,12 @@ fn of(
     let explains = |cause: &Supported| cause.support.explains.iter().any(|code| code.id == failure.code.id);
     let found = causes().filter_map(|cause| supported(cause, &asked)).filter(explains);
     Some(found.map(|cause| renamed(case, cause, &hiding, way, told)).collect())
+}
+
+/// True if what came without TLS is TLS itself.
+fn is_tls(failure: &Finding, dialogue: &Dialogue) -> bool {
+    let by_bytes = || dialogue.first.stranger.as_ref().is_some_and(|stranger| stranger.protocol == Protocol::Tls);
+    failure.code.id == ping::TLS_ALERT.id || by_bytes()
 }
 
 /// The cause as one of what the first way met.

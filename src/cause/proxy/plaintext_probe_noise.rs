@@ -1,5 +1,7 @@
 //! Somebody keeps speaking plain text to the port that wants TLS.
 
+use std::net::IpAddr;
+
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::log;
 use crate::model::{Confidence, Step, Support, Where};
@@ -15,8 +17,8 @@ The server's log fills with 'Error accepting a client connection: … wrong vers
 served: a health check of the platform, an exporter, or a replica or node of a cluster whose own connections are plain \
 (tls-replication, tls-cluster) connects without TLS, again and again.
 
-The server's log says so, since Redis 7.2 with the address. A check of redisdoc without TLS leaves such lines too, all at \
-one moment: those are not counted.
+The server's log says so, since Redis 7.2 with the address. A check of redisdoc without TLS, or of another server of the same \
+machine, leaves such lines too: it takes three over half a minute from another machine, or ten of nobody knows whom.
 
 Repair: give that probe TLS (redis-cli --tls, rediss://), or 'tls-replication yes' and 'tls-cluster yes' to the servers.",
     infer,
@@ -27,7 +29,9 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&log::PLAIN_TEXT)?;
     let who = peer(case.facts).unwrap_or_else(|| "a client".to_owned());
     let summary = format!("{who} connects without TLS again and again; clients with TLS are served");
-    Some(Support::new(Confidence::Certain, &[&log::PLAIN_TEXT], summary).on(finding))
+    let known = peer(case.facts).is_some_and(|peer| peer.parse().is_ok_and(|ip: IpAddr| !case.is_own(ip)));
+    let confidence = if known { Confidence::Certain } else { Confidence::Likely };
+    Some(Support::new(confidence, &[&log::PLAIN_TEXT], summary).on(finding))
 }
 
 /// Who it was, at last, without its port, which changes.

@@ -155,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn an_alert_for_plain_words_is_tls_as_it_was_asked_for() {
+        let facts = failing(Ended::Silent, |plain| {
+            let head = "\\x15\\x03\\x01\\x00\\x02\\x02\\x46".to_owned();
+            plain.exchanges[0].reply = None;
+            (plain.alien, plain.end) = (Some(Alien { head, before_we_spoke: false }), End::Alien);
+        });
+        check_cause(&CAUSE, &facts, None);
+        let told: Vec<_> = diagnose(&facts).causes.iter().map(|cause| cause.id).collect();
+        assert!(!told.contains(&"plaintext-to-tls-port") && !told.contains(&"not-redis"), "{told:?}");
+    }
+
+    #[test]
     fn what_it_said_first_is_the_cause_and_tls_another() {
         let diagnosis = diagnose(&speaking_first("DENIED Redis is running in protected mode because …"));
         let told: Vec<_> = diagnosis.causes.iter().map(|cause| (cause.id, cause.support.confidence)).collect();

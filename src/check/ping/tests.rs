@@ -67,6 +67,16 @@ fn silence_and_an_early_end_are_told_apart() {
 }
 
 #[test]
+fn what_was_answered_is_told_whatever_comes_after_it() {
+    let busy = Facts::healthy().erring(Command::Ping, "ERR come back later").with(|facts| {
+        let first = &mut dialogues(facts)[0].first;
+        (first.end, first.elapsed_ms) = (End::Silent, 1_001.0);
+        first.exchanges.retain(|exchange| exchange.command == Command::Ping);
+    });
+    check(&busy, &["ping/error"]);
+}
+
+#[test]
 fn silence_says_what_became_of_our_bytes() {
     let silence = |unacknowledged, end| {
         let facts = Facts::healthy().speechless(End::Silent).with(|facts| {
