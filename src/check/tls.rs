@@ -165,7 +165,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let hello = tls.preferred().ok_or_else(|| Gap::needs("tcp"))?;
     let dialogue = dialogue(facts, hello);
     let refused = dialogue.and_then(refused);
-    let failure = failure(hello);
+    let failure = failure(hello, facts.ask.target.certificates.insecure);
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
@@ -207,10 +207,15 @@ fn refused(dialogue: &Dialogue) -> Option<Finding> {
 }
 
 /// Why there is no conversation, apart from the certificate.
-fn failure(hello: &Hello) -> Option<Finding> {
+fn failure(hello: &Hello, insecure: bool) -> Option<Finding> {
     let heard = hello.heard.as_deref().unwrap_or_default();
     let took = hello.elapsed_ms;
     let (code, source, says) = match &hello.end {
+        // What is wrong with the certificate says why; where that is overlooked, it is the library that cannot go on.
+        Ended::Untrusted if insecure || hello.flaws.is_empty() => {
+            let why = hello.flaws.last().map_or_else(|| "the certificate is refused".to_owned(), |last| flaw(last).1);
+            (&FAILED, "rustls", why)
+        }
         Ended::Done | Ended::Untrusted => return None,
         Ended::Alert(alert) => (&ALERT, "TLS alert", format!("{} after {took:.1} ms", alert::name(*alert))),
         Ended::NotTls => (&NOT_TLS, "read(2)", format!("instead of a ServerHello: {heard}")),
@@ -252,8 +257,7 @@ fn soon(facts: &Facts, hello: &Hello) -> Option<Finding> {
     if facts.ask.target.certificates.insecure {
         return None;
     }
-    let of_server = hello.chain.iter().filter(|one| !one.self_signed || hello.chain.len() == 1);
-    let of_server = of_server.map(|one| ("the server's", one));
+    let of_server = with_place(hello).filter(|(_, one)| !one.self_signed || hello.chain.len() == 1);
     let own = facts.tls.seen().and_then(|tls| tls.trust.own.as_ref()).filter(|_| hello.asked.is_some());
     let (whose, first) = of_server
         .chain(own.map(|own| ("our own", own)))
@@ -266,6 +270,13 @@ fn soon(facts: &Facts, hello: &Hello) -> Option<Finding> {
         span(first.not_after - now)
     );
     Some(Finding::new(&EXPIRES_SOON, "certificate", says))
+}
+
+/// The certificates that a client needs of the server, and what they are. Others may be sent (an authority that is trusted itself, signed
+/// crosswise by an older one), and nobody looks at their dates.
+pub fn with_place(hello: &Hello) -> impl Iterator<Item = (&'static str, &Certificate)> {
+    let place = |at: usize| if at == 0 { "the server's" } else { "an intermediate" };
+    hello.needed().into_iter().enumerate().map(move |(at, one)| (place(at), one))
 }
 
 /// A date, as RFC 3339 writes it.
@@ -281,11 +292,12 @@ pub fn date(seconds: i64) -> String {
 fn differs(tls: &Tls) -> Option<Finding> {
     let preferred = tls.preferred()?;
     let other = tls.hellos.iter().find(|hello| hello.is_done() != preferred.is_done())?;
-    let says = |hello: &Hello| match failure(hello).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello))) {
-        _ if hello.is_done() => format!("{} completes the handshake", hello.address),
-        Some(finding) => format!("{}: {}", hello.address, finding.code.title),
-        None => format!("{} does not", hello.address),
-    };
+    let says =
+        |hello: &Hello| match failure(hello, false).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello))) {
+            _ if hello.is_done() => format!("{} completes the handshake", hello.address),
+            Some(finding) => format!("{}: {}", hello.address, finding.code.title),
+            None => format!("{} does not", hello.address),
+        };
     Some(Finding::new(&DIFFERS, "rustls", format!("{}; {}", says(preferred), says(other))))
 }
 
@@ -318,6 +330,13 @@ fn flaws(facts: &Facts, hello: &Hello) -> Vec<Finding> {
 
 fn flawed(found: &Flaw, hello: &Hello) -> Finding {
     let (code, says) = flaw(found);
+    if let (Some(lapsed), Flaw::Expired | Flaw::NotYetValid) = (&hello.lapsed, found) {
+        // The library itself does not look at these dates; OpenSSL, Python and Go do.
+        let says = format!("of the authority that vouches for it, and is trusted here, {says}");
+        let mut finding = Finding::new(code, "certificate", says);
+        finding.evidence.push(described(lapsed));
+        return finding;
+    }
     let mut finding = Finding::new(code, "rustls", says);
     finding.evidence.extend(hello.leaf().map(described));
     finding
@@ -330,7 +349,7 @@ fn flaw(flaw: &Flaw) -> (&'static Code, String) {
         Flaw::AuthorityAsServer => (&UNTRUSTED, "it is the certificate of an authority, and not a server's"),
         Flaw::WrongPurpose => (&UNTRUSTED, "it is limited to other purposes than a server's"),
         Flaw::BadSignature => {
-            (&UNTRUSTED, "the authority of that name that we trust has another key, and did not sign it")
+            (&UNTRUSTED, "the authority of that name that is known here has another key, and did not sign it")
         }
         Flaw::Other(says) => (&UNTRUSTED, says.as_str()),
         Flaw::Expired => (&EXPIRED, "its time is over"),

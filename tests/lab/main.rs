@@ -29,6 +29,7 @@ mod meant;
 mod names;
 mod neighbour;
 mod network;
+mod odd_certificates;
 mod ours;
 mod path;
 mod process;

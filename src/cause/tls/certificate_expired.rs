@@ -2,7 +2,7 @@
 
 use super::{Clock, certificate_not_reloaded, clock, hello, set_the_clock};
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tls::{EXPIRED, EXPIRES_SOON, date, is_soon, span, taken_at};
+use crate::check::tls::{EXPIRED, EXPIRES_SOON, date, is_soon, span, taken_at, with_place};
 use crate::model::{Confidence, Finding, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::Hello;
@@ -14,7 +14,8 @@ pub static CAUSE: Cause = Cause {
     title: "the server's certificate has expired, or is about to",
     explain: "\
 The time of the server's certificate, or of an intermediate one that it sends, is over. Every client that verifies refuses it \
-from one second to the next: 'certificate has expired'.
+from one second to the next: 'certificate has expired'. The time of the authority that is trusted may be over, too (--cacert): OpenSSL, \
+Python and Go refuse what it signed, Java and Rust do not look at its dates.
 
 How to be sure: notAfter is in the evidence. A client whose clock is ahead sees the same of a good certificate: where the server \
 tells its time (INFO, if it answers without a password), both clocks are compared. A certificate that was renewed on disk and not \
@@ -43,7 +44,8 @@ fn infer(case: &Case) -> Option<Support> {
     let end =
         format!("{place}, {}, was valid until {}: {} ago", one.subject, date(one.not_after), span(now - one.not_after));
     let support = |confidence, summary: String| {
-        Support::new(confidence, &[&EXPIRED], summary).on(finding).because("certificate", end.clone())
+        let support = Support::new(confidence, &[&EXPIRED], summary).on(finding).because("certificate", end.clone());
+        support.with(super::whose_verdict(hello).into_iter().collect())
     };
     Some(match clock(case.facts, hello) {
         Clock::Agreed(evidence) => support(Confidence::Certain, format!("{place} has expired"))
@@ -69,17 +71,21 @@ fn infer(case: &Case) -> Option<Support> {
 
 /// The certificate whose time is over, and which one it is.
 fn expired(hello: &Hello, now: i64) -> Option<(&'static str, &Certificate)> {
-    let at = hello.chain.iter().position(|one| one.not_after < now)?;
-    let place = if at == 0 { "the server's certificate" } else { "an intermediate certificate" };
-    Some((place, &hello.chain[at]))
+    if let Some(lapsed) = hello.lapsed.as_ref().filter(|one| one.not_after < now) {
+        return Some(("the certificate of the authority that is trusted here", lapsed));
+    }
+    let one = hello.needed().into_iter().chain(&hello.chain).find(|one| one.not_after < now)?;
+    let place = if Some(one) == hello.leaf() { "the server's certificate" } else { "an intermediate certificate" };
+    Some((place, one))
 }
 
 fn soon(facts: &Facts, hello: &Hello, finding: &Finding) -> Option<Support> {
     let now = taken_at(facts)?;
-    let one = hello.chain.iter().find(|one| is_soon(one, now));
+    let first = with_place(hello).filter(|(_, one)| is_soon(one, now)).min_by_key(|(_, one)| one.not_after);
     let own = || facts.tls.seen()?.trust.own.as_ref();
-    let (whose, one) = one.map(|one| ("the server's", one)).or_else(|| Some(("our own", own()?)))?;
-    let says = format!("{whose} certificate expires in {}, and is not renewed yet", span(one.not_after - now));
+    let (whose, one) = first.or_else(|| Some(("our own", own()?)))?;
+    let left = span(one.not_after - now);
+    let says = format!("{whose} certificate, {}, expires in {left}, and is not renewed yet", one.subject);
     Some(Support::new(Confidence::Certain, &[&EXPIRES_SOON], says).on(finding))
 }
 
@@ -95,6 +101,9 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let hello = hello(facts);
     if let Some(Clock::Differs { ahead: 1.., valid_there: true, .. }) = hello.map(|hello| clock(facts, hello)) {
         return set_the_clock();
+    }
+    if hello.is_some_and(|hello| hello.lapsed.is_some()) {
+        return super::renew_the_authority();
     }
     let on = redis_host(facts);
     let of_chain = hello
@@ -155,6 +164,31 @@ mod tests {
         });
         check_cause(&CAUSE, &facts, Some(Confidence::Certain));
         assert!(diagnose(&facts).causes[0].support.summary.contains("intermediate"));
+    }
+
+    #[test]
+    fn the_authority_that_is_trusted_counts_as_well() {
+        let root = Certificate { subject: "CN=Root".to_owned(), not_after: now() - DAY, ..Certificate::healthy() };
+        let facts = with_clock(flawed(&[Flaw::Expired]).hello(|hello| hello.lapsed = Some(root)), now());
+        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        let cause = &diagnose(&facts).causes[0];
+        assert!(format!("{:?}", cause.support.evidence).contains("CN=Root"));
+        assert!(!format!("{:?}", cause.remedy).contains("tls-cert-file"));
+    }
+
+    #[test]
+    fn what_is_sent_and_not_needed_does_not_count() {
+        let cross = |anchors: Vec<usize>| {
+            Facts::encrypted().hello(|hello| {
+                let (subject, issuer) = ("CN=Example CA".to_owned(), "CN=Old Root".to_owned());
+                hello.chain.push(Certificate { subject, issuer, not_after: now() + 5 * DAY, ..Certificate::healthy() });
+                hello.anchors = anchors;
+            })
+        };
+        check_cause(&CAUSE, &cross(vec![1]), None);
+        check_cause(&CAUSE, &cross(Vec::new()), Some(Confidence::Certain));
+        let summary = &diagnose(&cross(Vec::new())).causes[0].support.summary;
+        assert!(summary.starts_with("an intermediate certificate, CN=Example CA, expires in"), "{summary}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The time of the server's certificate has not come; mostly because the clock of this machine is behind.
 
-use super::{Clock, behind, certificate_not_reloaded, clock, hello, set_the_clock};
+use super::{Clock, behind, certificate_not_reloaded, clock, hello, renew_the_authority, set_the_clock, whose_verdict};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{NOT_YET_VALID, date, span, taken_at};
 use crate::model::{Confidence, Step, Support, Where};
@@ -28,12 +28,12 @@ are right, make the certificate again, or wait.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&NOT_YET_VALID).filter(|_| certificate_not_reloaded::renewed(case.facts).is_none())?;
     let (hello, now) = (hello(case.facts)?, taken_at(case.facts)?);
-    let one = hello.chain.iter().find(|one| one.not_before > now)?;
+    let one = hello.chain.iter().chain(&hello.lapsed).find(|one| one.not_before > now)?;
     let begin = format!("{} is valid from {}: in {}", one.subject, date(one.not_before), span(one.not_before - now));
     let support = |confidence, summary: String| {
         let support =
             Support::new(confidence, &[&NOT_YET_VALID], summary).on(finding).because("certificate", begin.clone());
-        support.with(behind(case.facts).into_iter().collect())
+        support.with(behind(case.facts).into_iter().chain(whose_verdict(hello)).collect())
     };
     let settle = Step::look(
         Where::Here,
@@ -72,6 +72,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         "where both clocks are right, have the certificate made again, with a notBefore that is past; let Redis read it: CONFIG SET tls-cert-file",
     );
     match hello(facts).map(|hello| clock(facts, hello)) {
+        Some(Clock::Agreed(_)) if hello(facts).is_some_and(|hello| hello.lapsed.is_some()) => renew_the_authority(),
         Some(Clock::Agreed(_)) => vec![again],
         Some(Clock::Impossible(_) | Clock::Differs { ahead: ..0, valid_there: true, .. }) => set_the_clock(),
         _ => set_the_clock().into_iter().chain([again]).collect(),

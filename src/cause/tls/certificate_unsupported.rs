@@ -3,6 +3,7 @@
 use super::{behind, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::UNTRUSTED;
+use crate::model::text::shell_quote;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::{Flaw, Hello};
@@ -40,11 +41,13 @@ fn infer(case: &Case) -> Option<Support> {
         support = support.because("certificate", says);
     }
     support = support.with(behind(case.facts).into_iter().collect());
+    let named = case.facts.ask.target.certificates.cacert.as_deref();
+    let trusting = named.map_or_else(String::new, |path| format!(" -CAfile {}", shell_quote(path)));
     Some(match confidence {
         Confidence::Certain => support.not("untrusted-ca", "whoever signed it, it is not made for a server"),
         _ => support.settled_by(Step::look(
             Where::Here,
-            format!("openssl s_client -connect {} -verify_return_error </dev/null", hello.address),
+            format!("openssl s_client -connect {}{trusting} -verify_return_error </dev/null", hello.address),
             "an error: OpenSSL refuses it, too; none: the application's library decides",
         )),
     })

@@ -114,7 +114,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     vec![
         Step::look(
             on.clone(),
-            format!("openssl verify -purpose sslclient -CAfile {authority} {cert}"),
+            // The file may hold the intermediate certificates, too.
+            format!("openssl verify -purpose sslclient -CAfile {authority} -untrusted {cert} {cert}"),
             "why it is refused, with a copy of the certificate there ('tls-ca-cert-file' names the authorities)",
         ),
         Step::tell(

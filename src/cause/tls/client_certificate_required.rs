@@ -40,7 +40,10 @@ fn infer(case: &Case) -> Option<Support> {
         Support::new(confidence, &explains, "it asked for a certificate, got none, and ended the connection");
     support = support.with(case.evidence(&explains)).because("CertificateRequest of the server", issuers(hello));
     support = support.with(setting(case.facts).into_iter().collect());
-    Some(if confidence == Confidence::Certain {
+    Some(if confidence == Confidence::Certain && !hello.flaws.is_empty() {
+        // Its certificate is not trusted, which was to be overlooked.
+        support
+    } else if confidence == Confidence::Certain {
         support
             .not("untrusted-ca", "the handshake was complete up to that point: the server's own certificate is trusted")
     } else {

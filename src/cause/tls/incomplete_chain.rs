@@ -7,7 +7,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::{Flaw, is_kin};
+use crate::probe::path::tls::{Flaw, Hello, is_kin};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -31,6 +31,9 @@ itself where 'tls-ca-cert-file' holds the intermediate, too.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&UNTRUSTED)?;
     let tls = case.facts.tls.seen()?;
+    if let Some(support) = tls.preferred().and_then(|hello| another(case.facts, hello)) {
+        return Some(support.on(finding));
+    }
     let hello = tls.preferred().filter(|hello| has(hello, &Flaw::UnknownIssuer))?;
     let last = top(hello).filter(|last| !last.self_signed && tls.trust.authorities > 0)?;
     let missing = &last.issuer;
@@ -84,6 +87,27 @@ fn infer(case: &Case) -> Option<Support> {
     Some(support.settled_by(step))
 }
 
+/// In its stead another one of the same name was sent, with another key.
+fn another(facts: &Facts, hello: &Hello) -> Option<Support> {
+    let is_broken = has(hello, &Flaw::UnknownIssuer) || has(hello, &Flaw::BadSignature);
+    let misfit = hello.chain.get(hello.misfit?).filter(|_| is_broken)?;
+    let says = format!(
+        "the certificate of {} that the server sends has another key than the one that signed its own",
+        misfit.issuer
+    );
+    let support = Support::new(Confidence::Likely, &[&UNTRUSTED], says);
+    let signature = format!("that of {} is not by the key of {} that is sent with it", misfit.subject, misfit.issuer);
+    let support = support.because("the signatures of the chain", signature).with(behind(facts).into_iter().collect());
+    Some(support.settled_by(Step::look(
+        redis_host(facts),
+        format!("openssl s_client -connect {} -showcerts </dev/null", hello.address),
+        format!(
+            "two certificates of {}, that which is sent and that which the authority gave with the server's: this",
+            misfit.issuer
+        ),
+    )))
+}
+
 /// The certificate that is left out, among the server's own files, and the file.
 fn intermediate<'a>(facts: &'a Facts, last: &Certificate) -> Option<(&'a String, &'a Certificate)> {
     ["tls-cert-file", "tls-ca-cert-file"].into_iter().find_map(|setting| {
@@ -94,11 +118,18 @@ fn intermediate<'a>(facts: &'a Facts, last: &Certificate) -> Option<(&'a String,
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
-    let missing = hello(facts).and_then(top).map_or("the intermediate authority", |last| &last.issuer);
+    let hello = hello(facts);
+    let misfit = hello.and_then(|hello| hello.chain.get(hello.misfit?));
+    let missing = misfit.or_else(|| top(hello?)).map_or("the intermediate authority", |last| &last.issuer);
     let path = file(facts, "tls-cert-file").map(|file| shell_quote(&file.path));
     let name = path.as_deref().unwrap_or("the file of 'tls-cert-file'");
-    let text =
-        format!("append the certificate of {missing} to {name}, behind the server's own (certbot: use fullchain.pem)");
+    let text = if misfit.is_some() {
+        format!(
+            "put the certificate of {missing} that came with the server's own into {name}, behind it, instead of the other one"
+        )
+    } else {
+        format!("append the certificate of {missing} to {name}, behind the server's own (certbot: use fullchain.pem)")
+    };
     let mut steps = vec![Step::tell(on.clone(), text)];
     match admin_cli(facts).zip(path) {
         Some((cli, path)) => {
@@ -133,6 +164,14 @@ mod tests {
         check_cause(&CAUSE, &kin, Some(Confidence::Likely));
         let url = trusting(&[]).hello(|hello| hello.chain[0].issuer_url = Some("http://ca.example/e1.crt".to_owned()));
         check_cause(&CAUSE, &url, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn another_of_the_same_name_is_not_the_one() {
+        let other = |flaw| flawed(&[flaw]).hello(|hello| hello.misfit = Some(0));
+        check_cause(&CAUSE, &other(Flaw::BadSignature), Some(Confidence::Likely));
+        check_cause(&CAUSE, &other(Flaw::UnknownIssuer), Some(Confidence::Likely));
+        check_cause(&CAUSE, &other(Flaw::WrongPurpose), None);
     }
 
     #[test]

@@ -82,16 +82,37 @@ fn behind(facts: &Facts) -> Option<Evidence> {
 
 /// Where the chain that the server sent ends: with one that signed itself, or with one whose issuer is not among them.
 fn top(hello: &Hello) -> Option<&Certificate> {
-    let mut last = hello.leaf()?;
+    Some(end_of(hello.leaf()?, &hello.chain.iter().collect::<Vec<_>>()))
+}
+
+/// The same for a certificate, and those that it may lean on.
+fn end_of<'a>(leaf: &'a Certificate, chain: &[&'a Certificate]) -> &'a Certificate {
+    let mut last = leaf;
     // Each step leads to another one of the chain, unless it leads in a circle.
-    for _ in 0..hello.chain.len() {
-        let issuer = hello.chain.iter().find(|one| *one != last && last.may_be_signed_by(one));
+    for _ in 0..chain.len() {
+        let issuer = chain.iter().find(|one| **one != last && last.may_be_signed_by(one));
         match issuer.filter(|_| !last.self_signed) {
             Some(issuer) => last = issuer,
             None => break,
         }
     }
-    Some(last)
+    last
+}
+
+/// Who refuses it, where that is not the library itself: an authority that is out of its time.
+fn whose_verdict(hello: &Hello) -> Option<Evidence> {
+    hello.lapsed.as_ref()?;
+    let says = "OpenSSL, Python and Go refuse what an authority out of its time has signed; Java and Rust do not look at its dates";
+    Some(Evidence::new("the libraries of clients", says))
+}
+
+/// Steps for an authority that is out of its time.
+fn renew_the_authority() -> Vec<Step> {
+    vec![Step::tell(
+        Where::Here,
+        "have the authority's own certificate made again with the same key and name, so that what it signed stays good, and give it to every \
+         client (--cacert) and to the server ('tls-ca-cert-file'); or take a new authority, and have the server's certificate made again by it",
+    )]
 }
 
 /// The server's clock, in seconds since 1970, and who told it.
@@ -139,7 +160,7 @@ fn clock(facts: &Facts, hello: &Hello) -> Clock {
     }
     let way = if ahead > 0 { "behind" } else { "ahead of" };
     let evidence = Evidence::new(source, format!("the server's clock is {} {way} ours", span(ahead)));
-    let valid_there = hello.chain.iter().all(|one| one.is_valid_at(other));
+    let valid_there = hello.needed().into_iter().chain(&hello.lapsed).all(|one| one.is_valid_at(other));
     Clock::Differs { ahead, valid_there, evidence }
 }
 
@@ -168,8 +189,9 @@ fn held<'a>(facts: &'a Facts, setting: &str) -> &'a [Certificate] {
     file(facts, setting).and_then(|file| file.certificates.seen()).map_or(&[], Vec::as_slice)
 }
 
-/// redis-cli as it is typed on the server's own machine where the server speaks TLS: by its unix socket if it has one, else with its
-/// own certificate, whose key may be root's alone; unchecked, for that may be what is broken, and nobody is between.
+/// redis-cli as it is typed on the server's own machine where the server speaks TLS: by its unix socket if it has one, else, where one
+/// must be shown, with its own certificate, whose key may be root's alone; unchecked, for that may be what is broken, and nobody is
+/// between.
 pub(super) fn own_cli(facts: &Facts) -> Option<String> {
     let instance = facts.instance()?;
     let process = instance.process?;
@@ -179,6 +201,10 @@ pub(super) fn own_cli(facts: &Facts) -> Option<String> {
     let port = facts.ask.target.port()?;
     let at = process.listens.iter().find(|at| at.port() == port).map(|at| reached(*at))?;
     let named = |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned());
+    let is_let_in = named("tls-auth-clients").is_some_and(|value| ["no", "optional"].contains(&value.as_str()));
+    if is_let_in || hello(facts).is_some_and(|hello| !hello.chain.is_empty() && hello.asked.is_none()) {
+        return Some(format!("redis-cli -h {} -p {port} --tls --insecure", at.ip()));
+    }
     let (cert, key) = named("tls-cert-file").zip(named("tls-key-file"))?;
     let (cert, key) = (shell_quote(&cert), shell_quote(&key));
     Some(format!("sudo redis-cli -h {} -p {port} --tls --insecure --cert {cert} --key {key}", at.ip()))

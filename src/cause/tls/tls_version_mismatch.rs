@@ -3,15 +3,15 @@
 use super::{admin_cli, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
-use crate::model::{Code, Confidence, Risk, Step, Support};
+use crate::model::{Code, Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
-use crate::probe::path::tls::oldhello::Answer;
+use crate::probe::path::tls::oldhello::{self, Answer};
 use crate::probe::path::tls::{Ended, Hello, alert};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "tls-version-mismatch",
-    title: "client and server have no version or cipher suite of TLS in common",
+    title: "client and server have no version, cipher suite or parameter of TLS in common",
     explain: "\
 The server accepts only versions of TLS, cipher suites or parameters that the client does not offer: TLS 1.0 and 1.1 alone, which \
 current libraries refuse, or suites without forward secrecy. Clients say 'protocol version', 'unsupported protocol', 'no shared \
@@ -19,6 +19,10 @@ cipher', 'handshake failure'. redisdoc offers TLS 1.2 and 1.3 with the suites of
 
 How to be sure: the same server is sent the ClientHello of an old client, and chooses: that is the proof, and what it chooses is in \
 the evidence. handshake_failure (40) alone may also mean that it wants another server name, or has no certificate.
+
+Where it chooses a version and a suite that redisdoc has as well, what is missing is a curve, a group or a kind of signature: redisdoc's \
+library has P-256, P-384 and X25519, and neither P-521 nor X448 nor the Brainpool curves. That is a limit of redisdoc: clients with \
+OpenSSL (redis-cli, Python, Node.js, PHP) may well work, and the server needs no repair.
 
 Repair: on the server, 'tls-protocols \"TLSv1.2 TLSv1.3\"' (the default since Redis 6) and 'tls-ciphers' and 'tls-ciphersuites' at \
 their defaults; all three take CONFIG SET. Where the server is too old for that, put stunnel in front of it, or renew it.",
@@ -48,7 +52,11 @@ fn infer(case: &Case) -> Option<Support> {
     if let Some(answer) = older {
         support = support.because("the ClientHello of an old client", answer.says());
     }
-    Some(if confidence == Confidence::Certain {
+    Some(if is_beyond_us(older) {
+        let tells = "a handshake that succeeds: clients with OpenSSL work, and the server is well; redisdoc's library cannot follow";
+        let command = format!("openssl s_client -connect {} </dev/null", hello.address);
+        support.settled_by(Step::look(Where::Here, command, tells))
+    } else if confidence == Confidence::Certain {
         support.not("server-name-needed", "with the same name, an old client is answered")
     } else {
         support.settled_by(Step::look(
@@ -59,10 +67,23 @@ fn infer(case: &Case) -> Option<Support> {
     })
 }
 
+/// True if the server would go on with what our library has, so that it is not for the version or the suite that it does not.
+fn is_beyond_us(older: Option<&Answer>) -> bool {
+    matches!(older, Some(Answer::Chosen { version, cipher }) if !is_old(version) && oldhello::is_ours(cipher))
+}
+
+fn is_old(version: &str) -> bool {
+    !["TLS 1.2", "TLS 1.3"].contains(&version)
+}
+
 fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)> {
+    if is_beyond_us(older) {
+        let says = "the server's key, or the curve, group or signature that it wants, is one that redisdoc's library (rustls) does \
+                    not have, such as P-521: clients with OpenSSL may well work";
+        return Some((Confidence::Likely, says.to_owned()));
+    }
     if let Some(Answer::Chosen { version, cipher }) = older {
-        let is_old = !["TLS 1.2", "TLS 1.3"].contains(&version.as_str());
-        let says = if is_old {
+        let says = if is_old(version) {
             format!("the server speaks no more than {version}; redisdoc, like current libraries, begins at TLS 1.2")
         } else {
             format!(
@@ -92,8 +113,12 @@ fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
-    let by_version =
-        matches!(older, Some(Answer::Chosen { version, .. }) if version != "TLS 1.2" && version != "TLS 1.3");
+    if is_beyond_us(older) {
+        let text = "look with a client that uses OpenSSL (redis-cli --tls): where that works, there is nothing to repair; for clients in Rust, \
+                    give the server a key of P-256, or of RSA with 2048 bits";
+        return vec![Step::tell(Where::Here, text)];
+    }
+    let by_version = matches!(older, Some(Answer::Chosen { version, .. }) if is_old(version));
     let instance = facts.instance();
     let limits = |name: &str| {
         instance.is_some_and(|instance| instance.setting(name).is_some_and(|known| !known.values.is_empty()))
@@ -141,6 +166,17 @@ mod tests {
         {
             check_cause(&CAUSE, &refused(end.clone(), Some(chosen("TLS 1.1"))), Some(Confidence::Certain));
             check_cause(&CAUSE, &refused(end, Some(chosen("TLS 1.2"))), Some(Confidence::Certain));
+        }
+    }
+
+    #[test]
+    fn what_our_library_lacks_is_no_fault_of_the_server() {
+        for (version, cipher) in [("TLS 1.3", "TLS_AES_256_GCM_SHA384"), ("TLS 1.2", "ECDHE-RSA-AES128-GCM-SHA256")] {
+            let (version, cipher) = (version.to_owned(), cipher.to_owned());
+            let facts = refused(Ended::Alert(40), Some(Answer::Chosen { version, cipher }));
+            check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+            let remedy = format!("{:?}", remedy(&facts));
+            assert!(remedy.contains("nothing to repair") && !remedy.contains("tls-protocols"), "{remedy}");
         }
     }
 

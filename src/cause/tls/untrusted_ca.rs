@@ -56,6 +56,10 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     if !unknown && !forged && !own_authority {
         return None;
     }
+    // The chain breaks before its end: whose that is, is another question (incomplete-chain).
+    if hello.misfit.is_some() || (!own_authority && is_anchor(hello, last)) {
+        return None;
+    }
     if trust.authorities == 0 {
         let whom = if trust.of_the_system {
             "this machine trusts no authority at all"
@@ -88,6 +92,11 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     let between = leaf.issuer_url.is_some() || is_own_authority_trusted(facts);
     let confidence = if hello.chain.len() == 1 && between { Confidence::Possible } else { Confidence::Likely };
     Some((confidence, format!("{name}, which signed it, is not trusted here")))
+}
+
+/// True if it is among those that are trusted: the same name, the same key.
+fn is_anchor(hello: &Hello, one: &Certificate) -> bool {
+    hello.anchors.iter().any(|at| hello.chain.get(*at) == Some(one))
 }
 
 /// The root that signed it, among the server's own files.
@@ -206,5 +215,9 @@ mod tests {
         let facts = || trusting(flawed(&[Flaw::BadSignature]), 1, &["CN=Example CA"]);
         check_cause(&CAUSE, &facts(), Some(Confidence::Likely));
         check_cause(&CAUSE, &and_root(facts(), "CN=Example CA"), Some(Confidence::Certain));
+        // The root is the one that is trusted; what breaks the chain is below it.
+        let trusted = and_root(facts(), "CN=Example CA").hello(|hello| hello.anchors = vec![1]);
+        check_cause(&CAUSE, &trusted, None);
+        check_cause(&CAUSE, &and_root(facts(), "CN=Example CA").hello(|hello| hello.misfit = Some(0)), None);
     }
 }

@@ -38,9 +38,24 @@ fn each_flaw_has_its_code_and_all_are_told() {
     check(&flawed(&[Flaw::Expired, Flaw::UnknownIssuer]), &["tls/expired", "tls/untrusted"]);
     check(&flawed(&[Flaw::NotYetValid, Flaw::WrongName]), &["tls/not-yet-valid", "tls/wrong-name"]);
     check(&flawed(&[Flaw::WrongPurpose, Flaw::AuthorityAsServer]), &["tls/untrusted"]);
-    let insecure = flawed(&[Flaw::Expired]).with(|facts| facts.ask.target.certificates.insecure = true);
+    let overlook = |facts: Facts| facts.with(|facts| facts.ask.target.certificates.insecure = true);
+    let insecure = overlook(flawed(&[Flaw::Expired]).hello(|hello| hello.end = Ended::Done));
     check(&insecure, &["tls/overlooked"]);
     assert_eq!(judge(&insecure).unwrap().findings[0].evidence[0].says, "its time is over");
+    // A handshake that did not succeed is no success, whatever is overlooked.
+    check(&overlook(flawed(&[Flaw::BadSignature])), &["tls/failed", "tls/overlooked"]);
+    check(&flawed(&[]), &["tls/failed"]);
+}
+
+#[test]
+fn an_authority_out_of_its_time_is_named() {
+    let facts = Facts::encrypted().hello(|hello| {
+        (hello.end, hello.flaws) = (Ended::Untrusted, vec![Flaw::Expired]);
+        hello.lapsed = Some(Certificate { subject: "CN=Old Root".to_owned(), ..Certificate::healthy() });
+    });
+    check(&facts, &["tls/expired"]);
+    let evidence = format!("{:?}", judge(&facts).unwrap().findings[0].evidence);
+    assert!(evidence.contains("CN=Old Root") && !evidence.contains("rustls"), "{evidence}");
 }
 
 #[test]

@@ -14,15 +14,17 @@ use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::path::tls::certificate::Certificate;
 use crate::sys::files;
 
-/// The settings that name such files.
-const SETTINGS: [&str; 2] = ["tls-cert-file", "tls-ca-cert-file"];
+/// The settings that name such files, and the one with the key.
+const SETTINGS: [&str; 3] = ["tls-cert-file", "tls-ca-cert-file", KEY];
+/// The setting that names the file with the key, of which only the time is looked at.
+const KEY: &str = "tls-key-file";
 /// The most certificates that are kept of one file.
 const MOST: usize = 10;
 
 /// A file that a setting names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct File {
-    /// The setting: `tls-cert-file` or `tls-ca-cert-file`.
+    /// The setting: `tls-cert-file`, `tls-ca-cert-file` or `tls-key-file`.
     pub setting: String,
     /// Its path.
     pub path: String,
@@ -43,7 +45,8 @@ pub fn gather(told: Option<&BTreeMap<String, String>>, process: Option<&Process>
     }
     let file = |setting: &str| {
         let path = path(setting, told, process, conf).filter(|path| path.starts_with('/'))?;
-        let (certificates, changed_at) = (read(&path), files::changed_at(&path));
+        let certificates = if setting == KEY { Observed::skipped("it holds a key") } else { read(&path) };
+        let changed_at = files::changed_at(&path);
         let pid = process.map(|process| process.pid);
         Some(File { setting: setting.to_owned(), path: escape(path.as_bytes()), pid, changed_at, certificates })
     };

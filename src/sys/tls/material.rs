@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, RootCertStore};
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -36,8 +36,17 @@ pub struct Identity {
 pub struct Roots {
     /// As the library takes them.
     pub store: Arc<RootCertStore>,
+    /// Those of them that are out of their time, and not there again with other dates.
+    pub lapsed: Arc<Vec<Lapsed>>,
     /// What was not to be used of the files they came from.
     pub problems: Vec<String>,
+}
+
+/// An authority whose time is over or has not come: its dates are not in what the library keeps of it.
+#[derive(Debug, Clone)]
+pub struct Lapsed {
+    pub(super) anchor: TrustAnchor<'static>,
+    pub(super) certificate: CertificateDer<'static>,
 }
 
 impl Material {
@@ -82,7 +91,7 @@ impl Material {
         let text = files::read_given(key, patience).map_err(at(key))?;
         let private = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| at(key)(invalid(no_key(&text))))?;
         let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
-        let certified = certified.map_err(|error| at(key)(invalid(&format!("with {cert}: {error}"))))?;
+        let certified = certified.map_err(|error| at(key)(invalid(&format!("with {cert}: {}", no_use(&error)))))?;
         Ok(Identity { key: Arc::new(certified) })
     }
 
@@ -93,12 +102,21 @@ impl Material {
             None => system(),
         };
         let mut store = RootCertStore::empty();
+        let (mut lapsed, mut timely) = (Vec::new(), Vec::new());
         for certificate in found {
-            if let Err(error) = store.add(certificate) {
+            let is_timely = is_timely(&certificate);
+            if let Err(error) = store.add(certificate.clone()) {
                 problems.push(error.to_string());
+            } else if let Some(anchor) = store.roots.last().cloned() {
+                if is_timely {
+                    timely.push(anchor);
+                } else {
+                    lapsed.push(Lapsed { anchor, certificate });
+                }
             }
         }
-        Roots { store: Arc::new(store), problems }
+        lapsed.retain(|one| !timely.iter().any(|other| is_same(other, &one.anchor)));
+        Roots { store: Arc::new(store), lapsed: Arc::new(lapsed), problems }
     }
 }
 
@@ -107,6 +125,15 @@ impl Roots {
     pub fn names(&self) -> impl Iterator<Item = Vec<u8>> {
         self.store.roots.iter().map(|root| sequence(root.subject.as_ref()))
     }
+}
+
+fn is_timely(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.validity().is_valid())
+}
+
+/// True for one authority with one key.
+pub(super) fn is_same(one: &TrustAnchor<'_>, other: &TrustAnchor<'_>) -> bool {
+    one.subject == other.subject && one.subject_public_key_info == other.subject_public_key_info
 }
 
 /// A SEQUENCE of this content (X.690 section 8.1): a trust anchor keeps its name without the frame.
@@ -126,6 +153,16 @@ fn sequence(content: &[u8]) -> Vec<u8> {
 fn system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let found = rustls_native_certs::load_native_certs();
     (found.certs, found.errors.iter().map(ToString::to_string).collect())
+}
+
+/// Why a key and its certificate are of no use.
+fn no_use(error: &Error) -> String {
+    match error {
+        Error::General(says) => format!(
+            "redisdoc's library takes keys of RSA from 2048 bits on, of P-256, P-384 and Ed25519 (OpenSSL takes more): {says}"
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// Why there is no key in this text, without a word of it.

@@ -21,7 +21,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use super::clock;
 use super::socket::{Dial, Failure, Read, Stream};
 
-pub use material::{Identity, Material, Roots};
+pub use material::{Identity, Lapsed, Material, Roots};
 pub(super) use session::Session;
 use verify::Watch;
 
@@ -34,6 +34,7 @@ pub struct Client {
     provider: Arc<CryptoProvider>,
     config: ClientConfig,
     roots: Arc<RootCertStore>,
+    lapsed: Arc<Vec<Lapsed>>,
     name: ServerName<'static>,
     identity: Option<Arc<CertifiedKey>>,
     /// Whether a certificate that is not trusted ends the handshake.
@@ -64,7 +65,7 @@ pub struct Handshake {
 /// What verification says, each part apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// Whether an authority that we trust vouches for it now.
+    /// Whether an authority that we trust vouches for it now, and is itself within its time.
     pub trust: Result<(), CertificateError>,
     /// The same at a time when the certificate itself is valid, where that is not now.
     pub trust_when_valid: Option<Result<(), CertificateError>>,
@@ -72,6 +73,14 @@ pub struct Verdict {
     pub name: Result<(), CertificateError>,
     /// Whether it signed itself and is among those we trust: OpenSSL takes that for enough, rustls does not.
     pub is_root: bool,
+    /// The places in the chain of those that are trusted themselves: by their names and keys.
+    pub anchors: Vec<usize>,
+    /// The first of the chain that another one of it was to sign, and did not.
+    pub misfit: Option<usize>,
+    /// The certificate of the authority whose time is over, or has not come, where no other vouches for it.
+    pub lapsed: Option<CertificateDer<'static>>,
+    /// Whether the server proved that it has the certificate's key, as far as the library can tell.
+    pub signature: Result<(), CertificateError>,
 }
 
 /// Why a handshake failed.
@@ -104,7 +113,7 @@ impl Client {
         let name = server_name(name)?;
         let identity = identity.map(|identity| Arc::clone(&identity.key));
         config.resumption = Resumption::disabled();
-        Ok(Self { provider, config, roots, name, identity, strict: true })
+        Ok(Self { provider, config, roots, lapsed: Arc::default(), name, identity, strict: true })
     }
 
     /// Our side for a server of this very machine that is asked who it is: whatever its certificate, and without one of our own.
@@ -115,7 +124,14 @@ impl Client {
         Ok(Self::new(name, Arc::new(RootCertStore::empty()), None)?.lenient())
     }
 
-    /// The same, going on with a certificate that is not trusted. Its signatures are verified all the same.
+    /// The same, refusing what only these vouch for, as OpenSSL, Python and Go do: rustls does not look at their dates.
+    #[must_use]
+    pub fn minding(self, lapsed: &Arc<Vec<Lapsed>>) -> Self {
+        Self { lapsed: Arc::clone(lapsed), ..self }
+    }
+
+    /// The same, going on with a certificate that is not trusted. Its signatures are verified all the same, unless the library
+    /// cannot read it.
     #[must_use]
     pub fn lenient(self) -> Self {
         Self { strict: false, ..self }

@@ -41,7 +41,15 @@ impl Authority {
     /// One that signed itself.
     #[must_use]
     pub fn root(name: &str) -> Self {
-        let issuer = CertifiedIssuer::self_signed(authority(name), key()).expect("a certificate");
+        Self::dated(name, -30, 365)
+    }
+
+    /// The same, valid from and until so many days from now.
+    #[must_use]
+    pub fn dated(name: &str, from: i32, until: i32) -> Self {
+        let mut params = authority(name);
+        (params.not_before, params.not_after) = (in_days(from).into(), in_days(until).into());
+        let issuer = CertifiedIssuer::self_signed(params, key()).expect("a certificate");
         Self { issuer, between: String::new() }
     }
 

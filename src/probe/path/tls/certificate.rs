@@ -4,6 +4,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use crate::model::escape;
@@ -34,6 +35,9 @@ pub struct Certificate {
     pub is_ca: bool,
     /// The purposes it is limited to (extendedKeyUsage), if it is.
     pub purposes: Vec<String>,
+    /// Of what kind its key is: `RSA of 2048 bits`, `EC P-256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// How it was signed, as an object identifier or its name.
     pub signed_with: String,
     /// The SHA-256 of the whole, in hexadecimal: `openssl x509 -fingerprint -sha256` prints the same.
@@ -65,6 +69,7 @@ impl Certificate {
             self_signed: parsed.subject() == parsed.issuer(),
             is_ca,
             purposes: purposes(&parsed),
+            key: key(&parsed),
             signed_with: algorithm(&parsed),
             sha256: hexadecimal(&crate::sys::tls::sha256(der)),
             key_id: extension(&parsed, |extension| match extension {
@@ -82,6 +87,11 @@ impl Certificate {
     /// True if the certificate is valid at that time, in seconds since 1970.
     pub fn is_valid_at(&self, time: i64) -> bool {
         (self.not_before..=self.not_after).contains(&time)
+    }
+
+    /// What the key of its authority is called: where it signed itself, that is its own.
+    pub fn authority_key_id(&self) -> Option<&String> {
+        if self.self_signed { self.key_id.as_ref() } else { self.issuer_key_id.as_ref() }
     }
 
     /// True if `issuer` may be the one that signed it: by its name, and by the key where both say which.
@@ -136,6 +146,20 @@ fn purposes(parsed: &X509Certificate) -> Vec<String> {
         purposes.push("another".to_owned());
     }
     purposes
+}
+
+fn key(parsed: &X509Certificate) -> Option<String> {
+    if let Ok(PublicKey::RSA(key)) = parsed.public_key().parsed() {
+        return Some(format!("RSA of {} bits", key.key_size()));
+    }
+    // RFC 5480 section 2.1.1.1.
+    let curve = parsed.public_key().algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string();
+    match curve.as_str() {
+        "1.2.840.10045.3.1.7" => Some("EC P-256".to_owned()),
+        "1.3.132.0.34" => Some("EC P-384".to_owned()),
+        "1.3.132.0.35" => Some("EC P-521".to_owned()),
+        _ => None,
+    }
 }
 
 fn algorithm(parsed: &X509Certificate) -> String {

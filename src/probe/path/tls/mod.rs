@@ -70,6 +70,15 @@ pub struct Hello {
     pub flaws: Vec<Flaw>,
     /// True if the certificate signed itself and is among those we trust, and nothing else is: rustls refuses that, OpenSSL does not.
     pub only_itself: bool,
+    /// The places in the chain of those that are trusted themselves.
+    #[serde(default)]
+    pub anchors: Vec<usize>,
+    /// The first of the chain that another one of it was to sign, and did not.
+    #[serde(default)]
+    pub misfit: Option<usize>,
+    /// The authority that is trusted and out of its time, where it alone vouches for the server.
+    #[serde(default)]
+    pub lapsed: Option<Certificate>,
     /// The authorities of which the server would take a certificate of ours; `None` if it did not ask for one.
     pub asked: Option<Vec<String>>,
     /// Whether we had one to show.
@@ -141,6 +150,19 @@ impl Hello {
     /// The server's own certificate.
     pub fn leaf(&self) -> Option<&Certificate> {
         self.chain.first()
+    }
+
+    /// Those of the chain that a client needs to come from the server's own to one that is trusted, or as far as they lead.
+    pub fn needed(&self) -> Vec<&Certificate> {
+        let mut needed: Vec<&Certificate> = self.leaf().into_iter().collect();
+        while let Some(last) = needed.last().copied().filter(|last| !last.self_signed) {
+            let mut others = self.chain.iter().enumerate().filter(|(_, one)| !needed.contains(one));
+            match others.find(|(_, one)| last.may_be_signed_by(one)) {
+                Some((at, issuer)) if !self.anchors.contains(&at) => needed.push(issuer),
+                _ => break,
+            }
+        }
+        needed
     }
 
     /// True if the conversation could go on inside.
@@ -217,7 +239,7 @@ pub fn is_kin(one: &str, other: &str) -> bool {
 /// Our side for one connection: the name is `--sni`, else the host.
 fn client(target: &Target, connection: &Connection, material: &Material, roots: &Roots) -> Result<Client, String> {
     let name = target.server_name().unwrap_or(&connection.address);
-    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?;
+    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?.minding(&roots.lapsed);
     Ok(if target.certificates.insecure { client.lenient() } else { client })
 }
 
@@ -240,15 +262,20 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         Ok(stream) => (Ended::Done, Some(stream)),
         Err(failed) => (ended(failed, &heard), None),
     };
+    let chain: Vec<Certificate> = chain.iter().take(MOST_CERTIFICATES).filter_map(Certificate::parse).collect();
+    let (anchors, misfit) = verdict.as_ref().map(|one| (one.anchors.clone(), one.misfit)).unwrap_or_default();
     let hello = Hello {
         address,
         server_name: client.sent_name(),
         end,
         version: version.map(|version| version.replace("TLSv1_", "TLS 1.")),
         cipher,
-        chain: chain.iter().take(MOST_CERTIFICATES).filter_map(Certificate::parse).collect(),
-        flaws: verdict.as_ref().map(flaws).unwrap_or_default(),
+        flaws: verdict.as_ref().map(|verdict| flaws(verdict, &chain)).unwrap_or_default(),
+        chain,
         only_itself: verdict.as_ref().is_some_and(|verdict| verdict.is_root && verdict.trust.is_err()),
+        anchors,
+        misfit,
+        lapsed: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.lapsed.as_ref()?)),
         asked: asked
             .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
         shown: client.has_identity(),
@@ -270,6 +297,9 @@ impl Hello {
             chain: Vec::new(),
             flaws: Vec::new(),
             only_itself: false,
+            anchors: Vec::new(),
+            misfit: None,
+            lapsed: None,
             asked: None,
             shown: false,
             heard: None,
@@ -309,21 +339,27 @@ fn incompatible(why: &PeerIncompatible) -> String {
 }
 
 /// Everything that is said against a certificate, each once.
-fn flaws(verdict: &Verdict) -> Vec<Flaw> {
-    let by_itself = verdict.is_root && verdict.trust_when_valid.is_none();
-    let trust = [verdict.trust.as_ref().err(), verdict.trust_when_valid.as_ref().and_then(|then| then.as_ref().err())];
-    let trust = trust.into_iter().flatten().filter(|_| !by_itself);
+fn flaws(verdict: &Verdict, chain: &[Certificate]) -> Vec<Flaw> {
     let mut flaws: Vec<Flaw> = Vec::new();
-    for flaw in trust.chain(verdict.name.as_ref().err()).map(flaw) {
+    for flaw in verdict.against().map(|error| flaw(error, chain)) {
         if !flaws.contains(&flaw) {
             flaws.push(flaw);
         }
     }
+    // Where the certificate cannot be read at all, that has been said.
+    if let (Err(error), true) = (&verdict.signature, flaws.is_empty()) {
+        let key = chain.first().and_then(|leaf| leaf.key.as_deref()).filter(|key| key.starts_with("RSA"));
+        flaws.push(Flaw::Other(match key {
+            Some(key) => format!("its key is {key}, and the library takes none of less than 2048"),
+            None => escape(format!("the signature of the handshake: {error}").as_bytes()),
+        }));
+    }
     flaws
 }
 
-fn flaw(error: &CertificateError) -> Flaw {
+fn flaw(error: &CertificateError, chain: &[Certificate]) -> Flaw {
     use CertificateError as E;
+    let weak = || chain.iter().find(|one| ["SHA-1", "MD5"].iter().any(|hash| one.signed_with.ends_with(hash)));
     match error {
         E::UnknownIssuer => Flaw::UnknownIssuer,
         E::Expired | E::ExpiredContext { .. } => Flaw::Expired,
@@ -332,6 +368,9 @@ fn flaw(error: &CertificateError) -> Flaw {
         E::BadSignature => Flaw::BadSignature,
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => Flaw::WrongPurpose,
         E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => Flaw::AuthorityAsServer,
-        error => Flaw::Other(escape(error.to_string().as_bytes())),
+        error => Flaw::Other(match weak().filter(|_| format!("{error:?}").contains("SignatureAlgorithm")) {
+            Some(one) => format!("{} is signed with {}", one.subject, one.signed_with),
+            None => escape(error.to_string().as_bytes()),
+        }),
     }
 }

@@ -31,9 +31,21 @@ pub enum Answer {
     Other,
 }
 
-/// The cipher suites that our library lacks and servers of the field have, with their names in OpenSSL, and then its own. The
-/// server may choose any: it is asked what it would do, not to do it.
-const SUITES: &[(u16, &str)] = &[
+/// The cipher suites that our library has, with their names in OpenSSL. They come first: a server that takes none of them is asked
+/// what it would do, not to do it.
+const OURS: [(u16, &str); 9] = [
+    (0x1302, "TLS_AES_256_GCM_SHA384"),
+    (0x1301, "TLS_AES_128_GCM_SHA256"),
+    (0x1303, "TLS_CHACHA20_POLY1305_SHA256"),
+    (0xc030, "ECDHE-RSA-AES256-GCM-SHA384"),
+    (0xc02f, "ECDHE-RSA-AES128-GCM-SHA256"),
+    (0xc02c, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (0xc02b, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
+    (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+];
+/// Those that it lacks and servers of the field have.
+const LACKED: &[(u16, &str)] = &[
     (0xc014, "ECDHE-RSA-AES256-SHA"),
     (0xc013, "ECDHE-RSA-AES128-SHA"),
     (0xc00a, "ECDHE-ECDSA-AES256-SHA"),
@@ -65,15 +77,6 @@ const SUITES: &[(u16, &str)] = &[
     (0x0004, "RC4-MD5"),
     (0x1304, "TLS_AES_128_CCM_SHA256"),
     (0x1305, "TLS_AES_128_CCM_8_SHA256"),
-    (0x1302, "TLS_AES_256_GCM_SHA384"),
-    (0x1301, "TLS_AES_128_GCM_SHA256"),
-    (0x1303, "TLS_CHACHA20_POLY1305_SHA256"),
-    (0xc030, "ECDHE-RSA-AES256-GCM-SHA384"),
-    (0xc02f, "ECDHE-RSA-AES128-GCM-SHA256"),
-    (0xc02c, "ECDHE-ECDSA-AES256-GCM-SHA384"),
-    (0xc02b, "ECDHE-ECDSA-AES128-GCM-SHA256"),
-    (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
-    (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
 ];
 
 /// TLS 1.3 to 1.0.
@@ -88,7 +91,7 @@ const SIGNATURES: [u16; 15] = [
 
 /// The record that asks. `name` is the server's name, if it is one that may be sent.
 pub fn encode(name: Option<&str>) -> Vec<u8> {
-    let suites: Vec<u8> = SUITES.iter().flat_map(|(suite, _)| suite.to_be_bytes()).collect();
+    let suites: Vec<u8> = suites().flat_map(|(suite, _)| suite.to_be_bytes()).collect();
     let mut extensions = Vec::new();
     if let Some(name) = name.filter(|name| name.len() < 256) {
         let entry = [&[0][..], &counted(name.as_bytes())].concat();
@@ -169,8 +172,17 @@ fn version_name(version: u16) -> String {
     }
 }
 
+/// True for the name of a cipher suite that our library has.
+pub fn is_ours(cipher: &str) -> bool {
+    OURS.iter().any(|(_, name)| *name == cipher)
+}
+
+fn suites() -> impl Iterator<Item = &'static (u16, &'static str)> {
+    OURS.iter().chain(LACKED)
+}
+
 fn suite_name(suite: u16) -> String {
-    let known = SUITES.iter().find(|(number, _)| *number == suite);
+    let known = suites().find(|(number, _)| *number == suite);
     known.map_or_else(|| format!("cipher suite 0x{suite:04x}"), |(_, name)| (*name).to_owned())
 }
 
