@@ -107,7 +107,7 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
     if let Some(stranger) = stranger(facts, host, port) {
         // Silence that was not waited out proves nothing of anybody.
         let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
-        if is_forwarder(stranger) || !failed {
+        if is_forwarder(stranger, port) || !failed {
             return None;
         }
         let own: Vec<&Listener> = listeners.into_iter().filter(|at| at.owner == Some(stranger.pid)).collect();
@@ -165,9 +165,9 @@ fn nobody(host: &Host, place: &str) -> Option<Finding> {
 }
 
 /// True for programs that pass connections on, behind which may well be a Redis, and for those that speak its protocol.
-fn is_forwarder(process: &Process) -> bool {
+fn is_forwarder(process: &Process, port: u16) -> bool {
     const SPEAKERS: [&str; 7] = ["systemd", "dragonfly", "kvrocks", "pika", "garnet", "GarnetServer", "ardb-server"];
-    forward::is_proxy(&process.name) || SPEAKERS.contains(&process.name.as_str())
+    forward::passes_on(process, port) || SPEAKERS.contains(&process.name.as_str())
 }
 
 /// The owner of the listeners that serve the target, if none of them is a Redis server's.
@@ -190,7 +190,8 @@ fn healthy_summary(facts: &Facts, host: &Host) -> String {
     }
     match facts.instance().and_then(|instance| instance.process) {
         Some(process) => place(process),
-        None => "the server's process cannot be seen from here: another user's, or in a container".to_owned(),
+        None => "the server's process cannot be seen from here: another user's, in a container, or behind a proxy"
+            .to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod alike;
 mod auth;
+mod behind;
 mod between;
 mod careful;
 mod certificates;

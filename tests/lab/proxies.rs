@@ -11,7 +11,7 @@ const AT_HOME: [&str; 2] = ["-h", "127.0.0.1"];
 const BEHIND: &str = "bind 127.0.0.1\nport 6380\nrequirepass pw\ndaemonize yes\ndir /tmp\n";
 
 /// Says loudly where a real proxy is not to be had.
-fn lacks(host: &Host, program: &str) -> bool {
+pub fn lacks(host: &Host, program: &str) -> bool {
     let lacks = host.run(&["sh", "-c", &format!("command -v {program}")]).code != Some(0);
     if lacks {
         enter::skipped(&format!("{program}: not installed (tests/setup)"));
@@ -21,7 +21,7 @@ fn lacks(host: &Host, program: &str) -> bool {
 
 /// Waits until somebody listens on the port.
 #[track_caller]
-fn listens(host: &Host, port: u16) {
+pub fn listens(host: &Host, port: u16) {
     let line =
         format!("for i in $(seq 100); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.05; done; exit 1");
     let _ = host.sh(&line);
@@ -177,7 +177,16 @@ fn a_tunnel_of_ssh_to_a_server_that_is_down() {
     let Some(_tunnel) = tunnel(&lab, &client, &server, 6379) else { return };
     let down = client.diagnose(&["-p", "6380"]);
     down.first_cause("proxy-backend-down", Confidence::Likely).nothing_certain().exit(1);
-    assert!(down.report.to_string().contains("127.0.0.1:6379: it is meant as seen from the other end"), "{down}");
+    let said = down.report.to_string();
+    assert!(said.contains("127.0.0.1:6379: it is meant as seen from the other end"), "{down}");
+    assert!(!said.contains("127.0.0.1:6379 does not") && said.contains("as seen from its far end"), "{down}");
+    // Its SOCKS leads nowhere by itself.
+    let line = format!(
+        "ssh -N -i /run/lab/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -D 1080 root@{SERVER}"
+    );
+    let _socks = client.command(&line.split(' ').collect::<Vec<_>>()).spawn();
+    listens(&client, 1080);
+    client.diagnose(&["-p", "1080"]).not_cause("proxy-backend-down").nothing_certain().exit(1);
     let _redis = server.redis(&["--bind", "127.0.0.1"]);
     client.diagnose(&["-p", "6380"]).healthy();
 }
@@ -224,6 +233,8 @@ fn twemproxy_knows_few_commands() {
     ];
     let _proxy = server.command(&line).spawn();
     listens(&server, 6379);
+    let dead = client.diagnose(&["-h", SERVER, "--exists", "foo"]);
+    dead.not_cause("acl-denies-command").nothing_certain();
     let _redis = server.redis(&["--port", "6380", "--bind", "127.0.0.1"]);
     let check = client.diagnose(&["-h", SERVER]);
     check.finding("ping/limited").exit(0);

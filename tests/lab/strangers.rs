@@ -201,6 +201,21 @@ fn a_node_that_nobody_has_met_does_not_know_its_address() {
 }
 
 #[test]
+fn the_bus_of_a_cluster_with_tls_wants_a_certificate() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let authority = Authority::root("Lab CA");
+    server.certificate(&authority.certify(&[SERVER, "127.0.0.1"]), &authority.pem());
+    client.file("/tmp/ca.pem", authority.pem());
+    let _node = server.tls_redis(&["--tls-auth-clients", "no", "--tls-cluster", "yes", "--cluster-enabled", "yes"]);
+    let tls = ["--tls", "--cacert", "/tmp/ca.pem"];
+    let afar = client.diagnose(&[&ask("16379")[..], &tls].concat());
+    afar.first_cause("cluster-bus-port", Confidence::Likely).nothing_certain().exit(1);
+    let here = ["-h", "127.0.0.1", "-p", "16379", "--tls", "--cacert", "/etc/tls/ca.crt"];
+    server.diagnose(&here).first_cause("cluster-bus-port", Confidence::Certain).exit(1);
+}
+
+#[test]
 fn what_resets_above_a_redis_is_not_its_bus() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();

@@ -37,7 +37,8 @@ fn infer(case: &Case) -> Option<Support> {
     let codes: Vec<&'static Code> = found.iter().map(|finding| finding.code).collect();
     let names: Vec<&str> = denied(case.facts).into_iter().map(Command::name).collect();
     let user = user(&case.facts.ask.target);
-    if codes.is_empty() {
+    // EXISTS may fail for want of much else: a proxy that does not know it, or nobody behind one.
+    if codes.is_empty() || names.is_empty() {
         return None;
     }
     let summary = format!("user {user} may not run {}", names.join(" and "));
@@ -98,6 +99,9 @@ mod tests {
     fn is_certain_of_what_is_needed_only() {
         for command in [Command::Ping, Command::Select, Command::Exists] {
             check_cause(&CAUSE, &no(with_user("app"), command), Some(Confidence::Certain));
+        }
+        for other in ["ERR Connection refused", "ERR unknown command 'EXISTS'", "ERR wrong number of arguments"] {
+            check_cause(&CAUSE, &with_user("app").erring(Command::Exists, other), None);
         }
         for command in [Command::Info, Command::Hello] {
             check_cause(&CAUSE, &no(with_user("app"), command), None);

@@ -1,5 +1,6 @@
 //! PING or AUTH was renamed or disabled.
 
+use crate::cause::proxy::proxy_header;
 use crate::cause::{Case, Cause, dialogue};
 use crate::check::{auth, ping};
 use crate::model::text::shell_quote;
@@ -42,6 +43,9 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn unknown(case: &Case, dialogue: &Dialogue) -> Option<(&'static Code, &'static str)> {
+    if proxy_header(dialogue).is_some() {
+        return None;
+    }
     let is_unknown = |command| {
         let error = dialogue.reply(command).and_then(|reply| reply.error());
         error.is_some_and(|error| error.kind == ErrorKind::UnknownCommand)
@@ -74,6 +78,9 @@ mod tests {
         let facts = Facts::healthy().erring(Command::Ping, "ERR unknown command 'PING'");
         check_cause(&CAUSE, &facts, Some(Confidence::Certain));
         check_cause(&CAUSE, &Facts::healthy(), None);
+        let header =
+            Facts::healthy().erring(Command::Ping, "ERR unknown command 'PROXY', with args beginning with: 'TCP4'");
+        check_cause(&CAUSE, &header, None);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use crate::cause::{Case, Cause, checks_again, redis_host, startup};
 use crate::check::{self, ping, process, tcp, tls};
-use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support};
+use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::forward::{self, Backend, Forward};
 use crate::probe::host::process::Process;
+use crate::probe::host::socket::Listener;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tcp::{Outcome, Tcp};
 use crate::probe::path::tls::{Hello, Tls};
@@ -16,7 +17,7 @@ use crate::probe::path::tls::{Hello, Tls};
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "proxy-backend-down",
-    title: "a proxy accepts, and nothing answers behind it",
+    title: "a proxy accepts, and no answer comes from behind it",
     explain: "\
 That a connection is accepted proves nothing where a proxy accepts it: docker-proxy for a published port, HAProxy, stunnel, \
 nginx, a load balancer, 'ssh -L', 'kubectl port-forward'. It connects to what is behind it only then, and where nobody is \
@@ -25,7 +26,9 @@ proxy even completes the handshake.
 
 From the client it is one candidate among others: a TLS port, another service, and a filter close the same way. On the \
 proxy's machine redisdoc sees whose the listener is, where it leads as far as its arguments or its configuration say, and \
-whether anybody takes a connection there: refused is certain.
+whether anybody takes a connection there: refused is certain, unless more places may be there than it could see. Where a Redis \
+answers behind it, proxy and Redis, or proxy and client, speak differently: 'accept-proxy' and 'send-proxy' want the PROXY \
+protocol's header on both sides or on none.
 
 Repair: start Redis where the proxy leads, or name the right place in the proxy's configuration. In a container Redis must \
 listen on more than 127.0.0.1, and on the port that is published.",
@@ -33,8 +36,9 @@ listen on more than 127.0.0.1, and on the port that is published.",
     remedy,
 };
 
-/// How it shows: after the handshake of TCP, in that of TLS, or by a reset so soon that the connection was not noticed.
-const SYMPTOMS: [&Code; 3] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET];
+/// How it shows: after the handshake of TCP, in that of TLS, by a reset so soon that the connection was not noticed, or, where
+/// packets to what is behind it are lost, by silence.
+const SYMPTOMS: [&Code; 4] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT];
 
 fn infer(case: &Case) -> Option<Support> {
     let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some())?;
@@ -46,7 +50,7 @@ fn infer(case: &Case) -> Option<Support> {
     }
     match (case.host(), case.facts.ask.target.port()) {
         (Some(host), Some(port)) => on_host(case, host, port, code),
-        (None, Some(_)) => Some(from_afar(case, code)),
+        (None, Some(_)) => from_afar(case, code),
         (_, None) => None,
     }
 }
@@ -56,52 +60,75 @@ fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<S
     let Some(proxy) = process::stranger(case.facts, host, port) else {
         // A rule may lead the port elsewhere, or the owner is out of sight; a Redis that closes is no proxy.
         let unseen = host.listeners(port).iter().all(|at| at.owner.is_none());
-        return unseen.then(|| from_afar(case, code));
+        return if unseen { from_afar(case, code) } else { None };
     };
-    if !forward::is_proxy(&proxy.name) {
+    if !forward::passes_on(proxy, port) {
         return None;
     }
     let who = process::who(proxy);
     let forward = host.forwards.iter().find(|forward| forward.pid == proxy.pid);
-    let behind: Vec<&Backend> = forward.map_or_else(Vec::new, |forward| forward.behind(port).collect());
+    let behind = behind(case.facts, forward);
     let finding = case.raised(code)?;
     let listens = format!("{who} listens on port {port}");
     let supported = |confidence, summary: String| {
         let support = Support::new(confidence, &[code], summary).on(finding);
         let support = support.because(host.source("sock_diag(7)"), listens.clone());
-        behind.iter().fold(support, |support, backend| {
+        let support = behind.iter().fold(support, |support, backend| {
             support.because(host.source(backend.said_by.as_str()), format!("it leads to {}", met(backend)))
-        })
+        });
+        with_holders(support, host, &behind)
     };
-    let places = || behind.iter().map(|backend| backend.place.as_str()).collect::<Vec<_>>().join(", ");
-    let support = match confidence(case, &behind) {
-        Some(Confidence::Certain) => {
-            let support = supported(Confidence::Certain, format!("{who} accepts, and {} refuses", places()));
-            let support = support.not("plaintext-to-tls-port", "who closes is the proxy, and it has nowhere to go");
-            return Some(with_contained(support, host, &behind));
-        }
-        Some(Confidence::Likely) if !behind.is_empty() => {
-            supported(Confidence::Likely, format!("{who} accepts, and {} does not", places()))
-        }
-        Some(confidence) => supported(confidence, format!("{who} accepts, and closes: behind it nobody may be there")),
-        None => {
-            let says = format!("{who} closes, though {} takes connections", places());
-            supported(Confidence::Possible, says)
-        }
+    let takes: Vec<&str> = behind.iter().filter(|it| it.takes()).map(|it| it.place.as_str()).collect();
+    let down: Vec<&str> = behind.iter().filter(|it| it.is_down()).map(|it| it.place.as_str()).collect();
+    let support = if takes.is_empty() && is_certain(case, host, forward, &behind, code) {
+        let support = supported(Confidence::Certain, format!("{who} accepts, and {} refuses", down.join(", ")));
+        let support = support.not("plaintext-to-tls-port", "who closes is the proxy, and it has nowhere to go");
+        return Some(with_contained(support, host, &behind));
+    } else if down.is_empty() && behind.iter().any(|backend| backend.pongs()) {
+        let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS)";
+        supported(Confidence::Possible, format!("{who} brings no answer, though {} does: {says}", takes.join(", ")))
+    } else if !takes.is_empty() {
+        let says = if down.is_empty() { String::new() } else { format!(", and {} does not", down.join(", ")) };
+        let says = format!("{who} brings no answer; {} takes connections{says}", takes.join(", "));
+        supported(Confidence::Possible, says)
+    } else if down.is_empty() {
+        let sure = if code.id == ping::SILENT.id { Confidence::Possible } else { Confidence::Likely };
+        supported(sure, format!("{who} accepts, and brings no answer: behind it nobody may be there"))
+    } else {
+        supported(Confidence::Likely, format!("{who} accepts, and {} does not", down.join(", ")))
     };
     Some(support.settled_by(look_at(case.facts, proxy, forward)))
 }
 
-/// How sure it is by what is met behind the proxy; `None` where somebody takes a connection there.
-fn confidence(case: &Case, behind: &[&Backend]) -> Option<Confidence> {
-    let outcomes: Vec<Outcome> = behind.iter().filter_map(|backend| Some(backend.attempt()?.outcome)).collect();
-    if outcomes.contains(&Outcome::Connected) {
-        return None;
-    }
-    let all = !behind.is_empty() && outcomes.len() == behind.len();
-    let refused = all && outcomes.iter().all(|outcome| *outcome == Outcome::Refused);
-    let sure = refused && !case.facts.has_old_host() && !may_be_led_elsewhere(case);
-    Some(if sure { Confidence::Certain } else { Confidence::Likely })
+/// The places that the proxy leads to from where it was asked.
+fn behind<'a>(facts: &Facts, forward: Option<&'a Forward>) -> Vec<&'a Backend> {
+    let port = facts.ask.target.port().unwrap_or_default();
+    forward.map_or_else(Vec::new, |forward| forward.behind(port, &facts.asked_addresses()))
+}
+
+/// True if every place behind the proxy refuses, all of them are known, and nobody has their ports.
+fn is_certain(case: &Case, host: &Host, forward: Option<&Forward>, behind: &[&Backend], code: &Code) -> bool {
+    let refuses = |backend: &&Backend| backend.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Refused);
+    let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && forward.is_some_and(|forward| forward.whole);
+    let vacant = behind.iter().all(|backend| holder(host, backend).is_none());
+    // Who has met a refusal does not stay silent for long, but may try again.
+    all_refuse && vacant && code.id != ping::SILENT.id && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
+}
+
+/// Who has the port of a place on the proxy's own machine that took no connection: on another address, or behind a rule.
+fn holder<'a>(host: &'a Host, backend: &Backend) -> Option<&'a Listener> {
+    let ip = backend.attempt().filter(|_| backend.is_down())?.ip?;
+    let is_own = ip.is_loopback() || host.origin.addresses.contains(&ip);
+    host.listeners(backend.port()?).into_iter().find(|_| is_own)
+}
+
+/// Who has the ports of places that took no connection.
+fn with_holders(support: Support, host: &Host, behind: &[&Backend]) -> Support {
+    let holders = behind.iter().filter_map(|backend| holder(host, backend));
+    holders.fold(support, |support, at| {
+        let who = at.owner.and_then(|pid| host.server(pid)).map_or_else(|| "a process".to_owned(), process::who);
+        support.because(host.source("sock_diag(7)"), format!("{who} listens on {}", at.address()))
+    })
 }
 
 /// True if a rule of the proxy's machine may lead the port past the proxy, as Docker's do.
@@ -145,7 +172,11 @@ fn with_contained(support: Support, host: &Host, behind: &[&Backend]) -> Support
     support.because(host.source(format!("/proc/{}/net/tcp", server.pid)), says)
 }
 
-fn from_afar(case: &Case, code: &'static Code) -> Support {
+fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
+    // Silence has so many reasons that it says nothing of a proxy.
+    if code.id == ping::SILENT.id {
+        return None;
+    }
     let shaken = case.facts.tls.seen().and_then(Tls::preferred).is_some_and(Hello::is_done);
     let quiet = |dialogue: &Dialogue| matches!(dialogue.first.end, End::Closed | End::Broken(_));
     let inside = shaken && crate::cause::dialogue(case.facts).is_some_and(quiet);
@@ -156,7 +187,7 @@ fn from_afar(case: &Case, code: &'static Code) -> Support {
     };
     let support = Support::new(confidence, &[code], summary);
     let support = case.raised(code).map_or(support.clone(), |finding| support.on(finding));
-    support.settled_by(whose(case.facts))
+    Some(support.settled_by(whose(case.facts)))
 }
 
 /// Shows whose the port is.
@@ -184,13 +215,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let port = facts.ask.target.port().unwrap_or_default();
     let host = facts.server_host().ok();
-    let proxy = host.and_then(|host| process::stranger(facts, host, port)).filter(|it| forward::is_proxy(&it.name));
+    let proxy = host.and_then(|host| process::stranger(facts, host, port)).filter(|it| forward::passes_on(it, port));
     let (Some(host), Some(proxy)) = (host, proxy) else {
         let text = "if it is a proxy: start Redis where it leads, or name the right place in its configuration";
         return vec![whose(facts), Step::tell(on, text)];
     };
     let forward = host.forwards.iter().find(|forward| forward.pid == proxy.pid);
-    let behind: Vec<&Backend> = forward.map_or_else(Vec::new, |forward| forward.behind(port).collect());
+    let behind = behind(facts, forward);
     if let Some(steps) = behind.iter().find_map(|backend| behind_it(facts, host, backend)) {
         return steps;
     }
@@ -203,22 +234,49 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         );
         return vec![Step::tell(on, text)];
     }
-    let text = match behind.first() {
-        Some(Backend { place, said_by, .. }) => {
-            format!("start Redis at {place}, or name the place where it is ({said_by}) and restart {}", proxy.name)
-        }
-        None => {
-            format!("start Redis where {} leads, or name the right place in its configuration", process::who(proxy))
-        }
-    };
-    vec![look_at(facts, proxy, forward), Step::tell(on, text)]
+    vec![look_at(facts, proxy, forward), advice(facts, host, proxy, &behind)]
 }
 
-/// How what is behind the proxy is started, where that is a Redis of the same machine.
+/// What to do where redisdoc does not know how to bring life behind the proxy.
+fn advice(facts: &Facts, host: &Host, proxy: &Process, behind: &[&Backend]) -> Step {
+    let on = redis_host(facts);
+    if ["ssh", "autossh", "sshd"].contains(&proxy.name.as_str()) {
+        let places: Vec<&str> = behind.iter().map(|backend| backend.place.as_str()).collect();
+        let to = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
+        let text = format!(
+            "see whether Redis answers where the tunnel leads{to}, as seen from its far end, the machine that ssh is connected to"
+        );
+        return Step::tell(Where::RedisHost, text);
+    }
+    if behind.iter().any(|backend| backend.pongs()) {
+        let text = "let both sides speak alike: 'accept-proxy' only where clients send the PROXY protocol's header, 'send-proxy' only \
+                    where the server takes it (Redis does not), and TLS on both sides or on none";
+        return Step::tell(on, text);
+    }
+    let Some(backend) = behind.iter().find(|it| it.is_down()).or(behind.first()) else {
+        let text =
+            format!("start Redis where {} leads, or name the right place in its configuration", process::who(proxy));
+        return Step::tell(on, text);
+    };
+    let Backend { place, said_by, .. } = *backend;
+    let text = match holder(host, backend) {
+        Some(at) => format!(
+            "somebody listens on {}, and {place} takes no connection: name an address in {said_by} that it has, or let {place} through",
+            at.address()
+        ),
+        None if backend.takes() => format!("see why what listens at {place} ({said_by}) does not answer"),
+        None => format!("start Redis at {place}, or name the place where it is ({said_by}) and restart {}", proxy.name),
+    };
+    Step::tell(on, text)
+}
+
+/// How what is behind the proxy is mended, where that is a Redis of the same machine.
 fn behind_it(facts: &Facts, host: &Host, backend: &Backend) -> Option<Vec<Step>> {
-    let attempt = backend.attempt().filter(|_| backend.is_down() && !host.origin.collected)?;
+    let attempt = backend.attempt().filter(|_| !host.origin.collected)?;
+    // What resets may be the very proxy: it would be asked what is behind it without end.
+    [Outcome::Refused, Outcome::TimedOut].contains(&attempt.outcome).then_some(())?;
     let ip = attempt.ip?;
-    let port = backend.place.rsplit_once(':')?.1.parse().ok()?;
+    let port = backend.port()?;
     (ip.is_loopback() || host.origin.addresses.contains(&ip)).then_some(())?;
     let mut behind = facts.clone();
     behind.ask.target.endpoint = Endpoint::Tcp { host: ip.to_string(), port };
@@ -227,9 +285,10 @@ fn behind_it(facts: &Facts, host: &Host, backend: &Backend) -> Option<Vec<Step>>
     behind.tls = Observed::needs("tcp");
     (behind.redis, behind.counter) = (Observed::needs("tcp"), Observed::needs("tcp"));
     let found = crate::cause::infer(&behind, &check::judge(&behind));
-    let starts = |id: &str| startup::CAUSES.iter().any(|cause| cause.id == id);
     let first = found.causes.into_iter().next()?;
-    (starts(first.id) && first.support.confidence >= Confidence::Likely).then_some(())?;
+    let is_start = startup::CAUSES.iter().any(|cause| cause.id == first.id);
+    (first.support.confidence >= Confidence::Likely && first.id != CAUSE.id).then_some(())?;
+    (!is_start || holder(host, backend).is_none()).then_some(())?;
     let tell = Step::tell(redis_host(facts), format!("behind it, at {}: {}", backend.place, first.support.summary));
     Some(std::iter::once(tell).chain(first.remedy.into_iter().filter(|step| !checks_again(step))).collect())
 }
@@ -257,6 +316,7 @@ mod tests {
         );
         let backend = Backend {
             port: Some(6379),
+            at: None,
             place: "127.0.0.1:6380".to_owned(),
             said_by: "/etc/haproxy/haproxy.cfg:6".to_owned(),
             met,
@@ -266,7 +326,7 @@ mod tests {
             let mut proxy = processes.servers.remove(0);
             name.clone_into(&mut proxy.name);
             let file = Some("/etc/haproxy/haproxy.cfg".to_owned());
-            host.forwards = vec![Forward { pid: proxy.pid, file, backends: vec![backend] }];
+            host.forwards = vec![Forward { pid: proxy.pid, file, backends: vec![backend], whole: true }];
             processes.strangers.push(proxy);
         })
     }
@@ -283,6 +343,19 @@ mod tests {
         check_cause(&CAUSE, &other, Some(Confidence::Likely));
         let joined = before(Facts::joined(), "haproxy", Some(Outcome::Refused));
         check_cause(&CAUSE, &joined, Some(Confidence::Certain));
+        // What was not understood of its file may lead elsewhere; and so may a server that is not met by TCP.
+        let part = proxied("haproxy", Some(Outcome::Refused)).host(|host| host.forwards[0].whole = false);
+        check_cause(&CAUSE, &part, Some(Confidence::Likely));
+        let unknown = proxied("haproxy", Some(Outcome::Refused)).host(|host| {
+            let socket = Backend { met: Observed::skipped("no address"), ..host.forwards[0].backends[0].clone() };
+            host.forwards[0].backends.push(socket);
+        });
+        check_cause(&CAUSE, &unknown, Some(Confidence::Likely));
+        // It has this port on another address.
+        let apart = |at: [u8; 4]| {
+            proxied("haproxy", Some(Outcome::Refused)).host(|host| host.forwards[0].backends[0].at = Some(at.into()))
+        };
+        check_cause(&CAUSE, &apart([10, 0, 0, 77]), Some(Confidence::Likely));
         let old = joined.with(|facts| facts.taken_at = "2026-11-20T10:05:00Z".to_owned());
         check_cause(&CAUSE, &old, Some(Confidence::Likely));
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::cause::{Case, Cause, check_again, dialogue, redis_host};
-use crate::check::{ping, process};
-use crate::model::{Confidence, Endpoint, Step, Support, Where};
+use crate::check::{ping, process, tls};
+use crate::model::{Code, Confidence, Endpoint, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::process::Process;
 use crate::probe::path::counter::bus::Bus;
@@ -30,10 +30,14 @@ Repair: name the port for clients in the application's settings.",
     remedy,
 };
 
+/// How it shows: RESP is reset; with 'tls-cluster', who shows no certificate is turned away.
+const SYMPTOMS: [&Code; 3] = [&ping::CLOSED, &tls::REFUSED, &tls::ALERT];
+
 fn infer(case: &Case) -> Option<Support> {
-    let finding = case.raised(&ping::CLOSED)?;
+    let finding = SYMPTOMS.into_iter().find_map(|code| case.raised(code))?;
     let asked = case.facts.ask.target.port()?;
-    let explains = [&ping::CLOSED, &process::STRANGER];
+    let raised = SYMPTOMS.into_iter().filter(|code| case.raised(code).is_some());
+    let explains: Vec<&'static Code> = raised.chain([&process::STRANGER]).collect();
     if let Some((owner, port)) = owner(case.facts, asked) {
         let summary = format!("{} has port {asked} for the other nodes, and {port} for clients", process::who(owner));
         let support = Support::new(Confidence::Certain, &explains, summary).on(finding);
@@ -77,27 +81,32 @@ fn is_at_asked(facts: &Facts, node: &Node) -> bool {
     asked.is_some_and(|asked| node.is_at(asked.ip()))
 }
 
-/// The server that listens on the asked port and, 10000 below it, on that for clients, as its machine shows it; and that it
-/// is a cluster's, as its title says (`redis-server *:6379 [cluster]`). A third port may be for TLS: which of them is, its
-/// settings tell.
+/// The server that listens on the asked port and on another, that for clients, as its machine shows it; and that it is a
+/// cluster's, as its title says (`redis-server *:6379 [cluster]`). `cluster-port` may name any port. A third port may be for
+/// TLS: which of them is, its settings tell.
 fn owner(facts: &Facts, asked: u16) -> Option<(&Process, u16)> {
-    let (host, port) = (facts.server_host().ok()?, asked.checked_sub(10_000)?);
-    let reset = dialogue(facts).is_some_and(|dialogue| matches!(dialogue.first.end, End::Broken(_)));
+    let host = facts.server_host().ok()?;
+    let is_reset = |end: &End| matches!(end, End::Broken(_) | End::Alert(_));
+    let reset = dialogue(facts).is_none_or(|dialogue| is_reset(&dialogue.first.end));
     let listeners = host.listeners(asked).into_iter().filter(|_| reset);
     let served = facts.asked_addresses();
-    let mut owners =
-        listeners.filter(|at| served.iter().any(|ip| at.serves(*ip))).filter_map(|at| host.server(at.owner?));
+    let owners = listeners.filter(|at| served.iter().any(|ip| at.serves(*ip))).filter_map(|at| host.server(at.owner?));
     let tls = facts.instance().and_then(|instance| instance.setting("tls-port"));
     let is_for_tls = tls.as_ref().map(|tls| tls.values == [asked.to_string()]);
-    let titled = |server: &&Process| {
-        let title = server.args.join(" ");
-        title.contains("[cluster]") && title.contains(&format!(":{port} "))
-    };
-    let both = |server: &&Process| {
+    let port = |server: &Process| {
         let ports: BTreeSet<u16> = server.listens.iter().map(SocketAddr::port).collect();
-        ports.contains(&port) && (ports.len() == 2 || is_for_tls == Some(false))
+        let port = titled(server).filter(|port| *port != asked && ports.contains(port))?;
+        (ports.len() == 2 || is_for_tls == Some(false)).then_some(port)
     };
-    owners.find(|server| titled(server) && both(server)).map(|server| (server, port))
+    owners.into_iter().find_map(|server| port(server).map(|port| (server, port)))
+}
+
+/// The port in the title of a cluster's server.
+fn titled(server: &Process) -> Option<u16> {
+    let title = server.args.join(" ");
+    let words: Vec<&str> = title.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "[cluster]")?;
+    words[..at].iter().rev().find_map(|word| word.rsplit_once(':')?.1.parse().ok())
 }
 
 fn whose(facts: &Facts, port: u16) -> Step {
@@ -191,6 +200,10 @@ mod tests {
         let titled = |title: &str| listening().process(|process| process.args = vec![title.to_owned()]);
         check_cause(&CAUSE, &titled("redis-server *:6379 [cluster]"), Some(Confidence::Certain));
         check_cause(&CAUSE, &titled("redis-server *:6379"), None);
+        // 'cluster-port' may be any.
+        let moved = reset(Facts::joined().listening(&["0.0.0.0:7000", "0.0.0.0:16379"]));
+        let moved = moved.process(|process| process.args = vec!["redis-server *:7000 [cluster]".to_owned()]);
+        check_cause(&CAUSE, &moved, Some(Confidence::Certain));
         // With three ports, one may be for TLS.
         let three = |settings: &[(&str, &str)]| {
             let listening = ["0.0.0.0:6379", "0.0.0.0:16379", "0.0.0.0:17000"];

@@ -6,6 +6,7 @@ use crate::check::{ping, tls};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Evidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::path::counter::bus::Bus;
 use crate::probe::path::redis::End;
 use crate::probe::path::tls::{Ended, Hello, alert};
 
@@ -34,6 +35,7 @@ const ALERTS: [u8; 3] = [40, 42, 116];
 fn infer(case: &Case) -> Option<Support> {
     let hello = hello(case.facts).filter(|hello| hello.asked.is_some() && !hello.shown)?;
     let (confidence, code, end) = refusal(case, hello)?;
+    let confidence = if wants_none(case.facts) { Confidence::Possible } else { confidence };
     // With TLS 1.3, PING meets the same end.
     let explains: [&'static Code; 2] = [code, &ping::CLOSED];
     let mut support =
@@ -49,8 +51,17 @@ fn infer(case: &Case) -> Option<Support> {
     } else {
         let tells = "'peer did not return a certificate': this is it";
         let log = "the server's log (journalctl -u redis-server, or 'logfile' in redis.conf)";
-        support.because("read(2)", end).settled_by(Step::look(redis_host(case.facts), log, tells))
+        let support = if end.is_empty() { support } else { support.because("read(2)", end) };
+        support.settled_by(Step::look(redis_host(case.facts), log, tells))
     })
+}
+
+/// True if something says that its clients need none: its settings, or that the port may be the bus of a cluster, where
+/// `tls-cluster` wants one of every node.
+fn wants_none(facts: &Facts) -> bool {
+    let setting = facts.instance().and_then(|instance| instance.setting("tls-auth-clients"));
+    let bus = facts.counter.seen().and_then(|counter| counter.bus.as_ref());
+    setting.is_some_and(|known| known.values == ["no"]) || bus.is_some_and(Bus::is_of_a_cluster)
 }
 
 /// How the server said no, and the finding of it.
@@ -121,6 +132,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
+    use crate::model::Observed;
+    use crate::probe::path::counter::Counter;
+    use crate::probe::path::redis::Dialogue;
+    use crate::probe::path::reply::Reply;
 
     fn asked(facts: Facts, shown: bool) -> Facts {
         facts.hello(|hello| (hello.asked, hello.shown) = (Some(Vec::new()), shown))
@@ -140,6 +155,25 @@ mod tests {
         check_cause(&CAUSE, &asked(alert(40), false), Some(Confidence::Certain));
         check_cause(&CAUSE, &alert(40), None);
         check_cause(&CAUSE, &asked(alert(70), false), None);
+    }
+
+    #[test]
+    fn a_server_that_wants_none_is_not_called_certain() {
+        let set = |value: &str| {
+            let after = asked(Facts::encrypted().speechless(End::Alert(116)), false);
+            after.with(|facts| {
+                let said = Dialogue::healthy("10.0.0.9:6379").first;
+                let mut bus = Bus { address: "10.0.0.9:6379".to_owned(), said };
+                for exchange in &mut bus.said.exchanges {
+                    if let Some(Reply::Info(info)) = &mut exchange.reply {
+                        info.fields.insert("cluster_enabled".to_owned(), value.to_owned());
+                    }
+                }
+                facts.counter = Observed::Seen(Counter { bus: Some(bus), ..Counter::default() });
+            })
+        };
+        check_cause(&CAUSE, &set("0"), Some(Confidence::Certain));
+        check_cause(&CAUSE, &set("1"), Some(Confidence::Possible));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use look::Looked;
 const MOST_PROCESSES: usize = 65_536;
 /// The most servers, and the most strangers, that are told of.
 const MOST_SERVERS: usize = 256;
-const MOST_STRANGERS: usize = 64;
+const MOST_STRANGERS: usize = 256;
 /// How long looking at all processes may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long looking for the server may take where all is well, and INFO did not lead to it: in a container's namespace its

@@ -13,7 +13,11 @@ const LONGEST: usize = 255;
 pub fn kept(name: &str, args: &[String]) -> Vec<String> {
     match name {
         "docker-proxy" => pairs(args, |flag, value| DOCKER.contains(&flag) && is_docker(value)),
-        "ssh" | "autossh" => forwardings(args).iter().flat_map(|spec| ["-L".to_owned(), (*spec).to_owned()]).collect(),
+        "ssh" | "autossh" => {
+            let plain = forwardings(args).into_iter().map(|spec| ["-L".to_owned(), spec.to_owned()]);
+            let dynamic = dynamic(args).into_iter().map(|spec| ["-D".to_owned(), spec.to_owned()]);
+            plain.chain(dynamic).flatten().collect()
+        }
         "socat" => args.iter().filter_map(|arg| address(arg)).collect(),
         "systemd-socket-" => args.iter().filter(|arg| place(arg)).cloned().collect(),
         "kubectl" => kubectl(args),
@@ -29,13 +33,18 @@ pub fn kept(name: &str, args: &[String]) -> Vec<String> {
 /// Where a proxy leads by those.
 pub fn leads(name: &str, args: &[String]) -> Vec<Lead> {
     let value = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
-    let lead =
-        |port: Option<&str>, place: String| Lead { port: port.and_then(|it| it.parse().ok()), place, line: None };
+    let lead = |port: Option<&str>, place: String| Lead {
+        port: port.and_then(|it| it.parse().ok()),
+        at: None,
+        place,
+        line: None,
+    };
     match name {
         "docker-proxy" => {
             let (Some(ip), Some(port)) = (value("-container-ip"), value("-container-port")) else { return Vec::new() };
             let place = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
-            vec![lead(value("-host-port"), place)]
+            let at = value("-host-ip").and_then(|ip| ip.parse().ok()).filter(|ip: &IpAddr| !ip.is_unspecified());
+            vec![Lead { at, ..lead(value("-host-port"), place) }]
         }
         "ssh" | "autossh" => forwardings(args).into_iter().filter_map(forwarding).collect(),
         "socat" => {
@@ -90,12 +99,27 @@ fn is_host(word: &str) -> bool {
     }
 }
 
+/// True if ssh(1) has this port for its own SOCKS (`-D`).
+pub fn is_socks(args: &[String], port: u16) -> bool {
+    dynamic(args).iter().any(|spec| spec.rsplit(':').next() == Some(port.to_string().as_str()))
+}
+
 /// The values of `-L` (ssh(1)), which may stand in one word with other flags: `-fNL 6379:db:6379`.
 fn forwardings(args: &[String]) -> Vec<&str> {
-    let flag = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('L');
+    values(args, 'L').into_iter().filter(|spec| forwarding(spec).is_some()).collect()
+}
+
+/// The values of `-D`: `[bind_address:]port`.
+fn dynamic(args: &[String]) -> Vec<&str> {
+    let fits = |spec: &&str| spec.parse::<u16>().is_ok() || place(spec);
+    values(args, 'D').into_iter().filter(fits).collect()
+}
+
+fn values(args: &[String], name: char) -> Vec<&str> {
+    let flag = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with(name);
     let next = args.windows(2).filter(|pair| flag(&pair[0])).map(|pair| pair[1].as_str());
-    let within = args.iter().filter_map(|arg| arg.strip_prefix("-L"));
-    next.chain(within).filter(|spec| forwarding(spec).is_some()).collect()
+    let within = args.iter().filter_map(|arg| arg.strip_prefix('-')?.strip_prefix(name));
+    next.chain(within).collect()
 }
 
 /// `[bind_address:]port:host:hostport`.
@@ -110,7 +134,8 @@ fn forwarding(spec: &str) -> Option<Lead> {
     let own = rest.rsplit_once(':').map_or(rest, |(_, port)| port).parse().ok()?;
     let bind = rest.rsplit_once(':').map_or("*", |(bind, _)| bind);
     let fits = (bind == "*" || bind.is_empty() || is_host(bind)) && is_host(host);
-    fits.then(|| Lead { port: Some(own), place: format!("{host}:{to_port}"), line: None })
+    let at = bind.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
+    fits.then(|| Lead { port: Some(own), at, place: format!("{host}:{to_port}"), line: None })
 }
 
 /// `TCP4-LISTEN:6379,fork` and `TCP:10.0.0.5:6379` of socat(1), without their options.
@@ -160,6 +185,7 @@ mod tests {
         check("ssh", "-N|-L|6380:db:6379|me@bastion", "-L|6380:db:6379", &["6380>db:6379"]);
         check("ssh", "-fNL|127.0.0.1:6380:10.0.0.5:6379|x", "-L|127.0.0.1:6380:10.0.0.5:6379", &["6380>10.0.0.5:6379"]);
         check("ssh", "-L6380:[fd00::5]:6379|x", "-L|6380:[fd00::5]:6379", &["6380>[fd00::5]:6379"]);
+        check("ssh", "-fND|127.0.0.1:1080|-Dhunter2|x", "-D|127.0.0.1:1080", &[]);
         check("ssh", "-L|hunter2|-o|ProxyCommand=hunter2", "", &[]);
         check(
             "socat",
@@ -172,6 +198,16 @@ mod tests {
         check("kubectl", "--token|hunter2|port-forward|svc/redis|6379", "port-forward|svc/redis|6379", &[]);
         check("haproxy", "-Ws|-f|/etc/haproxy/haproxy.cfg|-p|/run/h.pid", "-f|/etc/haproxy/haproxy.cfg", &[]);
         check("mysqld", "-phunter2", "", &[]);
+    }
+
+    #[test]
+    fn a_socks_proxy_is_known_by_its_flag() {
+        let is_socks = |line: &str| is_socks(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), 1080);
+        for (line, expected) in
+            [("-D 1080", true), ("-D localhost:1080", true), ("-D 1081", false), ("-L 1080:x:1080", false)]
+        {
+            assert_eq!(is_socks(line), expected, "{line}");
+        }
     }
 
     #[test]

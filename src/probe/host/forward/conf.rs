@@ -1,118 +1,208 @@
 //! Where a proxy leads, by its configuration: as much of `HAProxy`'s, stunnel's and twemproxy's as says that, and nothing else
 //! of it, for they hold passwords.
 
+use std::net::IpAddr;
+
 use super::Lead;
 
 /// The most lines that are read.
 const MOST_LINES: usize = 20_000;
+/// The words that begin a section of `HAProxy`'s which neither takes connections nor leads them on, whatever its lines are
+/// called.
+const ASIDE: [&str; 19] = [
+    "defaults",
+    "global",
+    "peers",
+    "resolvers",
+    "ring",
+    "mailers",
+    "userlist",
+    "cache",
+    "program",
+    "http-errors",
+    "log-forward",
+    "log-profile",
+    "fcgi-app",
+    "crt-store",
+    "crt-list",
+    "traces",
+    "acme",
+    "namespace_list",
+    "healthcheck",
+];
 
-/// Reads the file of this proxy.
-pub fn parse(name: &str, text: &str) -> Vec<Lead> {
-    let lines =
-        text.lines().take(MOST_LINES).enumerate().map(|(at, line)| (at + 1, line.trim_start_matches('\u{feff}')));
-    match name {
-        "haproxy" => haproxy(lines),
-        "stunnel" | "stunnel4" => stunnel(lines),
-        "nutcracker" | "twemproxy" => nutcracker(lines),
-        _ => Vec::new(),
-    }
+/// What a file says of where its proxy leads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// The places.
+    pub leads: Vec<Lead>,
+    /// True if nothing of it was beyond us: else there may be other places.
+    pub whole: bool,
 }
 
-/// A part of a file: its name, the ports it listens on, the parts it refers to, and the places it leads to.
+/// Reads the file of this proxy.
+pub fn parse(name: &str, text: &str) -> Way {
+    let all = text.lines().take(MOST_LINES).enumerate().map(|(at, line)| (at + 1, line.trim_start_matches('\u{feff}')));
+    let mut file = match name {
+        "haproxy" => haproxy(all),
+        "stunnel" | "stunnel4" => stunnel(all),
+        "nutcracker" | "twemproxy" => nutcracker(all),
+        _ => return Way::default(),
+    };
+    file.beyond |= text.lines().nth(MOST_LINES).is_some();
+    Way { leads: leads(&file.sections), whole: !file.beyond }
+}
+
+/// What was read of a file.
+#[derive(Default)]
+struct File<'a> {
+    sections: Vec<Section<'a>>,
+    /// True if something of it may lead elsewhere, and was not understood.
+    beyond: bool,
+}
+
+/// A part of a file: its name, the addresses it listens on, the parts it refers to, and the places it leads to.
 #[derive(Default)]
 struct Section<'a> {
     name: &'a str,
-    ports: Vec<u16>,
+    aside: bool,
+    binds: Vec<(Option<IpAddr>, u16)>,
     refers: Vec<&'a str>,
     places: Vec<(usize, String)>,
 }
 
-/// Those of all sections, each for the ports that lead to it.
+impl<'a> Section<'a> {
+    fn called(name: &'a str) -> Self {
+        Self { name, ..Self::default() }
+    }
+}
+
+/// Those of all sections, each for the addresses that lead to it.
 fn leads(sections: &[Section]) -> Vec<Lead> {
     let mut found = Vec::new();
     for section in sections {
         let referring = sections.iter().filter(|other| other.refers.contains(&section.name));
-        let ports: Vec<u16> = section.ports.iter().chain(referring.flat_map(|other| &other.ports)).copied().collect();
+        let binds: Vec<_> = section.binds.iter().chain(referring.flat_map(|other| &other.binds)).collect();
         for (line, place) in &section.places {
-            let lead = |port| Lead { port: Some(port), place: place.clone(), line: Some(*line) };
-            found.extend(ports.iter().map(|port| lead(*port)));
+            let lead = |at, port| Lead { port: Some(port), at, place: place.clone(), line: Some(*line) };
+            found.extend(binds.iter().map(|(at, port)| lead(*at, *port)));
         }
     }
     found
 }
 
 /// `listen`, `frontend` and `backend` with their `bind`, `default_backend`, `use_backend` and `server` lines.
-fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Lead> {
-    let mut sections: Vec<Section> = Vec::new();
+fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
+    let mut file = File::default();
     for (number, line) in lines {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         let (Some(word), name) = (words.first(), words.get(1).copied().unwrap_or_default()) else { continue };
         match *word {
-            "listen" | "frontend" | "backend" | "defaults" | "global" => {
-                sections.push(Section { name, ..Section::default() });
+            "listen" | "frontend" | "backend" => file.sections.push(Section::called(name)),
+            aside if ASIDE.contains(&aside) => {
+                file.sections.push(Section { aside: true, ..Section::default() });
             }
-            other => {
-                let Some(section) = sections.last_mut() else { continue };
-                match (other, words.get(2)) {
-                    ("bind", _) => section.ports.extend(name.split(',').filter_map(port)),
-                    ("default_backend" | "use_backend", _) => section.refers.push(name),
-                    ("server", Some(to)) if port(to).is_some() => section.places.push((number, full(to))),
-                    _ => {}
-                }
-            }
+            other => file.haproxy_line(other, &words[1..], number),
         }
     }
-    leads(&sections)
+    // A backend that is chosen by an expression, or that another file has.
+    let names: Vec<&str> = file.sections.iter().filter(|section| !section.aside).map(|section| section.name).collect();
+    file.beyond |= file.sections.iter().flat_map(|section| &section.refers).any(|name| !names.contains(name));
+    file
 }
 
-/// `[service]` with `accept = [host:]port` and `connect = [host:]port` (stunnel(8)).
-fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Lead> {
-    let mut sections: Vec<Section> = Vec::new();
-    for (number, line) in lines {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[') {
-            sections.push(Section { name: name.trim_end_matches(']'), ..Section::default() });
-            continue;
-        }
-        let (Some(section), Some((key, value))) = (sections.last_mut(), line.split_once('=')) else { continue };
-        match key.trim().to_ascii_lowercase().as_str() {
-            "accept" => section.ports.extend(port(value.trim())),
-            "connect" if port(value.trim()).is_some() => section.places.push((number, full(value.trim()))),
+impl<'a> File<'a> {
+    fn haproxy_line(&mut self, word: &str, rest: &[&'a str], number: usize) {
+        let Some(section) = self.sections.last_mut() else { return };
+        let first = rest.first().copied().unwrap_or_default();
+        match (word, section.aside) {
+            // Conditions of the file itself, what all sections after it take over, and servers that a name is asked for.
+            (".if" | ".elif" | ".else" | ".include", _) | ("default_backend", true) | ("server-template", false) => {
+                self.beyond = true;
+            }
+            ("bind", false) => {
+                for to in first.split(',') {
+                    self.beyond |= section.listens(to);
+                }
+            }
+            ("default_backend" | "use_backend", false) => section.refers.push(first),
+            ("server", false) => section.places.extend(rest.get(1).map(|to| (number, full(to)))),
             _ => {}
         }
     }
-    leads(&sections)
+}
+
+impl Section<'_> {
+    /// Takes an address that it listens on; true if it was not understood.
+    fn listens(&mut self, to: &str) -> bool {
+        if to.starts_with(['/', '@']) || to.starts_with("unix@") || to.starts_with("abns@") {
+            return false;
+        }
+        let to = to.strip_prefix("ipv4@").or_else(|| to.strip_prefix("ipv6@")).unwrap_or(to);
+        let Some(port) = port(to) else { return true };
+        let host = to.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+        let ip: Option<IpAddr> = host.parse().ok();
+        self.binds.push((ip.filter(|ip| !ip.is_unspecified()), port));
+        ip.is_none() && !["", "*"].contains(&host)
+    }
+}
+
+/// `[service]` with `accept = [host:]port` and `connect = [host:]port` (stunnel(8)).
+fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
+    let mut file = File::default();
+    for (number, line) in lines {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            file.sections.push(Section::called(name.trim_end_matches(']')));
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+        file.beyond |= key == "include";
+        let Some(section) = file.sections.last_mut() else { continue };
+        match key.as_str() {
+            "accept" => file.beyond |= section.listens(value),
+            "connect" => section.places.push((number, full(value))),
+            _ => {}
+        }
+    }
+    file
 }
 
 /// Pools with `listen: host:port` and, under `servers:`, `- host:port:weight name`.
-fn nutcracker<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Lead> {
-    let mut sections: Vec<Section> = Vec::new();
+fn nutcracker<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
+    let mut file = File::default();
     for (number, line) in lines {
         let is_name = !line.starts_with([' ', '#', '-']) && line.trim_end().ends_with(':');
         let line = line.trim();
         if is_name {
-            sections.push(Section { name: line.trim_end_matches(':'), ..Section::default() });
+            file.sections.push(Section::called(line.trim_end_matches(':')));
             continue;
         }
-        let Some(section) = sections.last_mut() else { continue };
+        let Some(section) = file.sections.last_mut() else { continue };
         if let Some(value) = line.strip_prefix("listen:") {
-            section.ports.extend(port(value.split_whitespace().next().unwrap_or_default()));
+            file.beyond |= section.listens(value.split_whitespace().next().unwrap_or_default());
         } else if let Some(server) = line.strip_prefix('-') {
-            let place = server.split_whitespace().next().and_then(|word| word.rsplit_once(':')).map(|(place, _)| place);
-            section.places.extend(place.filter(|place| port(place).is_some()).map(|place| (number, full(place))));
+            let word = server.split_whitespace().next().unwrap_or_default();
+            let place = word.rsplit_once(':').map_or(word, |(place, _)| place);
+            section.places.push((number, full(place)));
+        } else {
+            file.beyond |= line.starts_with("servers:") && line.contains('[');
         }
     }
-    leads(&sections)
+    file
 }
 
-/// The port of `6379`, `:6379`, `*:6379`, `db:6379`.
-fn port(word: &str) -> Option<u16> {
-    word.rsplit(':').next()?.parse().ok()
+/// The port of `6379`, `:6379`, `*:6379`, `db:6379`; none of `:+1`, which is an offset.
+pub fn port(word: &str) -> Option<u16> {
+    let port = word.rsplit(':').next()?;
+    port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// With the host where it is left out: this machine.
+/// With the host where it is left out: this machine. What has no port is left as it is: nobody can be met there.
 fn full(word: &str) -> String {
     match word.rsplit_once(':') {
+        _ if port(word).is_none() => word.to_owned(),
         None => format!("127.0.0.1:{word}"),
         Some(("" | "*", port)) => format!("127.0.0.1:{port}"),
         Some(_) => word.to_owned(),
@@ -125,8 +215,16 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, text: &str, expected: &[&str]) {
-        let shown = |lead: Lead| format!("{}>{} {}", lead.port.unwrap(), lead.place, lead.line.unwrap());
-        assert_eq!(parse(name, text).into_iter().map(shown).collect::<Vec<_>>(), expected);
+        let shown = |lead: Lead| {
+            let at = lead.at.map_or_else(String::new, |at| format!("{at} "));
+            format!("{at}{}>{} {}", lead.port.unwrap(), lead.place, lead.line.unwrap())
+        };
+        assert_eq!(parse(name, text).leads.into_iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[track_caller]
+    fn is_whole(name: &str, text: &str, expected: bool) {
+        assert_eq!(parse(name, text).whole, expected, "{text}");
     }
 
     #[test]
@@ -136,13 +234,46 @@ mod tests {
         check("haproxy", listen, &["6379>10.0.0.5:6380 6"]);
         let split = "frontend in\n bind :6379,:6390 # x\n default_backend out\nbackend out\n tcp-check send AUTH\\ hunter2\\r\\n\n \
                      server a db:6379\n server b /run/r.sock\nbackend other\n server c x:1\n";
-        check("haproxy", split, &["6379>db:6379 6", "6390>db:6379 6"]);
+        check("haproxy", split, &["6379>db:6379 6", "6390>db:6379 6", "6379>/run/r.sock 7", "6390>/run/r.sock 7"]);
+    }
+
+    #[test]
+    fn haproxys_listeners_have_addresses() {
+        let two = "listen a\n bind 10.66.0.1:7333,127.0.0.1:1\n server x unix@/s check\nlisten b\n bind ipv4@127.0.0.1:7333\n server y db\n";
+        check("haproxy", two, &["10.66.0.1 7333>unix@/s 3", "127.0.0.1 1>unix@/s 3", "127.0.0.1 7333>db 6"]);
+        check("haproxy", "listen a\n bind :::1\n server x [::1]:+1\n", &["1>[::1]:+1 3"]);
+        check("stunnel", "[a]\naccept = ::1:6379\nconnect = /run/s\n", &["::1 6379>/run/s 3"]);
+    }
+
+    #[test]
+    fn other_sections_of_haproxy_lead_nowhere() {
+        for section in ["peers p", "resolvers r", "ring x", "mailers m", "userlist u", "cache c", "global", "defaults"]
+        {
+            let text = format!("listen a\n bind :1\n{section}\n bind :2\n server x h:3\n");
+            check("haproxy", &text, &[]);
+            is_whole("haproxy", &text, true);
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_us_is_known_to_be() {
+        let listen = |line: &str| format!("listen a\n bind :1\n server x h:3\n{line}\n");
+        is_whole("haproxy", &listen(""), true);
+        let beyond = [" server-template s 1-3 h:1", " bind db:2", " bind :\"${P}\"", " bind :1-9", " use_backend %[x]"];
+        for line in beyond.into_iter().chain([".if x", "defaults\n default_backend b"]) {
+            is_whole("haproxy", &listen(line), false);
+        }
+        is_whole("haproxy", &listen(" bind unix@/s"), true);
+        is_whole("stunnel", "include = /x\n[a]\naccept = 1\n", false);
+        is_whole("nutcracker", "a:\n  servers: [h:1:1]\n", false);
+        is_whole("nginx", "", false);
+        is_whole("haproxy", &"\n".repeat(MOST_LINES + 1), false);
     }
 
     #[test]
     fn stunnel_says_where_it_leads() {
         let text = "\u{feff}; x\npid = /x\n[redis]\nclient = yes\naccept = 127.0.0.1:6379\nconnect = cache.example:6380\n[b]\naccept=1\nconnect = 6379\n";
-        check("stunnel4", text, &["6379>cache.example:6380 6", "1>127.0.0.1:6379 9"]);
+        check("stunnel4", text, &["127.0.0.1 6379>cache.example:6380 6", "1>127.0.0.1:6379 9"]);
     }
 
     #[test]

@@ -4,10 +4,13 @@
 pub mod arguments;
 mod conf;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use conf::Way;
 
 use super::process::{Process, Processes};
 use crate::model::{Family, Observed, escape};
@@ -17,11 +20,17 @@ use crate::probe::path::tcp::{self, Attempt, Dialled, Outcome};
 use crate::sys::resolver::{self, Lookup};
 use crate::sys::{Clock, clock, files};
 
-/// The most proxies that are told of, and the most places behind each.
-const MOST: usize = 8;
-const MOST_BACKENDS: usize = 8;
+/// The most proxies that are told of, and the most places of each.
+const MOST: usize = 256;
+const MOST_PLACES: usize = 256;
+/// The most places behind one listener that are tried, and behind all of them.
+const MOST_TRIES: usize = 8;
+const MOST_TRIES_IN_ALL: usize = 256;
 /// How long a place behind a proxy may take to answer, all at once. It is near by: most of them are on the same machine.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why nothing is known of a place that would be within reach.
+const NOT_TRIED: &str = "it was not tried: there are many";
 
 /// Programs that pass connections on, by the name of their process, of which the kernel keeps 15 bytes.
 const PROXIES: [&str; 36] = [
@@ -72,6 +81,9 @@ pub struct Forward {
     pub file: Option<String>,
     /// Where it leads, as far as its arguments or that file tell.
     pub backends: Vec<Backend>,
+    /// True if all that says where it leads was understood: else there may be other places.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// A place behind a proxy.
@@ -79,6 +91,9 @@ pub struct Forward {
 pub struct Backend {
     /// The port of the proxy that leads there, where it tells.
     pub port: Option<u16>,
+    /// The address that it has this port on; `None` for every one, and where it does not tell.
+    #[serde(default)]
+    pub at: Option<IpAddr>,
     /// The place, as it is written: `172.17.0.2:6379`.
     pub place: String,
     /// Who says so: `/etc/haproxy/haproxy.cfg:12`, `the arguments of pid 7`.
@@ -101,6 +116,8 @@ pub struct Met {
 pub struct Lead {
     /// The port of the proxy that leads there, where it tells.
     pub port: Option<u16>,
+    /// The address that it has this port on; `None` for every one, and where it does not tell.
+    pub at: Option<IpAddr>,
     /// The place.
     pub place: String,
     /// The line of the file that says so.
@@ -112,10 +129,23 @@ pub fn is_proxy(name: &str) -> bool {
     PROXIES.contains(&name)
 }
 
+/// True for a process that passes on what comes to this port, as it is: a SOCKS proxy wants to be told where to, first.
+pub fn passes_on(process: &Process, port: u16) -> bool {
+    is_proxy(&process.name) && !arguments::is_socks(&process.args, port)
+}
+
 impl Forward {
-    /// The places that the asked port leads to.
-    pub fn behind(&self, port: u16) -> impl Iterator<Item = &Backend> {
-        self.backends.iter().filter(move |backend| backend.port.is_none_or(|own| own == port))
+    /// The places that the asked port leads to, asked at these addresses: a listener on one address takes what comes to it
+    /// before that on all of them does.
+    pub fn behind(&self, port: u16, asked: &[IpAddr]) -> Vec<&Backend> {
+        let of_port: Vec<&Backend> = self.backends.iter().filter(|it| it.port.is_none_or(|own| own == port)).collect();
+        let is_taken = |ip: &IpAddr| of_port.iter().any(|backend| backend.at == Some(ip.to_canonical()));
+        let leads = |backend: &&&Backend| match backend.at {
+            _ if asked.is_empty() => true,
+            Some(at) => asked.iter().any(|ip| ip.to_canonical() == at),
+            None => !asked.iter().all(is_taken),
+        };
+        of_port.iter().filter(leads).copied().collect()
     }
 }
 
@@ -125,6 +155,21 @@ impl Backend {
         self.met.seen().map(|met| &met.attempt)
     }
 
+    /// Its own port, where it is named.
+    pub fn port(&self) -> Option<u16> {
+        conf::port(&self.place)
+    }
+
+    /// True if somebody takes a connection there.
+    pub fn takes(&self) -> bool {
+        self.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Connected)
+    }
+
+    /// True if something answers PING there, with PONG or with an error.
+    pub fn pongs(&self) -> bool {
+        self.met.seen().is_some_and(|met| met.ping.is_some())
+    }
+
     /// True if nobody takes a connection there.
     pub fn is_down(&self) -> bool {
         self.attempt().is_some_and(|attempt| attempt.outcome != Outcome::Connected)
@@ -132,45 +177,71 @@ impl Backend {
 }
 
 /// Looks at the proxies among the strangers: at those that have `port`, or at all, and at what is behind them.
-pub async fn gather(processes: &Observed<Processes>, port: Option<u16>, clock: &Clock) -> Vec<Forward> {
+pub async fn gather(
+    processes: &Observed<Processes>,
+    port: Option<u16>,
+    asked: &[IpAddr],
+    clock: &Clock,
+) -> Vec<Forward> {
     let strangers = processes.seen().map_or(&[][..], |processes| &processes.strangers);
     let has_port = |process: &&Process| port.is_none_or(|port| process.listens.iter().any(|at| at.port() == port));
     let proxies = strangers.iter().filter(|process| is_proxy(&process.name)).filter(has_port).take(MOST);
+    let mut found: Vec<Forward> = proxies.map(|process| of(process, port)).collect();
     let deadline = clock.end().min(clock::now() + PATIENCE);
-    let mut found = Vec::new();
-    for process in proxies {
-        found.push(of(process, deadline).await);
+    let mut tries = tokio::task::JoinSet::new();
+    for (proxy, forward) in found.iter().enumerate() {
+        for order in to_try(forward, port, asked) {
+            if tries.len() < MOST_TRIES_IN_ALL {
+                let place = forward.backends[order].place.clone();
+                tries.spawn(async move { (proxy, order, met(&place, deadline).await) });
+            }
+        }
+    }
+    for (proxy, order, met) in tries.join_all().await {
+        found[proxy].backends[order].met = met;
     }
     found
 }
 
-async fn of(process: &Process, deadline: Instant) -> Forward {
+/// Which places behind a proxy are tried: of each of its listeners a few, where they are within reach.
+fn to_try(forward: &Forward, port: Option<u16>, asked: &[IpAddr]) -> Vec<usize> {
+    let behind = port.map(|port| forward.behind(port, asked));
+    let is_asked =
+        |backend: &Backend| behind.as_ref().is_none_or(|all| all.iter().any(|it| std::ptr::eq(*it, backend)));
+    let mut tried: BTreeMap<(Option<u16>, Option<IpAddr>), usize> = BTreeMap::new();
+    let mut may_try = |backend: &Backend| {
+        let count = tried.entry((backend.port, backend.at)).or_default();
+        *count += 1;
+        *count <= MOST_TRIES
+    };
+    let backends = forward.backends.iter().enumerate();
+    let within_reach = backends.filter(|(_, it)| it.met == Observed::skipped(NOT_TRIED) && is_asked(it));
+    within_reach.filter(|(_, backend)| may_try(backend)).map(|(order, _)| order).collect()
+}
+
+/// Where a proxy leads, at the asked port or at all, before anything was tried.
+fn of(process: &Process, port: Option<u16>) -> Forward {
     let file = arguments::file(&process.name, &process.args).map(|file| absolute(&file, process.cwd.as_deref()));
-    let mut leads = arguments::leads(&process.name, &process.args);
-    let by_arguments = !leads.is_empty();
-    if let (false, Some(file)) = (by_arguments, &file) {
-        leads = conf::parse(&process.name, &files::read_text(file).unwrap_or_default());
+    let mut way = Way { leads: arguments::leads(&process.name, &process.args), whole: true };
+    if let (true, Some(file)) = (way.leads.is_empty(), &file) {
+        way = conf::parse(&process.name, &files::read_text(file).unwrap_or_default());
+        way.whole &= process.args.iter().filter(|arg| arg.as_str() == "-f").count() < 2;
     }
-    leads.truncate(MOST_BACKENDS);
-    let mut tries = tokio::task::JoinSet::new();
-    for (order, lead) in leads.iter().enumerate() {
-        let (place, why_not) = (lead.place.clone(), out_of_reach(process));
-        tries.spawn(async move { (order, met(&place, why_not, deadline).await) });
-    }
-    let mut met = tries.join_all().await;
-    met.sort_by_key(|(order, _)| *order);
+    way.leads.retain(|lead| port.is_none_or(|asked| lead.port.is_none_or(|own| own == asked)));
+    let whole = way.whole && way.leads.len() <= MOST_PLACES;
     let said_by = |lead: &Lead| match (&file, lead.line) {
         (Some(file), Some(line)) => format!("{}:{line}", escape(file.as_bytes())),
         _ => format!("the arguments of pid {}", process.pid),
     };
-    let told = |(lead, (_, met)): (&Lead, _)| Backend {
+    let told = |lead: &Lead| Backend {
         port: lead.port,
+        at: lead.at,
         place: escape(lead.place.as_bytes()),
         said_by: said_by(lead),
-        met,
+        met: Observed::skipped(out_of_reach(process).unwrap_or(NOT_TRIED)),
     };
-    let backends = leads.iter().zip(met).map(told).collect();
-    Forward { pid: process.pid, file: file.map(|file| escape(file.as_bytes())), backends }
+    let backends = way.leads.iter().take(MOST_PLACES).map(told).collect();
+    Forward { pid: process.pid, file: file.map(|file| escape(file.as_bytes())), backends, whole }
 }
 
 /// Why what a proxy leads to is not to be met from here.
@@ -189,10 +260,7 @@ fn absolute(file: &str, cwd: Option<&str>) -> String {
     }
 }
 
-async fn met(place: &str, why_not: Option<&'static str>, deadline: Instant) -> Observed<Met> {
-    if let Some(why) = why_not {
-        return Observed::skipped(why);
-    }
+async fn met(place: &str, deadline: Instant) -> Observed<Met> {
     let Some(address) = resolve(place, deadline).await else {
         return Observed::skipped("its address is not known");
     };
@@ -215,8 +283,8 @@ async fn said(address: SocketAddr, deadline: Instant) -> Option<String> {
 
 /// The address of a place, by this machine's own resolver.
 async fn resolve(place: &str, deadline: Instant) -> Option<SocketAddr> {
-    let (host, port) = place.rsplit_once(':')?;
-    let (host, port) = (host.trim_matches(['[', ']']), port.parse().ok()?);
+    let (host, _) = place.rsplit_once(':')?;
+    let (host, port) = (host.trim_matches(['[', ']']), conf::port(place)?);
     if let Ok(ip) = host.parse::<IpAddr>() {
         // Who connects to the unspecified address connects to this machine (ip(7)).
         return Some(SocketAddr::new(if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }, port));

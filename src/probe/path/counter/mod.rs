@@ -57,7 +57,7 @@ pub struct Counter {
     /// Where TLS was silent and a plain connection was ended: the same handshake in small packets.
     #[serde(default)]
     pub small: Option<Hello>,
-    /// Where RESP was reset without a word: the port for clients, if this one may be the bus port of its cluster.
+    /// Where RESP was reset without a word, or TLS turned us away: the port for clients, if this one may be the bus port of its cluster.
     #[serde(default)]
     pub bus: Option<Bus>,
     /// Where RESP was closed without a word: a question that only a `PostgreSQL` answers.
@@ -131,7 +131,7 @@ pub async fn gather(
         Box::pin(unverified::gather(&ask.target, side, before.tls, clock)),
         Box::pin(older::gather(before.tls, clock)),
         elsewhere::gather(ask, before, here, clock),
-        async { if may_be_stranger { bus::gather(ask, before, briefly).await } else { None } },
+        async { if may_be_stranger { Box::pin(bus::gather(ask, side, before, briefly)).await } else { None } },
         async { if may_be_stranger { postgres::gather(ask, before, briefly).await } else { None } },
     );
     let small = small::gather(ask, side, before, plain.as_ref(), clock).await;
