@@ -92,9 +92,10 @@ fn has_its_key(facts: &Facts, stored: &Certificate) -> bool {
 
 /// Whether a file was changed after the server's start.
 fn is_later(facts: &Facts, file: &File) -> Option<bool> {
-    // Both as RFC 3339 in UTC, to the second: they sort as they are.
+    // Both as RFC 3339 in UTC, to the second: they sort as they are. What was written in the second of the start was read by it, for all
+    // that is known.
     let started = facts.instance()?.process?.started_at.as_ref()?.get(..19)?;
-    Some(file.changed_at.as_ref()?.get(..19)? >= started)
+    Some(file.changed_at.as_ref()?.get(..19)? > started)
 }
 
 /// True if the server can read it, and its clients will take it: a command that says so does no harm.
