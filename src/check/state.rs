@@ -4,7 +4,7 @@ use super::{Check, ping};
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
-use crate::probe::path::reply::{Command, ErrorKind, Info, Reply};
+use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Info, Reply};
 use crate::probe::path::sizes::Try;
 use crate::probe::path::tcp::Outcome;
 
@@ -26,6 +26,7 @@ pub static CHECK: Check = Check {
         &NOT_ENOUGH_REPLICAS,
         &INFO_SILENT,
         &NODES_UNREACHABLE,
+        &UPSTREAM,
     ],
     judge,
 };
@@ -133,6 +134,27 @@ pub static NODES_UNREACHABLE: Code = Code::warn(
      leads to it. CLUSTER NODES names addresses that cannot be reached from here, and clients are sent to them.",
 );
 
+/// A proxy's words for nobody behind it.
+pub static UPSTREAM: Code = Code::warn(
+    "state/upstream",
+    Level::Ready,
+    "a proxy answers that it reaches no Redis",
+    "PING was answered, as some proxies do by themselves, and another command with an error that no Redis has: twemproxy passes \
+     on what connecting met (Connection refused), Envoy says 'upstream failure' or 'no upstream host'.",
+);
+/// How such an error begins: twemproxy's, by strerror(3), and Envoy's.
+const UPSTREAM_SAYS: [&str; 9] = [
+    "ERR Connection refused",
+    "ERR Connection timed out",
+    "ERR Connection reset by peer",
+    "ERR No route to host",
+    "ERR Host is down",
+    "ERR Server Error",
+    "ERR no upstream host",
+    "upstream failure",
+    "ERR upstream failure",
+];
+
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
     let dialogue = redis.preferred().ok_or_else(|| Gap::needs("tcp"))?;
@@ -166,6 +188,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         may_write(dialogue, &facts.ask.target)?;
     }
     findings.extend(nodes_unreachable(facts));
+    findings.extend(upstream(dialogue));
     // A replica that is only read from is as it should be.
     findings.extend(dialogue.info().filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());
@@ -198,9 +221,17 @@ fn cannot_see(dialogue: &Dialogue) -> Gap {
     Gap::hidden(BlockerKind::Permission, says)
 }
 
+/// INFO turned down for want of the right to it, as only a Redis does.
+fn denied_info(dialogue: &Dialogue) -> Option<&ErrorReply> {
+    dialogue.reply(Command::Info)?.error().filter(|error| error.kind == ErrorKind::NoPermission)
+}
+
 fn healthy_summary(dialogue: &Dialogue) -> String {
     let Some(info) = dialogue.info() else {
         return match dialogue.reply(Command::Ping) {
+            Some(Reply::Status(_)) if !ping::is_proven(dialogue) && denied_info(dialogue).is_none() => {
+                "PING is answered; whether it serves other commands cannot be seen".to_owned()
+            }
             Some(Reply::Status(_)) => "it serves commands; INFO is not to be had".to_owned(),
             _ => "it cannot be seen with this user whether it serves".to_owned(),
         };
@@ -232,6 +263,14 @@ fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
         _ => return None,
     };
     Some(Finding::new(code, "redis replied", error.text.clone()))
+}
+
+/// What a proxy says of its way, in the place of an answer.
+fn upstream(dialogue: &Dialogue) -> Option<Finding> {
+    let commands = [Command::Select, Command::Exists, Command::PfCount, Command::Hello, Command::Info];
+    let errors = commands.into_iter().filter_map(|command| dialogue.reply(command)?.error());
+    let mut said = errors.filter(|error| UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says)));
+    said.next().map(|error| Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
 }
 
 /// True if INFO was asked for and nothing came, where PING was answered, by whichever connection.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::cause::{Case, Cause, checks_again, redis_host, startup};
-use crate::check::{self, ping, process, tcp, tls};
+use crate::check::{self, ping, process, state, tcp, tls};
 use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
@@ -37,8 +37,8 @@ listen on more than 127.0.0.1, and on the port that is published.",
 };
 
 /// How it shows: after the handshake of TCP, in that of TLS, by a reset so soon that the connection was not noticed, or, where
-/// packets to what is behind it are lost, by silence.
-const SYMPTOMS: [&Code; 4] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT];
+/// packets to what is behind it are lost, by silence; or it says so.
+const SYMPTOMS: [&Code; 5] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT, &state::UPSTREAM];
 
 fn infer(case: &Case) -> Option<Support> {
     let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some())?;
@@ -180,7 +180,9 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
     let shaken = case.facts.tls.seen().and_then(Tls::preferred).is_some_and(Hello::is_done);
     let quiet = |dialogue: &Dialogue| matches!(dialogue.first.end, End::Closed | End::Broken(_));
     let inside = shaken && crate::cause::dialogue(case.facts).is_some_and(quiet);
-    let (confidence, summary) = if inside {
+    let (confidence, summary) = if code.id == state::UPSTREAM.id {
+        (Confidence::Likely, "what answers PING says that it reaches no Redis, in a proxy's words")
+    } else if inside {
         (Confidence::Likely, "the TLS of a proxy answers, and then it closes: nobody seems to be behind it")
     } else {
         (Confidence::Possible, "what accepts may be a proxy, a tunnel or a published port with nobody behind it")
@@ -366,6 +368,8 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), None);
         check_cause(&CAUSE, &Facts::encrypted().speechless(End::Closed), Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::encrypted().speechless(End::Alert(116)), None);
+        let says = Facts::healthy().erring(crate::probe::path::reply::Command::Exists, "ERR Connection refused");
+        check_cause(&CAUSE, &says, Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::healthy(), None);
         // On its own machine it is a Redis that closes.
         check_cause(&CAUSE, &Facts::at_home().speechless(End::Closed), None);

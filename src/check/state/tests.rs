@@ -26,6 +26,18 @@ fn a_serving_master_is_no_finding() {
 }
 
 #[test]
+fn what_a_proxy_says_of_its_way_is_told() {
+    let facts =
+        |text| Facts::healthy().erring(Command::Info, text).erring(Command::Hello, "ERR unknown command 'HELLO'");
+    for text in ["ERR Connection refused", "upstream failure", "ERR no upstream host", "ERR Server Error"] {
+        check(&facts(text), &["state/upstream"]);
+    }
+    let judgement = check(&facts("ERR unknown command 'INFO'"), &[]);
+    assert_eq!(judgement.summary, "PING is answered; whether it serves other commands cannot be seen");
+    check(&facts("NOPERM no"), &[]);
+}
+
+#[test]
 fn what_ping_says_of_the_state_has_its_code() {
     check(&Facts::healthy().erring(Command::Ping, "LOADING Redis is loading"), &["state/loading"]);
     check(&Facts::healthy().erring(Command::Ping, "BUSY Redis is busy running a script."), &["state/busy"]);
