@@ -4,11 +4,12 @@
 //! (RFC 8446 section 4.4.2.4). Whose fault it is, is the causes' question.
 
 use super::Check;
-use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
+use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
+use crate::probe::path::tls::oldhello::{self, Answer};
 use crate::probe::path::tls::{Ended, Flaw, Hello, Tls};
 
 /// The check.
@@ -169,6 +170,9 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
+    if let (Some(_), true) = (&failure, is_beyond_us(facts, hello)) {
+        return Err(Gap::hidden(BlockerKind::Unsupported, BEYOND_US));
+    }
     let flaws = flaws(facts, hello);
     let summary = match (&refused, failure.as_ref().or(flaws.first())) {
         (_, Some(finding)) => format!("{}: {}", hello.address, finding.code.title),
@@ -180,6 +184,23 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let more = [soon, differs(tls), by_itself(hello), overlooked(facts, hello)];
     let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
+}
+
+/// What is to be said of a server that our library cannot follow.
+const BEYOND_US: &str = "the server's key, or the curve, group or signature that it wants, is one that redisdoc's library (rustls) does not \
+                         have, such as P-521: clients with OpenSSL may well work; look with redis-cli --tls";
+
+/// True if the server refused our `ClientHello` and would go on with a version and a suite that our library has: then it is for
+/// what the library lacks, and nothing is known of the server.
+fn is_beyond_us(facts: &Facts, hello: &Hello) -> bool {
+    // 40: handshake_failure (RFC 8446 section 6).
+    let is_refused = matches!(hello.end, Ended::Alert(40) | Ended::Incompatible(_));
+    let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
+    let suits = |version: &str| ["TLS 1.2", "TLS 1.3"].contains(&version);
+    is_refused
+        && hello.asked.is_none()
+        && hello.chain.is_empty()
+        && matches!(older, Some(Answer::Chosen { version, cipher }) if suits(version) && oldhello::is_ours(cipher))
 }
 
 fn healthy_summary(hello: &Hello, dialogue: Option<&Dialogue>) -> String {

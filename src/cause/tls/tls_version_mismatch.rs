@@ -3,9 +3,9 @@
 use super::{admin_cli, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
-use crate::model::{Code, Confidence, Risk, Step, Support, Where};
+use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::path::tls::oldhello::{self, Answer};
+use crate::probe::path::tls::oldhello::Answer;
 use crate::probe::path::tls::{Ended, Hello, alert};
 
 /// The cause.
@@ -52,11 +52,7 @@ fn infer(case: &Case) -> Option<Support> {
     if let Some(answer) = older {
         support = support.because("the ClientHello of an old client", answer.says());
     }
-    Some(if is_beyond_us(older) {
-        let tells = "a handshake that succeeds: clients with OpenSSL work, and the server is well; redisdoc's library cannot follow";
-        let command = format!("openssl s_client -connect {} </dev/null", hello.address);
-        support.settled_by(Step::look(Where::Here, command, tells))
-    } else if confidence == Confidence::Certain {
+    Some(if confidence == Confidence::Certain {
         support.not("server-name-needed", "with the same name, an old client is answered")
     } else {
         support.settled_by(Step::look(
@@ -67,21 +63,11 @@ fn infer(case: &Case) -> Option<Support> {
     })
 }
 
-/// True if the server would go on with what our library has, so that it is not for the version or the suite that it does not.
-fn is_beyond_us(older: Option<&Answer>) -> bool {
-    matches!(older, Some(Answer::Chosen { version, cipher }) if !is_old(version) && oldhello::is_ours(cipher))
-}
-
 fn is_old(version: &str) -> bool {
     !["TLS 1.2", "TLS 1.3"].contains(&version)
 }
 
 fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)> {
-    if is_beyond_us(older) {
-        let says = "the server's key, or the curve, group or signature that it wants, is one that redisdoc's library (rustls) does \
-                    not have, such as P-521: clients with OpenSSL may well work";
-        return Some((Confidence::Likely, says.to_owned()));
-    }
     if let Some(Answer::Chosen { version, cipher }) = older {
         let says = if is_old(version) {
             format!("the server speaks no more than {version}; redisdoc, like current libraries, begins at TLS 1.2")
@@ -113,11 +99,6 @@ fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
-    if is_beyond_us(older) {
-        let text = "look with a client that uses OpenSSL (redis-cli --tls): where that works, there is nothing to repair; for clients in Rust, \
-                    give the server a key of P-256, or of RSA with 2048 bits";
-        return vec![Step::tell(Where::Here, text)];
-    }
     let by_version = matches!(older, Some(Answer::Chosen { version, .. }) if is_old(version));
     let instance = facts.instance();
     let limits = |name: &str| {
@@ -146,7 +127,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
-    use crate::model::Observed;
+    use crate::model::{Observed, Verdict};
     use crate::probe::path::counter::Counter;
 
     fn refused(end: Ended, older: Option<Answer>) -> Facts {
@@ -174,9 +155,10 @@ mod tests {
         for (version, cipher) in [("TLS 1.3", "TLS_AES_256_GCM_SHA384"), ("TLS 1.2", "ECDHE-RSA-AES128-GCM-SHA256")] {
             let (version, cipher) = (version.to_owned(), cipher.to_owned());
             let facts = refused(Ended::Alert(40), Some(Answer::Chosen { version, cipher }));
-            check_cause(&CAUSE, &facts, Some(Confidence::Likely));
-            let remedy = format!("{:?}", remedy(&facts));
-            assert!(remedy.contains("nothing to repair") && !remedy.contains("tls-protocols"), "{remedy}");
+            check_cause(&CAUSE, &facts, None);
+            let judged = crate::check::judge(&facts);
+            let tls = judged.iter().find(|judged| judged.check.id == "tls").unwrap();
+            assert!(matches!(&tls.verdict, Verdict::Unknown(why) if why.says.contains("P-521")));
         }
     }
 
