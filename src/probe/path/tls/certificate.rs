@@ -29,7 +29,7 @@ pub struct Certificate {
     pub not_before: i64,
     /// Until when.
     pub not_after: i64,
-    /// Whether subject and issuer are the same.
+    /// Whether subject and issuer are the same, and so are their keys where both are told.
     pub self_signed: bool,
     /// Whether it may sign others (basicConstraints).
     pub is_ca: bool,
@@ -59,6 +59,16 @@ impl Certificate {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|part| part.value.ca);
         let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let key_id = extension(&parsed, |extension| match extension {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(hexadecimal(within(id.0))),
+            _ => None,
+        });
+        let issuer_key_id = extension(&parsed, |extension| match extension {
+            ParsedExtension::AuthorityKeyIdentifier(id) => Some(hexadecimal(within(id.key_identifier.as_ref()?.0))),
+            _ => None,
+        });
+        // An authority may have the very name of what it signs: where both say which key, that counts.
+        let own_key = issuer_key_id.as_ref().zip(key_id.as_ref()).is_none_or(|(signed, own)| signed == own);
         Some(Self {
             subject: name(parsed.subject()),
             issuer: name(parsed.issuer()),
@@ -66,20 +76,14 @@ impl Certificate {
             names: names(&parsed),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
-            self_signed: parsed.subject() == parsed.issuer(),
+            self_signed: parsed.subject() == parsed.issuer() && own_key,
             is_ca,
             purposes: purposes(&parsed),
             key: key(&parsed),
             signed_with: algorithm(&parsed),
             sha256: hexadecimal(&crate::sys::tls::sha256(der)),
-            key_id: extension(&parsed, |extension| match extension {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(hexadecimal(within(id.0))),
-                _ => None,
-            }),
-            issuer_key_id: extension(&parsed, |extension| match extension {
-                ParsedExtension::AuthorityKeyIdentifier(id) => Some(hexadecimal(within(id.key_identifier.as_ref()?.0))),
-                _ => None,
-            }),
+            key_id,
+            issuer_key_id,
             issuer_url: extension(&parsed, issuer_url),
         })
     }
@@ -211,6 +215,21 @@ fn hexadecimal(bytes: &[u8]) -> String {
 mod bytes_of_strangers {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_authority_of_the_same_name_is_another() {
+        let make = || rcgen::CertificateParams::new(vec!["db".to_owned()]).unwrap();
+        let mut params = make();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert!(Certificate::parse(authority.der()).unwrap().self_signed);
+        let mut params = make();
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &authority).unwrap();
+        let leaf = Certificate::parse(leaf.der()).unwrap();
+        assert_eq!((leaf.subject == leaf.issuer, leaf.self_signed), (true, false), "{leaf:?}");
+    }
 
     fn fit(text: &str) -> bool {
         !text.chars().any(char::is_control) && text.len() <= 4 * MOST_BYTES
