@@ -28,6 +28,7 @@ pub static CHECK: Check = Check {
         &CUT_SHORT,
         &LARGE_LOST,
         &DIFFERS,
+        &CUT_AT_TIMES,
         &SLOW,
         &LIMITED,
     ],
@@ -135,6 +136,14 @@ pub static DIFFERS: Code = Code::warn(
     "The name has several addresses that accept connections, and some of them do not answer PING as the first does: one \
      pongs, another is silent, loads its data, or asks for a password. Clients meet one or the other by chance.",
 );
+/// The same words, answered over one connection and cut over another.
+pub static CUT_AT_TIMES: Code = Code::warn(
+    "ping/cut-at-times",
+    Level::Ready,
+    "some connections are cut without a word",
+    "The same commands were answered over one connection, and another was closed or reset before any reply. A balancer that \
+     takes turns with a place where nobody answers does that, or a server that has just been restarted.",
+);
 /// Late.
 pub static SLOW: Code = Code::warn(
     "ping/slow",
@@ -172,6 +181,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         .chain(large)
         .chain(limited(facts, dialogue))
         .chain(differs(&redis.dialogues))
+        .chain(cut_at_times(dialogue))
         .chain(slow(dialogue, handshake_ms(facts, &dialogue.address)));
     Ok(Judgement::pass(summary).took(took).observing(redis).finding(findings))
 }
@@ -371,7 +381,7 @@ fn end_of(conversation: &Conversation) -> String {
 /// What was met by INFO and HELLO, where PING was answered and they show no Redis.
 fn limited(facts: &Facts, dialogue: &Dialogue) -> Option<Finding> {
     let pongs = matches!(dialogue.reply(Command::Ping), Some(Reply::Status(_))) && failure(dialogue).is_none();
-    if !pongs || is_proven(dialogue) || is_proven_by(&dialogue.first) {
+    if !pongs || dialogue.is_cut_at_times() || is_proven(dialogue) || is_proven_by(&dialogue.first) {
         return None;
     }
     let first = &dialogue.first;
@@ -443,6 +453,13 @@ fn answer(dialogue: &Dialogue) -> String {
         (None, Some(reply)) => words(reply),
         (None, None) => "no answer".to_owned(),
     }
+}
+
+fn cut_at_times(dialogue: &Dialogue) -> Option<Finding> {
+    let met = |one: &Conversation| if one.answers_ping() { "PING was answered".to_owned() } else { end_of(one) };
+    let evidence = (1..).zip(dialogue.conversations());
+    let evidence = evidence.map(|(number, one)| Evidence::new("read(2)", format!("connection {number}: {}", met(one))));
+    dialogue.is_cut_at_times().then(|| Finding { code: &CUT_AT_TIMES, evidence: evidence.collect() })
 }
 
 fn slow(dialogue: &Dialogue, handshake_ms: f64) -> Option<Finding> {

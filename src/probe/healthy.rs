@@ -156,7 +156,7 @@ impl Dialogue {
             sent_again: None,
             unacknowledged: None,
         };
-        Self { address: address.to_owned(), first, second: None }
+        Self { address: address.to_owned(), first, second: None, further: Vec::new() }
     }
 }
 

@@ -116,3 +116,35 @@ fn a_backend_whose_packets_are_lost() {
     let _proxy = haproxy(&one, "timeout connect 9s\nlisten hole\n bind *:7301\n server a 127.0.0.1:6391\n", 7301);
     one.diagnose(&["-p", "7301", "-t", "2"]).cause("proxy-backend-down", Confidence::Likely).nothing_certain().exit(1);
 }
+
+#[test]
+fn a_balancer_takes_turns_with_a_place_where_nobody_is() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    if lacks(&server, "haproxy") {
+        return;
+    }
+    let _redis = [6391, 6392, 6393].map(|port| server.redis(&["--port", &port.to_string(), "--requirepass", "pw"]));
+    let live =
+        |count: u16| (1..=count).map(|n| format!(" server w{n} 127.0.0.1:639{n}\n")).collect::<Vec<_>>().concat();
+    let listen = |port: u16, count: u16| {
+        format!("listen t{count}\n bind *:{port}\n balance roundrobin\n server dead 127.0.0.1:6399\n{}", live(count))
+    };
+    let sections = [listen(7401, 1), listen(7402, 2), listen(7403, 3)].concat();
+    let _proxy = haproxy(&server, &sections, 7401);
+    for (port, count) in [("7401", 1), ("7402", 2), ("7403", 3)] {
+        for (from, sure) in [(&client, Confidence::Possible), (&server, Confidence::Likely)] {
+            // Each check makes as many connections as it needs; these move on to the next place.
+            let further = |turn| {
+                (0..turn).for_each(|_| drop(from.run(&["bash", "-c", &format!(": </dev/tcp/{SERVER}/{port}")]).ok()))
+            };
+            let mut checks = (0..4 * count).map(|turn| {
+                further(turn);
+                from.diagnose(&["-h", SERVER, "-p", port, "-a", "pw"])
+            });
+            let is_cut = |check: &crate::world::Diagnosis| check.report.to_string().contains("ping/cut-at-times");
+            let found = checks.find(is_cut).expect("one of the checks meets the dead place first");
+            found.cause("proxy-backend-down", sure).nothing_certain().exit(0);
+        }
+    }
+}

@@ -28,14 +28,14 @@ pub fn hidden(case: &Case) -> Vec<Supported> {
 pub fn said_without_tls(facts: &Facts) -> Option<Dialogue> {
     let address = facts.tls.seen()?.preferred()?.address.clone();
     let first = facts.counter.seen()?.plain.clone()?;
-    Some(Dialogue { address, first, second: None })
+    Some(Dialogue { address, first, second: None, further: Vec::new() })
 }
 
 /// What was said inside TLS, where plain RESP failed.
 pub fn said_within_tls(facts: &Facts) -> Option<Dialogue> {
     let through = facts.counter.seen()?.inside.as_ref()?;
     let (address, first) = (through.hello.address.clone(), through.inside.clone()?);
-    Some(Dialogue { address, first, second: None })
+    Some(Dialogue { address, first, second: None, further: Vec::new() })
 }
 
 /// The same facts as if TLS had not been asked for.

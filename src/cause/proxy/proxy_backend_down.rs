@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::cause::{Case, Cause, checks_again, redis_host, startup};
+use crate::cause::{Case, Cause, checks_again, client, redis_host, startup};
 use crate::check::{self, ping, process, state, tcp, tls};
 use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support, Where};
 use crate::probe::Facts;
@@ -37,8 +37,9 @@ listen on more than 127.0.0.1, and on the port that is published.",
 };
 
 /// How it shows: after the handshake of TCP, in that of TLS, by a reset so soon that the connection was not noticed, or, where
-/// packets to what is behind it are lost, by silence; or it says so.
-const SYMPTOMS: [&Code; 5] = [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT, &state::UPSTREAM];
+/// packets to what is behind it are lost, by silence; by every so many connections; or it says so.
+const SYMPTOMS: [&Code; 6] =
+    [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT, &state::UPSTREAM, &ping::CUT_AT_TIMES];
 
 fn infer(case: &Case) -> Option<Support> {
     let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some())?;
@@ -87,6 +88,9 @@ fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<S
     } else if down.is_empty() && behind.iter().any(|backend| backend.pongs()) {
         let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS)";
         supported(Confidence::Possible, format!("{who} brings no answer, though {} does: {says}", takes.join(", ")))
+    } else if code.id == ping::CUT_AT_TIMES.id && !down.is_empty() {
+        let says = format!("{who} takes turns, and {} takes no connection", down.join(", "));
+        supported(Confidence::Likely, says)
     } else if !takes.is_empty() {
         let says = if down.is_empty() { String::new() } else { format!(", and {} does not", down.join(", ")) };
         let says = format!("{who} brings no answer; {} takes connections{says}", takes.join(", "));
@@ -111,8 +115,9 @@ fn is_certain(case: &Case, host: &Host, forward: Option<&Forward>, behind: &[&Ba
     let refuses = |backend: &&Backend| backend.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Refused);
     let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && forward.is_some_and(|forward| forward.whole);
     let vacant = behind.iter().all(|backend| holder(host, backend).is_none());
-    // Who has met a refusal does not stay silent for long, but may try again.
-    all_refuse && vacant && code.id != ping::SILENT.id && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
+    // Who has met a refusal does not stay silent for long, but may try again; and who answers at times has another place.
+    let fits = ![ping::SILENT.id, ping::CUT_AT_TIMES.id].contains(&code.id);
+    all_refuse && vacant && fits && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
 }
 
 /// Who has the port of a place on the proxy's own machine that took no connection: on another address, or behind a rule.
@@ -180,7 +185,12 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
     let shaken = case.facts.tls.seen().and_then(Tls::preferred).is_some_and(Hello::is_done);
     let quiet = |dialogue: &Dialogue| matches!(dialogue.first.end, End::Closed | End::Broken(_));
     let inside = shaken && crate::cause::dialogue(case.facts).is_some_and(quiet);
-    let (confidence, summary) = if code.id == state::UPSTREAM.id {
+    let (confidence, summary) = if code.id == ping::CUT_AT_TIMES.id {
+        (
+            Confidence::Possible,
+            "what accepts may be a balancer, and at some of the places that it takes turns with nobody answers",
+        )
+    } else if code.id == state::UPSTREAM.id {
         (Confidence::Likely, "what answers PING says that it reaches no Redis, in a proxy's words")
     } else if inside {
         (Confidence::Likely, "the TLS of a proxy answers, and then it closes: nobody seems to be behind it")
@@ -250,7 +260,7 @@ fn advice(facts: &Facts, host: &Host, proxy: &Process, behind: &[&Backend]) -> S
         );
         return Step::tell(Where::RedisHost, text);
     }
-    if behind.iter().any(|backend| backend.pongs()) {
+    if behind.iter().any(|backend| backend.pongs()) && !behind.iter().any(|backend| backend.is_down()) {
         let text = "let both sides speak alike: 'accept-proxy' only where clients send the PROXY protocol's header, 'send-proxy' only \
                     where the server takes it (Redis does not), and TLS on both sides or on none";
         return Step::tell(on, text);
@@ -288,8 +298,11 @@ fn behind_it(facts: &Facts, host: &Host, backend: &Backend) -> Option<Vec<Step>>
     (behind.redis, behind.counter) = (Observed::needs("tcp"), Observed::needs("tcp"));
     let found = crate::cause::infer(&behind, &check::judge(&behind));
     let first = found.causes.into_iter().next()?;
-    let is_start = startup::CAUSES.iter().any(|cause| cause.id == first.id);
-    (first.support.confidence >= Confidence::Likely && first.id != CAUSE.id).then_some(())?;
+    let is_of = |causes: &[&Cause]| causes.iter().any(|cause| cause.id == first.id);
+    let is_start = is_of(startup::CAUSES);
+    // It is the proxy that asks, not the application.
+    let is_other = first.id != CAUSE.id && !is_of(client::CAUSES);
+    (first.support.confidence >= Confidence::Likely && is_other).then_some(())?;
     (!is_start || holder(host, backend).is_none()).then_some(())?;
     let tell = Step::tell(redis_host(facts), format!("behind it, at {}: {}", backend.place, first.support.summary));
     Some(std::iter::once(tell).chain(first.remedy.into_iter().filter(|step| !checks_again(step))).collect())
@@ -360,6 +373,25 @@ mod tests {
         check_cause(&CAUSE, &apart([10, 0, 0, 77]), Some(Confidence::Likely));
         let old = joined.with(|facts| facts.taken_at = "2026-11-20T10:05:00Z".to_owned());
         check_cause(&CAUSE, &old, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn a_dead_place_among_others_is_likely_where_it_is_seen() {
+        let by_turns = |mut facts: Facts| {
+            let seen = Facts::healthy().redis;
+            let Observed::Seen(redis) = &mut facts.redis else { return facts };
+            let answered = seen.seen().map(|redis| redis.dialogues[0].first.clone());
+            let dialogue = &mut redis.dialogues[0];
+            if let Some(answered) = answered {
+                dialogue.first.exchanges = answered.exchanges.clone();
+                dialogue.first.exchanges.iter_mut().for_each(|exchange| exchange.reply = None);
+                dialogue.second = Some(answered);
+            }
+            facts
+        };
+        check_cause(&CAUSE, &by_turns(proxied("haproxy", Some(Outcome::Refused))), Some(Confidence::Likely));
+        check_cause(&CAUSE, &by_turns(Facts::healthy().speechless(End::Closed)), Some(Confidence::Possible));
+        check_cause(&CAUSE, &by_turns(Facts::at_home().speechless(End::Closed)), None);
     }
 
     #[test]

@@ -46,6 +46,35 @@ fn errors_that_prove_a_redis_are_left_to_auth_and_state() {
     }
 }
 
+/// The whole script was cut and PING alone answered; then the two were tried again, with this luck.
+fn tried_again(luck: [bool; 3]) -> Facts {
+    let whole = Facts::healthy().redis.seen().unwrap().dialogues[0].first.clone();
+    let least = Conversation { exchanges: whole.exchanges[..1].to_vec(), ..whole.clone() };
+    let cut = |one: &Conversation| {
+        let exchanges = one.exchanges.iter().map(|it| Exchange { reply: None, ..it.clone() });
+        Conversation { exchanges: exchanges.collect(), end: End::Closed, bytes: 0, ..one.clone() }
+    };
+    Facts::healthy().with(|facts| {
+        let dialogue = &mut dialogues(facts)[0];
+        (dialogue.first, dialogue.second) = (cut(&whole), Some(least.clone()));
+        let further = [&least, &whole, &whole].into_iter().zip(luck);
+        dialogue.further = further.map(|(one, lucky)| if lucky { one.clone() } else { cut(one) }).collect();
+    })
+}
+
+#[test]
+fn what_is_cut_by_chance_is_no_limit() {
+    for luck in
+        [[true, true, true], [false, true, false], [true, false, true], [false, false, true], [false, false, false]]
+    {
+        check(&tried_again(luck), &["ping/cut-at-times"]);
+    }
+    // Every whole script is cut, and PING never: it is what is asked.
+    check(&tried_again([true, false, false]), &["ping/limited"]);
+    let whole = tried_again([true, false, true]);
+    assert!(judge(&whole).unwrap().summary.starts_with("Redis 7.0.15 answered PONG"));
+}
+
 #[test]
 fn each_refusal_has_its_code() {
     check(&Facts::healthy().refused_with("DENIED Redis is running in protected mode"), &["ping/protected-mode"]);
@@ -106,7 +135,9 @@ fn commands_that_wait_are_told_from_a_server_that_does_not_read() {
 fn a_proxy_that_closes_on_what_it_does_not_know_is_healthy_when_it_pongs() {
     let pong = Some(Reply::Status("PONG".to_owned()));
     let mut facts = second(vec![(Command::Ping, pong)], End::Answered);
-    dialogues(&mut facts)[0].first.end = End::Closed;
+    let first = &mut dialogues(&mut facts)[0].first;
+    first.end = End::Closed;
+    first.exchanges.push(Exchange { command: Command::Info, reply: None });
     check(&facts, &[]);
     dialogues(&mut facts)[0].first.bytes = 5;
     check(&facts, &[]);

@@ -45,6 +45,10 @@ pub struct Dialogue {
     pub first: Conversation,
     /// Over the second one, which listened before it wrote, if there was need of one.
     pub second: Option<Conversation>,
+    /// Where the first was cut without a word and the second was answered: over more of them, whether that was what was asked,
+    /// or chance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Conversation>,
 }
 
 /// What was said over one connection.
@@ -127,14 +131,24 @@ impl Redis {
 }
 
 impl Dialogue {
-    /// The conversation that tells most: the first, unless only the second answered PING, or anything.
+    /// The conversation that tells most: the first, unless only a later one answered PING, or anything.
     pub fn telling(&self) -> &Conversation {
-        let tells_more = |second: &Conversation| match (self.first.answers_ping(), second.answers_ping()) {
-            (false, true) => true,
-            (false, false) => !self.first.said_something() && second.said_something(),
-            (true, _) => false,
-        };
-        self.second.as_ref().filter(|second| tells_more(second)).unwrap_or(&self.first)
+        let answers = |one: &Conversation| one.exchanges.iter().filter(|exchange| exchange.reply.is_some()).count();
+        let worth =
+            |one| if Conversation::answers_ping(one) { 2 + answers(one) } else { usize::from(one.said_something()) };
+        let more = |most, one| if worth(one) > worth(most) { one } else { most };
+        self.conversations().skip(1).filter(|_| !self.first.answers_ping()).fold(&self.first, more)
+    }
+
+    /// All that was said, in order.
+    pub fn conversations(&self) -> impl Iterator<Item = &Conversation> {
+        std::iter::once(&self.first).chain(&self.second).chain(&self.further)
+    }
+
+    /// True if the same words were answered over one connection, and cut over another: what is asked is not the reason.
+    pub fn is_cut_at_times(&self) -> bool {
+        let answered = |cut: &Conversation| self.conversations().any(|one| one.answers_ping() && one.asks_what(cut));
+        self.conversations().any(|one| one.is_cut() && answered(one))
     }
 
     /// The answer to `command`, from the conversation that tells most.
@@ -218,6 +232,17 @@ impl Conversation {
         matches!(self.end, End::Closed | End::Broken(_))
     }
 
+    /// True if the connection ended without a word.
+    pub fn is_cut(&self) -> bool {
+        self.has_ended() && !self.said_something()
+    }
+
+    /// True if the other one asks for the same.
+    fn asks_what(&self, other: &Self) -> bool {
+        let commands = |one: &Self| one.exchanges.iter().map(|exchange| exchange.command).collect::<Vec<_>>();
+        commands(self) == commands(other)
+    }
+
     /// True if PING was answered, with whatever.
     pub fn answers_ping(&self) -> bool {
         self.reply(Command::Ping).is_some()
@@ -262,7 +287,10 @@ pub async fn gather(
     for (order, connection) in connections.into_iter().enumerate() {
         let (script, secret, clock) = (Script::of(ask, password, here), password.cloned(), *clock);
         let inside = inside.take();
-        talks.spawn(async move { (order, talk(connection, &script, secret.as_ref(), inside, clock).await) });
+        talks.spawn(async move {
+            let talk = Box::pin(talk(connection, &script, secret.as_ref(), inside, clock));
+            (order, talk.await)
+        });
     }
     let mut talks = talks.join_all().await;
     talks.sort_by_key(|(order, _)| *order);
@@ -402,14 +430,48 @@ async fn talk(
     let ended = first.listen(early).await;
     if first.tells_enough() {
         first.listen(deadline).await;
-        return (Dialogue { address, first: first.conclude(), second: None }, None);
+        return (Dialogue { address, first: first.conclude(), second: None, further: Vec::new() }, None);
     }
     let lines = if ended { &script.least } else { &script.alive };
     let inside = inside.filter(|_| first.is_mute());
     let aside = async { inside.as_ref()?.probe(&dial, deadline).await };
-    let again = second_talk(&dial, lines, secret, deadline);
-    let (_, second, through) = tokio::join!(first.listen(deadline), again, aside);
-    (Dialogue { address, first: first.conclude(), second: Some(second) }, through)
+    let again = async { tokio::join!(first.listen(deadline), second_talk(&dial, lines, secret, deadline)).1 };
+    let (second, through) = Box::pin(beside(again, aside)).await;
+    let first = first.conclude();
+    let is_odd = first.is_cut() && second.answers_ping();
+    let further = if is_odd { further(&dial, script, secret, deadline).await } else { Vec::new() };
+    (Dialogue { address, first, second: Some(second), further }, through)
+}
+
+/// Both, but what is tried beside a conversation is given up where that one is answered: a Redis waits for the end of what
+/// it takes for a line.
+async fn beside<T>(
+    again: impl Future<Output = Conversation>,
+    aside: impl Future<Output = Option<T>>,
+) -> (Conversation, Option<T>) {
+    let (mut again, mut aside) = (std::pin::pin!(again), std::pin::pin!(aside));
+    tokio::select! {
+        biased;
+        second = &mut again => {
+            let through = if second.answers_ping() { None } else { aside.await };
+            (second, through)
+        }
+        through = &mut aside => (again.await, through),
+    }
+}
+
+/// Tries both scripts again, after the whole one was cut and the least one answered: who takes turns with a dead place in two,
+/// three or four cuts one that was answered before, or answers one that was cut.
+async fn further(dial: &Dialled, script: &Script, secret: Option<&Secret>, deadline: Instant) -> Vec<Conversation> {
+    let mut further = Vec::new();
+    for lines in [&script.least, &script.whole, &script.whole] {
+        let Some(stream) = dial.again(deadline).await else { break };
+        let mut talk = Talk::new(&stream, secret);
+        talk.say(lines, deadline).await;
+        talk.listen(deadline).await;
+        further.push(talk.conclude());
+    }
+    further
 }
 
 /// Listens before it writes. Both conversations share one deadline: a peer that is slow to end the first one must not
