@@ -135,9 +135,8 @@ fn a_balancer_takes_turns_with_a_place_where_nobody_is() {
     for (port, count) in [("7401", 1), ("7402", 2), ("7403", 3)] {
         for (from, sure) in [(&client, Confidence::Possible), (&server, Confidence::Likely)] {
             // Each check makes as many connections as it needs; these move on to the next place.
-            let further = |turn| {
-                (0..turn).for_each(|_| drop(from.run(&["bash", "-c", &format!(": </dev/tcp/{SERVER}/{port}")]).ok()))
-            };
+            let connect = format!(": </dev/tcp/{SERVER}/{port}");
+            let further = |turn| (0..turn).for_each(|_| drop(from.run(&["bash", "-c", &connect]).ok()));
             let mut checks = (0..4 * count).map(|turn| {
                 further(turn);
                 from.diagnose(&["-h", SERVER, "-p", port, "-a", "pw"])
