@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Answer, runtime, saved, show};
 use crate::cli::{CheckArgs, Request};
@@ -13,7 +12,7 @@ use crate::model::report::Report;
 use crate::model::{Ask, escape};
 use crate::probe::host::Given;
 use crate::probe::{self, Collected, Facts, Side};
-use crate::sys::{Clock, files};
+use crate::sys::{Clock, files, thread};
 use crate::{cause, check, render};
 
 /// Checks the target.
@@ -60,7 +59,7 @@ async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clo
     let reading = async move {
         let read = move |path: String| saved::read::<Collected>(&path, patience);
         let collected = match host_facts {
-            Some(path) => match spawn_blocking(move || read(path)).await.map_err(unfinished)? {
+            Some(path) => match thread::beside(move || read(path)).await.map_err(unread)? {
                 Ok(collected) => Given::Facts(Box::new(collected.host.elsewhere())),
                 Err(error) if saved::is_late(&error) => Given::Late,
                 Err(error) => return Err(error),
@@ -77,6 +76,6 @@ async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clo
     Ok(facts)
 }
 
-fn unfinished(error: JoinError) -> Error {
-    Error::Unreadable { path: "the host facts".to_owned(), source: io::Error::other(error) }
+fn unread(source: io::Error) -> Error {
+    Error::Unreadable { path: "the host facts".to_owned(), source }
 }

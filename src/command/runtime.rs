@@ -29,15 +29,12 @@ pub enum Stop {
 pub fn block_on<T>(looking: impl Future<Output = T>) -> Result<T, Stop> {
     let runtime = machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build());
     let runtime = runtime.map_err(Stop::Starved)?;
-    let seen = runtime.block_on(async {
+    runtime.block_on(async {
         tokio::select! {
             seen = looking => Ok(seen),
             code = interrupted() => Err(Stop::Signal(code)),
         }
-    });
-    // A lookup that still hangs in the system's resolver must not hold the exit.
-    runtime.shutdown_background();
-    seen
+    })
 }
 
 /// Waits for SIGINT or SIGTERM; for ever where they cannot be waited for.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::clock;
 use super::files::{self, Meta};
+use super::{clock, thread};
 
 /// What is seen of one path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub fn look_patiently(paths: &[String], patience: Duration) -> Vec<Option<Seen>>
     let (sender, receiver) = mpsc::channel();
     for (at, path) in paths.iter().enumerate() {
         let (sender, path) = (sender.clone(), path.clone());
-        // Nobody listens any more when patience has run out.
-        std::thread::spawn(move || drop(sender.send((at, look(&path)))));
+        // Nobody listens any more when patience has run out; what no thread can be had for is not seen.
+        let _ = thread::start(move || drop(sender.send((at, look(&path)))));
     }
     drop(sender);
     let mut seen = vec![None; paths.len()];

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::mpsc;
 use std::time::Duration;
+
+use super::thread;
 
 /// The most that is read of any file. Settings and tables of the kernel are far smaller.
 pub const LIMIT: u64 = 1 << 20;
@@ -71,18 +72,11 @@ fn patiently(
         let mut bytes = Vec::new();
         read(&mut bytes).map(|_| bytes)
     };
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "nobody has written all of it in time");
-    within(patience, whole).ok_or_else(late)?
-}
-
-/// What `work` gives within its time.
-fn within<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        // Nobody listens any more when patience has run out.
-        let _ = sender.send(work());
-    });
-    receiver.recv_timeout(patience).ok()
+    let late = |error: io::Error| match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(error.kind(), "nobody has written all of it in time"),
+        _ => error,
+    };
+    thread::within(patience, whole).map_err(late)?
 }
 
 fn fitting(bytes: Vec<u8>, limit: u64) -> io::Result<Vec<u8>> {
@@ -266,7 +260,7 @@ pub fn matching(pattern: &str, most: usize) -> Vec<String> {
 /// not suffice.
 pub fn matching_within(pattern: &str, most: usize, patience: Duration) -> Option<Vec<String>> {
     let pattern = pattern.to_owned();
-    within(patience, move || matching(&pattern, most))
+    thread::within(patience, move || matching(&pattern, most)).ok()
 }
 
 /// Where the symbolic link at `path` leads, if it is one and may be read.
@@ -390,11 +384,9 @@ mod tests {
         // The reader that lost patience is still there and takes the first writer's words, so another pipe is needed.
         let other = folder.path().join("other");
         nix::unistd::mkfifo(&other, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let writer = {
-            let other = other.clone();
-            std::thread::spawn(move || std::fs::OpenOptions::new().write(true).open(other).unwrap().write_all(b"pw"))
-        };
-        assert_eq!(read_given(other.to_str().unwrap(), Duration::from_secs(10)).unwrap(), "pw");
-        writer.join().unwrap().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::OpenOptions::new().write(true).open(&other).unwrap().write_all(b"pw").unwrap());
+            assert_eq!(read_given(other.to_str().unwrap(), Duration::from_secs(10)).unwrap(), "pw");
+        });
     }
 }

@@ -15,6 +15,7 @@ pub mod program;
 pub mod resolver;
 pub mod socket;
 pub mod terminal;
+pub mod thread;
 pub mod tls;
 
 pub use clock::Clock;

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{clock, files};
+use super::{clock, files, thread};
 
 /// How long the name service may take to name a user: behind it may be a directory on the network that is gone.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -152,15 +151,9 @@ fn passwd_name(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// In a thread of its own, for a lookup cannot be called off. It ends with the process.
 fn name_service(uid: u32) -> Option<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        // Nobody listens any more when patience has run out.
-        let _ = sender.send(user.ok().flatten().map(|user| user.name));
-    });
-    receiver.recv_timeout(PATIENCE).ok().flatten()
+    let user = move || nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+    thread::within(PATIENCE, move || user().ok().flatten().map(|user| user.name)).ok().flatten()
 }
 
 /// When a process started that began `ticks` after the machine did (RFC 3339, UTC).

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
-use super::clock;
+use super::{clock, thread};
 use crate::model::Family;
 
 /// What `getaddrinfo(3)` said.
@@ -27,17 +27,16 @@ pub enum Lookup {
     },
     /// It had not answered by the deadline. The call itself goes on in a thread of its own: it cannot be stopped.
     TimedOut,
+    /// It could not be called: this process may start no thread.
+    Unasked(String),
 }
 
 /// Resolves `name` for addresses of `family`.
 pub async fn lookup(name: &str, family: Family, deadline: Instant) -> Lookup {
     let name = name.to_owned();
-    let call = tokio::task::spawn_blocking(move || blocking_lookup(&name, family));
-    match clock::until(deadline, call).await {
+    match clock::until(deadline, thread::beside(move || blocking_lookup(&name, family))).await {
         Some(Ok(lookup)) => lookup,
-        Some(Err(_)) => {
-            Lookup::Failed { code: "EAI_SYSTEM".to_owned(), says: "the resolver's thread ended".to_owned() }
-        }
+        Some(Err(error)) => Lookup::Unasked(error.to_string()),
         None => Lookup::TimedOut,
     }
 }

@@ -165,6 +165,27 @@ fn few_descriptors_are_said_not_met_with_a_panic() {
 }
 
 #[test]
+fn no_thread_to_be_had_is_said_not_met_with_a_panic() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    if !lab.has_users() {
+        return;
+    }
+    let _redis = one.redis(&[]);
+    let check = |arguments: &str| {
+        let line = format!("ulimit -u 1; exec {} check --json {arguments}", env!("CARGO_BIN_EXE_redisdoc"));
+        one.command(&["bash", "-c", &line]).user(54_321).run()
+    };
+    let literal = check("-h 127.0.0.1");
+    assert_eq!(literal.code, Some(0), "{}{}", literal.stdout, literal.stderr);
+    let closed = check("-h 127.0.0.1 -p 6380");
+    assert_eq!(closed.code, Some(1), "{}{}", closed.stdout, closed.stderr);
+    let name = check("-h localhost");
+    assert_eq!(name.code, Some(3), "{}{}", name.stdout, name.stderr);
+    assert!(name.stdout.contains("this process may start no thread"), "{}", name.stdout);
+}
+
+#[test]
 fn old_and_new_servers_are_healthy() {
     let Some(lab) = Lab::enter() else { return };
     let one = lab.host("solo");

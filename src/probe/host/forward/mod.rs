@@ -291,6 +291,6 @@ async fn resolve(place: &str, deadline: Instant) -> Option<SocketAddr> {
     }
     match resolver::lookup(host, Family::Any, deadline).await {
         Lookup::Addresses { addresses, .. } => addresses.first().map(|ip| SocketAddr::new(*ip, port)),
-        Lookup::Failed { .. } | Lookup::TimedOut => None,
+        Lookup::Failed { .. } | Lookup::TimedOut | Lookup::Unasked(_) => None,
     }
 }

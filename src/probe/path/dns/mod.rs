@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::redis::{self, Redis};
 use super::tcp::{Dialled, Tcp};
-use crate::model::{Ask, Endpoint, Family, Observed, escape};
+use crate::model::{Ask, BlockerKind, Endpoint, Family, Observed, escape};
 use crate::sys::resolver::{self, Lookup};
 use crate::sys::{Clock, clock};
 use answers::{Beside, Own};
@@ -103,11 +103,10 @@ pub async fn gather(ask: &Ask, clock: &Clock) -> Observed<Dns> {
     let Endpoint::Tcp { host, .. } = &ask.target.endpoint else {
         return Observed::skipped("a unix socket needs no name");
     };
-    let dns = match literal(host) {
-        Some((ip, zone)) => of_literal(host, ip, zone, ask.target.family),
+    match literal(host) {
+        Some((ip, zone)) => Observed::Seen(of_literal(host, ip, zone, ask.target.family)),
         None => of_name(host, ask.target.family, clock).await,
-    };
-    Observed::Seen(dns)
+    }
 }
 
 /// Asks the nameservers ourselves where the system's answer leads nowhere, or with `--deep`; and what they say instead of
@@ -175,32 +174,43 @@ fn of_literal(host: &str, ip: IpAddr, zone: Option<&str>, family: Family) -> Dns
     Dns { name: host.to_owned(), literal: true, scope: scope.unwrap_or_default(), system, elapsed_ms: 0.0, own }
 }
 
-async fn of_name(host: &str, family: Family, clock: &Clock) -> Dns {
+async fn of_name(host: &str, family: Family, clock: &Clock) -> Observed<Dns> {
     let end = clock.step_end();
     let slow = end.min(clock::now() + SLOW.min(clock.step() / 2));
     let mut asked = pin!(ask_system(host, family, end));
-    let ((scope, system, elapsed_ms), own) = match clock::until(slow, &mut asked).await {
+    let (answer, own) = match clock::until(slow, &mut asked).await {
         // It may come in the very moment in which it begins to be slow.
-        Some(answer @ (_, System::Addresses(_), ms)) if ms < SLOW.as_secs_f64() * 1000.0 => {
-            (answer, Observed::skipped("the system's resolver answered"))
+        Some(Ok(answer @ (_, System::Addresses(_), ms))) if ms < SLOW.as_secs_f64() * 1000.0 => {
+            (Ok(answer), Observed::skipped("the system's resolver answered"))
         }
-        Some(answer) => (answer, Observed::Seen(query::gather(host, end).await)),
+        Some(Ok(answer)) => (Ok(answer), Observed::Seen(query::gather(host, end).await)),
+        Some(Err(error)) => (Err(error), Observed::skipped("the system's resolver was not asked")),
         None => {
             let (answer, own) = tokio::join!(asked, query::gather(host, end));
             (answer, Observed::Seen(own))
         }
     };
-    Dns { name: host.to_owned(), literal: false, scope, system, elapsed_ms, own }
+    match answer {
+        Ok((scope, system, elapsed_ms)) => {
+            Observed::Seen(Dns { name: host.to_owned(), literal: false, scope, system, elapsed_ms, own })
+        }
+        Err(error) => {
+            let says = format!("the system's resolver was not asked: this process may start no thread ({error})");
+            Observed::hidden(BlockerKind::Failed, says)
+        }
+    }
 }
 
-async fn ask_system(host: &str, family: Family, deadline: Instant) -> (u32, System, f64) {
+/// What the system's resolver answers, for which interface, and after how many milliseconds; or why it could not be asked.
+async fn ask_system(host: &str, family: Family, deadline: Instant) -> Result<(u32, System, f64), String> {
     let began = clock::now();
     let (scope, system) = match resolver::lookup(host, family, deadline).await {
         Lookup::Addresses { addresses, scope } => (scope, System::Addresses(addresses)),
         Lookup::Failed { code, says } => (0, System::Failed { code, says }),
         Lookup::TimedOut => (0, System::TimedOut),
+        Lookup::Unasked(error) => return Err(error),
     };
-    (scope, system, clock::ms_since(began))
+    Ok((scope, system, clock::ms_since(began)))
 }
 
 #[cfg(test)]
