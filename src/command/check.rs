@@ -37,7 +37,7 @@ pub fn run(args: CheckArgs) -> Result<Answer, Error> {
 pub fn diagnose(facts: &Facts) -> Report {
     let judged = check::judge(facts);
     let diagnosis = cause::infer(facts, &judged);
-    render::report::assemble(facts, &judged, &diagnosis)
+    render::report::assemble(facts, judged, &diagnosis)
 }
 
 /// Gathers the facts, unless a signal comes first: then its exit code.

@@ -17,9 +17,9 @@ use crate::probe::path::vantage::Vantage;
 use crate::probe::path::way::Way;
 
 /// Puts the report together.
-pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Report {
+pub fn assemble(facts: &Facts, judged: Vec<Judged>, diagnosis: &Diagnosis) -> Report {
     let level = facts.ask.require;
-    let status = overall(facts, judged);
+    let status = overall(facts, &judged);
     Report {
         schema_version: SCHEMA_VERSION,
         redisdoc: facts.redisdoc.clone(),
@@ -31,7 +31,7 @@ pub fn assemble(facts: &Facts, judged: &[Judged], diagnosis: &Diagnosis) -> Repo
         reached: reached(facts),
         exit_code: exit_code(facts, status),
         error: None,
-        checks: judged.iter().map(|judged| check_report(judged, level)).collect(),
+        checks: judged.into_iter().map(|judged| check_report(judged, level)).collect(),
         causes: diagnosis.causes.iter().map(cause_report).collect(),
         unexplained: diagnosis.unexplained.iter().map(|code| code.id.to_owned()).collect(),
     }
@@ -164,37 +164,20 @@ fn way(way: &Way) -> WayReport {
     }
 }
 
-fn check_report(judged: &Judged, level: Level) -> CheckReport {
+fn check_report(judged: Judged, level: Level) -> CheckReport {
     let status = judged.verdict.status(level);
-    let (reason, blocked_by, summary, duration_ms, observed) = match &judged.verdict {
-        Verdict::Judged(judgement) => {
-            (None, None, judgement.summary.clone(), judgement.took_ms, judgement.observed.clone())
+    let findings = judged.verdict.findings().iter().map(|finding| finding_report(finding, level)).collect();
+    let (reason, blocked_by, summary, duration_ms, observed) = match judged.verdict {
+        Verdict::Judged(judgement) => (None, None, judgement.summary, judgement.took_ms, judgement.observed),
+        Verdict::Unknown(blocker) => {
+            let summary = format!("could not tell: {}", blocker.says);
+            (Some(blocker.says), Some(None), summary, None, serde_json::Value::Null)
         }
-        Verdict::Unknown(blocker) => (
-            Some(blocker.says.clone()),
-            Some(None),
-            format!("could not tell: {}", blocker.says),
-            None,
-            serde_json::Value::Null,
-        ),
-        Verdict::Skipped(skip) => (
-            Some(skip.reason.clone()),
-            Some(skip.blocked_by.clone()),
-            skip.reason.clone(),
-            None,
-            serde_json::Value::Null,
-        ),
+        Verdict::Skipped(skip) => {
+            (Some(skip.reason.clone()), Some(skip.blocked_by), skip.reason, None, serde_json::Value::Null)
+        }
     };
-    CheckReport {
-        id: judged.check.id.to_owned(),
-        status,
-        reason,
-        blocked_by,
-        summary,
-        duration_ms,
-        findings: judged.verdict.findings().iter().map(|finding| finding_report(finding, level)).collect(),
-        observed,
-    }
+    CheckReport { id: judged.check.id.to_owned(), status, reason, blocked_by, summary, duration_ms, findings, observed }
 }
 
 fn finding_report(finding: &Finding, level: Level) -> FindingReport {
