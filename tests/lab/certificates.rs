@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::proxies::lacks;
 use crate::world::Confidence::{Certain, Likely, Possible};
 use crate::world::pki::{in_days, self_signed};
 use crate::world::{Authority, Host, Lab};
@@ -189,6 +190,38 @@ fn a_time_that_is_over_or_has_not_come() {
                 .first_cause(cause, Likely)
                 .cause_beside(cause, Likely, "exposed-without-password");
         }
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_set_and_nothing_is_renewed() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    if lacks(&client, "faketime") {
+        return;
+    }
+    let authority = Authority::root("Lab CA");
+    client.file("/tmp/ca.crt", authority.pem());
+    server.certificate(&authority.certify(&[SERVER]), &authority.pem());
+    let _redis = server.tls_redis(&ANYBODY);
+    client.diagnose(&TLS).healthy();
+    for (by, cause, sure, says) in [
+        ("+600d", "certificate-expired", Likely, "is ahead"),
+        ("-60d", "certificate-not-yet-valid", Likely, "is behind"),
+        // Earlier than this program.
+        ("-900d", "certificate-not-yet-valid", Certain, "far behind"),
+    ] {
+        let shifted = |arguments: &[&str]| {
+            // What the program `faketime` sets; it has no way to leave the monotonic clock alone.
+            let doctor = client.doctor(arguments).env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1");
+            doctor.env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").diagnose()
+        };
+        let check = shifted(&TLS);
+        check.first_cause(cause, sure).exit(1);
+        let said = check.report["causes"][0].to_string();
+        assert!(said.contains(says) && said.contains("set the clock") && !said.contains("renew the"), "{check}");
+        // Without another clock it may as well be the certificate.
+        shifted(&ask(&["--no-counter-probe"])).first_cause(cause, Likely).exit(1);
     }
 }
 
