@@ -339,6 +339,7 @@ impl Process {
             same_pids: Some(true),
             pid_inside: Some(PID),
             sentinel: false,
+            gids: vec![UID],
             overrides_modes: false,
             unit: Some("redis-server.service".to_owned()),
             container: None,

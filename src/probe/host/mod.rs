@@ -37,6 +37,7 @@ use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{Info, Reply};
 use crate::probe::path::tcp::Tcp;
+use crate::probe::path::tls::Tls;
 use crate::probe::path::vantage::Vantage;
 use crate::sys::{Clock, clock, files, machine};
 use conf::{Conf, Leads};
@@ -126,6 +127,8 @@ pub struct Path<'a> {
     pub vantage: &'a Observed<Vantage>,
     /// The attempts to connect.
     pub tcp: &'a Observed<Tcp>,
+    /// The handshakes.
+    pub tls: &'a Observed<Tls>,
     /// What was said.
     pub redis: &'a Observed<Redis>,
     /// What [`limits::overflows`] said before, where the target is this machine.
@@ -172,6 +175,7 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
     let wanted = Wanted {
         target,
         asked: &asked,
+        met: instance::met_at(dialogue, path.tls.seen()),
         conf: ask.redis_conf.as_deref(),
         dialogue,
         addresses,
@@ -187,8 +191,17 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
 /// Looks at everything that this machine shows, whatever the target may be.
 pub async fn collect(conf: Option<&str>, clock: &Clock) -> Host {
     let overflows = limits::overflows();
-    let wanted =
-        Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, overflows, all: true, tls: false };
+    let wanted = Wanted {
+        target: None,
+        asked: &[],
+        met: None,
+        conf,
+        dialogue: None,
+        addresses: None,
+        overflows,
+        all: true,
+        tls: false,
+    };
     look(wanted, clock).await.elsewhere()
 }
 
@@ -226,6 +239,8 @@ struct Wanted<'a> {
     target: Option<&'a Endpoint>,
     /// The addresses that were tried.
     asked: &'a [IpAddr],
+    /// That of whoever was spoken to.
+    met: Option<IpAddr>,
     /// `--redis-conf`.
     conf: Option<&'a str>,
     /// What the target said.
@@ -258,7 +273,8 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let units = system.seen().map_or(&[][..], |system| &system.units);
     let of_others = running.iter().filter_map(|running| conf_of(Some(&running.info), running.pid));
     // Of what the target says of itself, only that counts which the owner of its listener said.
-    let own = target.and_then(|target| instance::process_of(target, asked, servers, &sockets, dialogue));
+    let places = (wanted.met, asked);
+    let own = target.and_then(|target| instance::process_met(target, places, servers, &sockets, dialogue));
     let is_own = pid.is_some_and(|pid| own.is_some_and(|own| own.pid == pid || own.pid_inside == Some(pid)));
     let of_target = conf_of(told, pid.filter(|_| is_own)).filter(|_| is_own || own.is_none());
     let told: Vec<(&str, Option<u32>)> = of_target.into_iter().chain(of_others).collect();
