@@ -217,6 +217,7 @@ impl Host {
             sockets: Observed::Seen(Sockets { tcp, unix: Vec::new(), only_port: None, with_unix: true, cut: false }),
             processes: Observed::Seen(processes),
             forwards: Vec::new(),
+            fronts: Vec::new(),
             running: Vec::new(),
             confs: vec![Conf::healthy()],
             log: Observed::Seen(Log { path: "/var/log/redis/redis-server.log".to_owned(), events: Vec::new() }),

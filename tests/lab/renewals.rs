@@ -193,3 +193,54 @@ fn a_key_that_is_roots_alone() {
     report.first_cause(CAUSE, Certain).exit(1).apply(|_| &server);
     client.diagnose(&TLS).healthy();
 }
+
+#[test]
+fn a_front_that_ends_tls_has_a_certificate_of_its_own() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let root = Authority::root("Lab CA");
+    client.file("/tmp/ca.crt", root.pem());
+    // What Redis itself has in its files is no matter.
+    server.certificate(&root.certify(&[SERVER]), &root.pem());
+    let _redis = server.tls_redis(&["--port", "6390", "--tls-port", "6391", "--tls-auth-clients", "no"]);
+    let put = |issued: &Issued| {
+        server.file("/etc/front.pem", format!("{}{}", issued.chain, issued.key));
+    };
+    let haproxy = "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\nlisten redis\n \
+                   bind :6379 ssl crt /etc/front.pem\n server r 127.0.0.1:6390\nlisten through\n bind :6380\n server r 127.0.0.1:6391\n";
+    let stunnel = "foreground = yes\npid =\n[redis]\naccept = 6379\nconnect = 127.0.0.1:6390\ncert = /etc/front.pem\n";
+    server.file("/etc/haproxy.cfg", haproxy).file("/etc/stunnel.conf", stunnel);
+    let start = |line: &[&str]| {
+        let running = server.command(line).spawn();
+        server.sh("for i in $(seq 100); do ss -ltn | grep -q :6379 && break; sleep 0.05; done");
+        running
+    };
+    for line in [&["haproxy", "-db", "-f", "/etc/haproxy.cfg"][..], &["stunnel4", "/etc/stunnel.conf"]] {
+        put(&root.issue(&[SERVER], |params| params.not_after = in_days(-3).into()));
+        let mut front = start(line);
+        let report = client.joined(&server, &TLS);
+        report.first_cause("certificate-expired", Likely).exit(1);
+        assert!(said(&report).contains("/etc/front.pem") && !said(&report).contains("tls-cert-file"), "{report}");
+        // As it says.
+        put(&root.certify(&[SERVER]));
+        front.kill();
+        front = start(line);
+        client.diagnose(&TLS).healthy();
+        front.kill();
+    }
+    // It wants a certificate: that is no setting of Redis either.
+    server.file("/etc/stunnel.conf", format!("{stunnel}verifyChain = yes\nCAfile = /etc/tls/ca.crt\n"));
+    let mut strict = start(&["stunnel4", "/etc/stunnel.conf"]);
+    let report = client.joined(&server, &TLS);
+    report.first_cause("client-certificate-required", Certain).exit(1);
+    assert!(said(&report).contains("verifyChain") && !said(&report).contains("tls-auth-clients"), "{report}");
+    strict.kill();
+    // What is passed on as it is, is what Redis shows.
+    server.certificate(&root.issue(&[SERVER], |params| params.not_after = in_days(-3).into()), &root.pem());
+    let _old = server.tls_redis(&["--port", "6392", "--tls-port", "6393", "--tls-auth-clients", "no"]);
+    server.file("/etc/haproxy.cfg", haproxy.replace("127.0.0.1:6391", "127.0.0.1:6393"));
+    let _front = start(&["haproxy", "-db", "-f", "/etc/haproxy.cfg"]);
+    let report = client.joined(&server, &[&TLS[..], &["-p", "6380"]].concat());
+    report.first_cause("certificate-expired", Likely).exit(1);
+    assert!(said(&report).contains("tls-cert-file") && !said(&report).contains("front.pem"), "{report}");
+}

@@ -11,6 +11,7 @@ mod edited;
 pub mod firewall;
 pub mod folder;
 pub mod forward;
+pub mod front;
 pub mod instance;
 pub mod limits;
 pub mod log;
@@ -68,6 +69,9 @@ pub struct Host {
     /// The proxies that have the port, and what is behind them. Looked at when something is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+    /// Where such proxies end TLS themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<front::Front>,
     /// What the servers of this machine say over loopback, apart from the conversation with the target itself.
     pub running: Vec<Running>,
     /// The redis.conf files that were found, the surest first.
@@ -267,6 +271,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let processes = process::gather(&mut sockets, pid, all);
     let known = dialogue.filter(|dialogue| says_pong(dialogue)).map(|dialogue| dialogue.address.as_str());
     let forwards = if all { forward::gather(&processes, port, asked, clock).await } else { Vec::new() };
+    let fronts = front::gather(&forwards, &processes);
     let running = if all { running::gather(&processes, known, clock).await } else { Vec::new() };
     let system = if all { system::gather() } else { Observed::skipped("all is well") };
     let servers = processes.seen().map_or(&[][..], |processes| &processes.servers);
@@ -308,6 +313,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
         sockets,
         processes,
         forwards,
+        fronts,
         running,
         confs,
         log,
