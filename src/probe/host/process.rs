@@ -80,7 +80,7 @@ pub struct Process {
     #[serde(default)]
     pub sentinel: bool,
     /// Its groups, the effective one first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gids: Vec<u32>,
     /// Whether it may write whatever the permissions of files say (`CAP_DAC_OVERRIDE`), as root may.
     #[serde(default)]
