@@ -239,6 +239,7 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     let counts = |code: &&'static Code| code.severity_for(case.facts.ask.require) > Severity::Info;
     support.explains.iter().any(counts).then_some(())?;
     let mut remedy = repair::cloud::instead(case, &mut support, (cause.remedy)(case.facts))?;
+    remedy = repair::front::instead(cause.id, case.facts, &mut support, remedy);
     if !remedy.last().is_some_and(checks_again) {
         remedy.push(check_again(&case.facts.ask.target));
     }

@@ -35,6 +35,7 @@ mod ours;
 mod path;
 mod process;
 mod proxies;
+mod renewals;
 mod repairs;
 mod resources;
 mod rules;

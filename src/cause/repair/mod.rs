@@ -3,6 +3,7 @@
 
 pub mod cloud;
 pub mod firewall;
+pub mod front;
 mod start;
 
 use crate::cause::{check_again, local_cli, redis_host};

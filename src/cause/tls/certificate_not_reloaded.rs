@@ -1,14 +1,14 @@
 //! The certificate was renewed on disk, and Redis still serves the old one.
 
 use super::certificate_name_mismatch::matches;
-use super::{admin_cli, end_of, file, has, held, hello, top};
+use super::{admin_cli, file, has, held, hello, server, top, way_of};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{EXPIRED, EXPIRES_SOON, NOT_YET_VALID, UNTRUSTED, WRONG_NAME, date, is_soon, taken_at};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::host::certificates::File;
-use crate::probe::path::tls::certificate::Certificate;
+use crate::probe::host::certificates::{Access, File};
+use crate::probe::path::tls::certificate::{Certificate, MOST_NAMES};
 use crate::probe::path::tls::{Flaw, Hello};
 
 /// The cause.
@@ -20,10 +20,11 @@ The file that 'tls-cert-file' names holds another certificate than the one that 
 certificates only when it starts, and when CONFIG SET sets one of the tls- settings.
 
 How to be sure: on the Redis host, 'openssl x509 -noout -fingerprint -sha256 -in FILE' and the same of what is served \
-('openssl s_client -connect HOST:PORT') differ, and the file's dates are the newer ones. Whether the new one is of use is compared, too: it must be for the same names, by the same \
+('openssl s_client -connect HOST:PORT') differ, and the file's dates are the newer ones. Whether the new one is of use is compared, too: it must be for the same names and purposes, by the same \
 authority, and its key must be there; else no command is printed that might cut clients off.
 
-Repair: CONFIG SET tls-cert-file with the same path; no connection is cut by that. Sentinels know no such command: restart them, one \
+Repair: CONFIG SET tls-cert-file with the same path; no connection is cut by that. Redis reads the files as the user it runs as: a key \
+that is root's alone (0600, as certbot writes it) must be made readable for its group first. Sentinels know no such command: restart them, one \
 by one. Let whatever renews the certificate do so from then on (certbot: a deploy hook).",
     infer,
     remedy,
@@ -38,9 +39,10 @@ pub(super) fn renewed(facts: &Facts) -> Option<&Certificate> {
     let (hello, now) = (hello(facts)?, taken_at(facts)?);
     let (served, stored) = (hello.leaf()?, held(facts, "tls-cert-file").first()?);
     // What listens there is the server itself, and no front with certificates of its own.
-    facts.instance()?.process?;
+    server(facts)?.process?;
     let differs = served.sha256 != stored.sha256 && stored.not_before >= served.not_before;
-    let is_good = stored.is_valid_at(now) && !is_soon(stored, now);
+    let is_in_time = way(facts, stored).iter().all(|one| one.is_valid_at(now)) && !is_soon(stored, now);
+    let is_good = is_in_time && stored.is_for("serverAuth");
     let names = facts.ask.target.server_name().is_some_and(|name| stored.names.iter().any(|one| matches(one, name)));
     let is_over = !served.is_valid_at(now) && hello.lapsed.is_none();
     let mends = match hello.flaws.as_slice() {
@@ -54,6 +56,14 @@ pub(super) fn renewed(facts: &Facts) -> Option<&Certificate> {
     (differs && is_good && names && mends && vouched(facts, hello, stored).is_some()).then_some(stored)
 }
 
+/// What clients get to see of it: itself and those between it and a root. OpenSSL completes what it sends out of the
+/// authorities' file.
+fn way<'a>(facts: &'a Facts, stored: &'a Certificate) -> Vec<&'a Certificate> {
+    let files = ["tls-cert-file", "tls-ca-cert-file"].map(|setting| held(facts, setting));
+    let way = way_of(stored, &files.into_iter().flatten().collect::<Vec<_>>());
+    way.into_iter().enumerate().filter(|(at, one)| *at == 0 || !one.self_signed).map(|(_, one)| one).collect()
+}
+
 /// Whether clients will trust what is stored: surely (the authority of what is served, by its key), perhaps, or not at all.
 fn vouched(facts: &Facts, hello: &Hello, stored: &Certificate) -> Option<bool> {
     let (served, top) = (hello.leaf()?, top(hello)?);
@@ -61,9 +71,8 @@ fn vouched(facts: &Facts, hello: &Hello, stored: &Certificate) -> Option<bool> {
     if has(hello, &Flaw::UnknownIssuer) {
         return is_named();
     }
-    // OpenSSL completes what it sends out of the authorities' file.
-    let files = ["tls-cert-file", "tls-ca-cert-file"].map(|setting| held(facts, setting));
-    let end = end_of(stored, &files.into_iter().flatten().collect::<Vec<_>>());
+    let way = way(facts, stored);
+    let end = way.last().copied().unwrap_or(stored);
     if end.issuer != top.issuer {
         return is_named();
     }
@@ -94,17 +103,60 @@ fn has_its_key(facts: &Facts, stored: &Certificate) -> bool {
 fn is_later(facts: &Facts, file: &File) -> Option<bool> {
     // Both as RFC 3339 in UTC, to the second: they sort as they are. What was written in the second of the start was read by it, for all
     // that is known.
-    let started = facts.instance()?.process?.started_at.as_ref()?.get(..19)?;
+    let started = server(facts)?.process?.started_at.as_ref()?.get(..19)?;
     Some(file.changed_at.as_ref()?.get(..19)? > started)
 }
 
-/// True if the server can read it, and its clients will take it: a command that says so does no harm.
+/// True if it is as good as the served one for all that others use that for: other names, as a client's (replicas and the nodes of a
+/// cluster show it to each other), by libraries that take no authority for a server, with suites for its kind of key.
+fn is_no_less(served: &Certificate, stored: &Certificate) -> bool {
+    let common: Vec<String> = served.common_name.iter().cloned().collect();
+    let names = if served.names.is_empty() { &common } else { &served.names };
+    let has_name = |name: &String| stored.names.iter().any(|one| matches(one, name));
+    // There may be more than were kept.
+    let all_names = names.len() < MOST_NAMES && names.iter().all(has_name);
+    let all_purposes = ["serverAuth", "clientAuth"].iter().all(|one| !served.is_for(one) || stored.is_for(one));
+    let kind = |one: &Certificate| one.key.as_ref().and_then(|key| key.split(' ').next().map(str::to_owned));
+    all_names && all_purposes && (served.is_ca || !stored.is_ca) && kind(served) == kind(stored)
+}
+
+/// True if its clients will take it, and its key is there: a command that lets the server read it does no harm.
 fn is_safe(facts: &Facts) -> bool {
     let safe = || {
-        let (stored, hello) = (renewed(facts)?, hello(facts)?);
-        Some(vouched(facts, hello, stored)? && has_its_key(facts, stored))
+        let (stored, hello, now) = (renewed(facts)?, hello(facts)?, taken_at(facts)?);
+        let lasts = !way(facts, stored).iter().any(|one| is_soon(one, now));
+        let is_good = lasts && is_no_less(hello.leaf()?, stored);
+        Some(is_good && vouched(facts, hello, stored)? && has_its_key(facts, stored))
     };
     safe().unwrap_or(false)
+}
+
+/// The steps after which the server may read both files; `None` where none is known that takes nothing from anybody.
+fn opening(facts: &Facts) -> Option<Vec<Step>> {
+    let process = server(facts)?.process?;
+    let mut steps = Vec::new();
+    for file in ["tls-cert-file", "tls-key-file"].map(|setting| file(facts, setting)) {
+        let file = file?;
+        match (file.access, &file.meta, process.gids.first()) {
+            (Access::Open, ..) => {}
+            // Its group has no right that it could lose, and the owner's rights are not the server's.
+            (Access::ClosedFile, Some(meta), Some(group))
+                if meta.uid != process.uid && (meta.mode & 0o070 == 0 || process.gids.contains(&meta.gid)) =>
+            {
+                let group = if process.gids.contains(&meta.gid) { meta.gid } else { *group };
+                let path = shell_quote(&file.path);
+                let text = format!("let the server's group read {path}: it is closed to the user that Redis runs as");
+                let command = format!("sudo chgrp {group} {path} && sudo chmod g+r {path}");
+                let step = Step::run(redis_host(facts), Risk::WidensAccess, text, command);
+                // Both may be in one file.
+                if !steps.contains(&step) {
+                    steps.push(step);
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(steps)
 }
 
 fn infer(case: &Case) -> Option<Support> {
@@ -122,8 +174,8 @@ fn infer(case: &Case) -> Option<Support> {
             &one.sha256[..one.sha256.len().min(16)]
         )
     };
-    let started = case.facts.instance()?.process?.started_at.clone();
-    let is_sure = is_later(case.facts, file) == Some(true) && is_safe(case.facts);
+    let started = server(case.facts)?.process?.started_at.clone();
+    let is_sure = is_later(case.facts, file) == Some(true) && is_safe(case.facts) && opening(case.facts).is_some();
     let confidence = if is_sure { Confidence::Certain } else { Confidence::Likely };
     let mut support =
         Support::new(confidence, &explains, "the file holds a newer certificate than the one that Redis serves")
@@ -152,28 +204,37 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "restart the Sentinel: it has no command that reads certificates again; one after the other",
         )];
     }
-    let hook = Step::tell(on.clone(), "let whatever renews the certificate run that, too (certbot: --deploy-hook)");
-    if !is_safe(facts) {
-        let text = "see that the certificate in the file of 'tls-cert-file' belongs to the key of 'tls-key-file', and that clients trust who signed it; \
-                    then let Redis read both again: CONFIG SET tls-cert-file with its path";
+    let hook = Step::tell(
+        on.clone(),
+        "let whatever renews the certificate run that, too, and keep its key readable for Redis (certbot: --deploy-hook)",
+    );
+    let Some(mut steps) = opening(facts).filter(|_| is_safe(facts)) else {
+        let text = "see that the certificate in the file of 'tls-cert-file' belongs to the key of 'tls-key-file', that the user Redis runs as may \
+                    read both, that it is for every name and purpose of the one that is served ('openssl x509 -noout -text'), and that clients \
+                    trust who signed it; then let Redis read both again: CONFIG SET tls-cert-file with its path";
         return vec![Step::tell(on, text), hook];
-    }
-    match admin_cli(facts).zip(path) {
+    };
+    steps.push(match admin_cli(facts).zip(path) {
         Some((cli, path)) => {
             let text = "let Redis read its certificate and key again; no connection is cut";
-            vec![Step::run(on, Risk::Safe, text, format!("{cli} CONFIG SET tls-cert-file {path}")), hook]
+            Step::run(on, Risk::Safe, text, format!("{cli} CONFIG SET tls-cert-file {path}"))
         }
-        None => vec![Step::tell(on, "let Redis read it again: CONFIG SET tls-cert-file with its path"), hook],
-    }
+        None => Step::tell(on, "let Redis read it again: CONFIG SET tls-cert-file with its path"),
+    });
+    steps.push(hook);
+    steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::now;
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
+    use crate::probe::path::redis::{Dialogue, Redis};
+    use crate::probe::path::tcp::Attempt;
     use crate::probe::path::tls::Ended;
+    use crate::sys::files::Meta;
 
     const DAY: i64 = 86_400;
 
@@ -193,7 +254,8 @@ mod tests {
                 let pid = host.servers().first().map(|server| server.pid);
                 let (setting, path) = ("tls-cert-file".to_owned(), "/etc/tls/server.crt".to_owned());
                 let (changed_at, certificates) = (Some(changed_at.to_owned()), Observed::Seen(vec![stored]));
-                let certificate = File { setting, path, pid, changed_at, certificates };
+                let (access, meta) = (Access::Open, None);
+                let certificate = File { setting, path, pid, changed_at, meta, access, certificates };
                 let (setting, path) = ("tls-key-file".to_owned(), "/etc/tls/server.key".to_owned());
                 let key =
                     File { setting, path, certificates: Observed::skipped("it holds a key"), ..certificate.clone() };
@@ -246,6 +308,94 @@ mod tests {
             .hello(|hello| hello.chain[0].key_id = key_id)
             .host(|host| host.certificates[1].changed_at = Some(EARLY.to_owned()));
         check_cause(&CAUSE, &same, Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn what_others_use_is_not_taken_from_them() {
+        let served = |stored: Certificate| {
+            facts(stored, LATE).hello(|hello| {
+                hello.chain[0].names = good().names;
+                hello.chain[0].purposes = vec!["serverAuth".to_owned(), "clientAuth".to_owned()];
+            })
+        };
+        let is = |stored: Certificate, expected| {
+            let facts = served(stored);
+            check_cause(&CAUSE, &facts, expected);
+            let tells = |step: &Step| matches!(step, Step::Tell { .. });
+            assert_eq!(remedy(&facts).iter().all(tells), expected != Some(Confidence::Certain));
+        };
+        let purposes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        is(good(), Some(Confidence::Likely));
+        is(Certificate { purposes: purposes(&["clientAuth"]), ..good() }, None);
+        let good = || Certificate { purposes: purposes(&["serverAuth", "clientAuth"]), ..good() };
+        is(good(), Some(Confidence::Certain));
+        is(Certificate { purposes: purposes(&["any"]), ..good() }, Some(Confidence::Certain));
+        is(Certificate { is_ca: true, ..good() }, Some(Confidence::Likely));
+        is(Certificate { key: Some("RSA of 2048 bits".to_owned()), ..good() }, Some(Confidence::Likely));
+        is(Certificate { names: vec!["db".to_owned()], ..good() }, Some(Confidence::Likely));
+        let by_name = ["db", "DNS:10.0.0.9", "127.0.0.1"].map(str::to_owned);
+        is(Certificate { names: by_name.to_vec(), ..good() }, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn those_between_it_and_the_root_are_looked_at_as_well() {
+        let between = |days: i64| Certificate {
+            subject: "CN=Between".to_owned(),
+            issuer: "CN=Example CA".to_owned(),
+            issuer_key_id: Some("aa".to_owned()),
+            key_id: Some("dd".to_owned()),
+            not_after: now() + days * DAY,
+            ..Certificate::healthy()
+        };
+        let with = |days: i64| {
+            let (issuer, issuer_key_id) = ("CN=Between".to_owned(), Some("dd".to_owned()));
+            let stored = Certificate { issuer, issuer_key_id, ..good() };
+            facts(stored.clone(), LATE)
+                .host(|host| host.certificates[0].certificates = Observed::Seen(vec![stored, between(days)]))
+        };
+        check_cause(&CAUSE, &with(90), Some(Confidence::Certain));
+        check_cause(&CAUSE, &with(5), Some(Confidence::Likely));
+        check_cause(&CAUSE, &with(-1), None);
+    }
+
+    #[test]
+    fn a_file_that_the_server_may_not_read_is_opened_for_it_first() {
+        let closed = |access, mode: u32, gid: u32| {
+            facts(good(), LATE).host(|host| {
+                let meta = Meta { kind: "file".to_owned(), mode, uid: 0, gid, usable: true };
+                (host.certificates[1].access, host.certificates[1].meta) = (access, Some(meta));
+            })
+        };
+        let first = |facts: &Facts| remedy(facts).first().cloned();
+        let root = closed(Access::ClosedFile, 0o600, 0);
+        check_cause(&CAUSE, &root, Some(Confidence::Certain));
+        let command = "sudo chgrp 105 /etc/tls/server.key && sudo chmod g+r /etc/tls/server.key";
+        assert!(matches!(first(&root), Some(Step::Run { command: it, .. }) if it == command), "{:?}", first(&root));
+        // Others of its group would lose it; or the folder is closed, too; or nobody has looked.
+        for (access, mode) in [(Access::ClosedFile, 0o640), (Access::ClosedFolder, 0o600), (Access::Unknown, 0o644)] {
+            let facts = closed(access, mode, 0);
+            check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+            assert!(matches!(first(&facts), Some(Step::Tell { .. })));
+        }
+    }
+
+    #[test]
+    fn another_server_behind_the_name_says_nothing() {
+        // The file is that of 10.0.0.9, and the handshake was with another address of the machine.
+        let two = facts(good(), LATE).listening(&["10.0.0.9:6379"]);
+        check_cause(&CAUSE, &two, Some(Confidence::Certain));
+        let other = two.clone().hello(|hello| hello.address = "10.0.0.7:6379".to_owned()).with(|facts| {
+            let Observed::Seen(tcp) = &mut facts.tcp else { return };
+            tcp.attempts.insert(0, Attempt::connected([10, 0, 0, 7].into()));
+        });
+        check_cause(&CAUSE, &other, None);
+        assert!(diagnose(&other).causes.iter().any(|cause| cause.id == "certificate-expired"));
+        // What was said inside, if that was elsewhere, is of another, too.
+        let said = two.with(|facts| {
+            let elsewhere = Dialogue::healthy("10.0.0.7:6379");
+            facts.redis = Observed::Seen(Redis { dialogues: vec![elsewhere] });
+        });
+        check_cause(&CAUSE, &said, None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod tls_to_plaintext_port;
 mod tls_version_mismatch;
 mod untrusted_ca;
 
+use std::net::SocketAddr;
+
 use super::{Cause, dialogue, local_cli};
 use crate::check::tls::{span, taken_at};
 use crate::model::target::Part;
@@ -21,7 +23,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Evidence, Risk, Step, Target, Where};
 use crate::probe::Facts;
 use crate::probe::host::certificates::File;
-use crate::probe::host::instance::reached;
+use crate::probe::host::instance::{Instance, reached};
 use crate::probe::path::command::Command;
 use crate::probe::path::counter::Through;
 use crate::probe::path::redis::End;
@@ -87,16 +89,20 @@ fn top(hello: &Hello) -> Option<&Certificate> {
 
 /// The same for a certificate, and those that it may lean on.
 fn end_of<'a>(leaf: &'a Certificate, chain: &[&'a Certificate]) -> &'a Certificate {
-    let mut last = leaf;
-    // Each step leads to another one of the chain, unless it leads in a circle.
-    for _ in 0..chain.len() {
-        let issuer = chain.iter().find(|one| **one != last && last.may_be_signed_by(one));
-        match issuer.filter(|_| !last.self_signed) {
-            Some(issuer) => last = issuer,
+    way_of(leaf, chain).last().copied().unwrap_or(leaf)
+}
+
+/// The way from a certificate over those that it may lean on, itself first.
+fn way_of<'a>(leaf: &'a Certificate, chain: &[&'a Certificate]) -> Vec<&'a Certificate> {
+    let mut way = vec![leaf];
+    // Each step leads to one where the way was not yet: it may lead in a circle.
+    while let Some(last) = way.last().copied().filter(|last| !last.self_signed) {
+        match chain.iter().find(|one| !way.contains(one) && last.may_be_signed_by(one)) {
+            Some(issuer) => way.push(issuer),
             None => break,
         }
     }
-    last
+    way
 }
 
 /// Who refuses it, where that is not the library itself: an authority that is out of its time.
@@ -176,9 +182,21 @@ fn set_the_clock() -> Vec<Step> {
     ]
 }
 
+/// The server whose process has the listener of the very address that the handshake was with. Where there was none, that behind
+/// the target. What belongs to another server behind the same name, or to one behind a front, says nothing of what was served.
+fn server(facts: &Facts) -> Option<Instance<'_>> {
+    let instance = facts.instance()?;
+    let Some(hello) = hello(facts) else { return Some(instance) };
+    let at: SocketAddr = hello.address.parse().ok()?;
+    // What was said to another tells the settings of another.
+    let is_said_there = dialogue(facts).is_none_or(|said| said.address == hello.address);
+    let is_there = facts.asked_addresses().contains(&at.ip()) && instance.serves_at(at);
+    (is_there && is_said_there).then_some(instance)
+}
+
 /// The file of this setting that the target's server was told of, where its machine was looked at.
 fn file<'a>(facts: &'a Facts, setting: &str) -> Option<&'a File> {
-    let instance = facts.instance()?;
+    let instance = server(facts)?;
     let pid = instance.process.map(|process| process.pid);
     let mut files = instance.host.certificates.iter().filter(|file| file.setting == setting);
     files.find(|file| file.pid == pid)
@@ -202,7 +220,9 @@ pub(super) fn own_cli(facts: &Facts) -> Option<String> {
     let at = process.listens.iter().find(|at| at.port() == port).map(|at| reached(*at))?;
     let named = |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned());
     let is_let_in = named("tls-auth-clients").is_some_and(|value| ["no", "optional"].contains(&value.as_str()));
-    if is_let_in || hello(facts).is_some_and(|hello| !hello.chain.is_empty() && hello.asked.is_none()) {
+    let hellos = facts.tls.seen().map_or(&[][..], |tls| &tls.hellos);
+    let its = hellos.iter().find(|hello| hello.address.parse().is_ok_and(|at| instance.serves_at(at)));
+    if is_let_in || its.is_some_and(|hello| !hello.chain.is_empty() && hello.asked.is_none()) {
         return Some(format!("redis-cli -h {} -p {port} --tls --insecure", at.ip()));
     }
     let (cert, key) = named("tls-cert-file").zip(named("tls-key-file"))?;
@@ -212,7 +232,7 @@ pub(super) fn own_cli(facts: &Facts) -> Option<String> {
 
 /// The same with user and password as [`local_cli`] has it, where it is known how to get in.
 fn admin_cli(facts: &Facts) -> Option<String> {
-    own_cli(facts).map(|_| local_cli(facts))
+    server(facts).and_then(|_| own_cli(facts)).map(|_| local_cli(facts))
 }
 
 /// True if an authority that is trusted here is the server's own, too ('tls-ca-cert-file').

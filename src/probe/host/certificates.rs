@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -12,11 +13,11 @@ use super::conf::Conf;
 use super::process::Process;
 use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::path::tls::certificate::Certificate;
-use crate::sys::files;
+use crate::sys::files::{self, Meta};
 
 /// The settings that name such files, and the one with the key.
 const SETTINGS: [&str; 3] = ["tls-cert-file", "tls-ca-cert-file", KEY];
-/// The setting that names the file with the key, of which only the time is looked at.
+/// The setting that names the file with the key, of which only the time and the permissions are looked at.
 const KEY: &str = "tls-key-file";
 /// The most certificates that are kept of one file.
 const MOST: usize = 10;
@@ -32,9 +33,34 @@ pub struct File {
     pub pid: Option<u32>,
     /// When it was last changed (RFC 3339, UTC).
     pub changed_at: Option<String>,
+    /// Its owner, its group and its permissions.
+    #[serde(default)]
+    pub meta: Option<Meta>,
+    /// Whether that process may read it, by those.
+    #[serde(default)]
+    pub access: Access,
     /// What it holds, in its order.
     pub certificates: Observed<Vec<Certificate>>,
 }
+
+/// Whether a process may read a file, by the permissions of the file and of the folders on the way to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// It may.
+    Open,
+    /// The file's own permissions are against it.
+    ClosedFile,
+    /// Those of a folder are.
+    ClosedFolder,
+    /// They could not be seen.
+    #[default]
+    Unknown,
+}
+
+/// The bit of others in a mode: that of the group is three places to the left, that of the owner six.
+const READ: u32 = 0o4;
+const SEARCH: u32 = 0o1;
 
 /// Reads the files that a server was told of: by what it says itself, its arguments, or its redis.conf.
 pub fn gather(told: Option<&BTreeMap<String, String>>, process: Option<&Process>, conf: Option<&Conf>) -> Vec<File> {
@@ -48,7 +74,9 @@ pub fn gather(told: Option<&BTreeMap<String, String>>, process: Option<&Process>
         let certificates = if setting == KEY { Observed::skipped("it holds a key") } else { read(&path) };
         let changed_at = files::changed_at(&path);
         let pid = process.map(|process| process.pid);
-        Some(File { setting: setting.to_owned(), path: escape(path.as_bytes()), pid, changed_at, certificates })
+        let (meta, access) = (files::meta(&path), process.map_or(Access::Unknown, |process| access(&path, process)));
+        let (setting, path) = (setting.to_owned(), escape(path.as_bytes()));
+        Some(File { setting, path, pid, changed_at, meta, access, certificates })
     };
     SETTINGS.iter().filter_map(|setting| file(setting)).collect()
 }
@@ -83,6 +111,32 @@ fn read(path: &str) -> Observed<Vec<Certificate>> {
     }
 }
 
+fn access(path: &str, process: &Process) -> Access {
+    if process.overrides_modes {
+        return Access::Open;
+    }
+    let ways = [Some(path.to_owned()), files::real(path)];
+    let folders = ways.iter().flatten().flat_map(|way| Path::new(way).ancestors().skip(1)).filter_map(Path::to_str);
+    let may = |path: &str, bit: u32| files::meta(path).map(|meta| may(&meta, bit, process));
+    let searched: Option<Vec<bool>> = folders.map(|folder| may(folder, SEARCH)).collect();
+    match (searched, may(path, READ)) {
+        (Some(searched), Some(_)) if searched.contains(&false) => Access::ClosedFolder,
+        (Some(_), Some(true)) => Access::Open,
+        (Some(_), Some(false)) => Access::ClosedFile,
+        _ => Access::Unknown,
+    }
+}
+
+/// Whether a mode has this bit for the process (`path_resolution(7)`): the owner has no other right than the owner's.
+fn may(meta: &Meta, bit: u32, process: &Process) -> bool {
+    let shift = match process {
+        _ if meta.uid == process.uid => 6,
+        _ if process.gids.contains(&meta.gid) => 3,
+        _ => 0,
+    };
+    meta.mode >> shift & bit != 0
+}
+
 fn certificates(pem: &[u8]) -> Vec<Certificate> {
     let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     found.take(MOST).filter_map(|der| Certificate::parse(&der)).collect()
@@ -109,6 +163,43 @@ mod tests {
         assert_eq!(paths(gather(None, None, Some(&conf))), [""; 0]);
         process.container = Some("c".to_owned());
         assert_eq!(paths(gather(Some(&told), Some(&process), None)), [""; 0]);
+    }
+
+    #[test]
+    fn the_owner_has_the_owners_rights_and_no_other() {
+        let meta = |mode: u32, uid: u32, gid: u32| Meta { kind: "file".to_owned(), mode, uid, gid, usable: true };
+        let process = Process { uid: 106, gids: vec![112, 115], ..Process::healthy() };
+        for (mode, uid, gid, expected) in [
+            (0o600, 0, 0, false),
+            (0o600, 106, 0, true),
+            (0o640, 0, 115, true),
+            (0o640, 0, 7, false),
+            (0o644, 0, 7, true),
+            (0o044, 106, 115, false),
+            (0o604, 0, 115, false),
+        ] {
+            assert_eq!(may(&meta(mode, uid, gid), READ, &process), expected, "{mode:o} {uid} {gid}");
+        }
+    }
+
+    #[test]
+    fn a_folder_on_the_way_keeps_out_as_well() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        files::write(&path, "").unwrap();
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let process = Process { uid: 4_000_000, gids: vec![4_000_000], ..Process::healthy() };
+        let of = |process: &Process| access(path.to_str().unwrap(), process);
+        mode(folder.path(), 0o755);
+        mode(&path, 0o600);
+        assert_eq!(of(&process), Access::ClosedFile);
+        mode(&path, 0o644);
+        assert_eq!(of(&process), Access::Open);
+        mode(folder.path(), 0o700);
+        assert_eq!(of(&process), Access::ClosedFolder);
+        assert_eq!(of(&Process { overrides_modes: true, ..process.clone() }), Access::Open);
+        assert_eq!(access("/nonexistent/key", &process), Access::Unknown);
     }
 
     #[test]

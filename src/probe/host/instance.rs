@@ -17,6 +17,7 @@ use crate::probe::Facts;
 use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{ErrorKind, Reply};
+use crate::probe::path::tls::Tls;
 
 /// The server that is, or ought to be, behind the target.
 #[derive(Debug, Clone, Copy)]
@@ -206,8 +207,36 @@ impl Host {
 
 fn process<'a>(facts: &Facts, host: &'a Host) -> Option<&'a Process> {
     let said = facts.redis.seen().and_then(Redis::preferred);
-    let behind = process_of(&facts.ask.target.endpoint, &facts.asked_addresses(), host.servers(), &host.sockets, said);
+    let asked = facts.asked_addresses();
+    let met = met_at(said, facts.tls.seen()).filter(|ip| asked.contains(ip));
+    let behind = process_met(&facts.ask.target.endpoint, (met, &asked), host.servers(), &host.sockets, said);
     behind.or_else(|| host.without_port(facts))
+}
+
+/// The address of whoever was spoken to: of several that a name has, that of the conversation, or of the handshake that came to
+/// nothing.
+pub fn met_at(said: Option<&Dialogue>, tls: Option<&Tls>) -> Option<IpAddr> {
+    let said = said.filter(|said| said.has_replied()).map(|said| said.address.as_str());
+    let at: SocketAddr = said.or_else(|| Some(tls?.preferred()?.address.as_str()))?.parse().ok()?;
+    Some(at.ip())
+}
+
+/// The process behind the target. Of several servers behind one name it is the one that was spoken to; where another program
+/// was, it is none of them.
+pub fn process_met<'a>(
+    target: &Endpoint,
+    (met, asked): (Option<IpAddr>, &[IpAddr]),
+    servers: &'a [Process],
+    sockets: &Observed<Sockets>,
+    said: Option<&Dialogue>,
+) -> Option<&'a Process> {
+    if let (Some(ip), Endpoint::Tcp { port, .. }) = (met, target) {
+        let own = process_of(target, &[ip], servers, sockets, said);
+        if own.is_some() || !owners_of_port(sockets, *port, &[ip]).is_empty() {
+            return own;
+        }
+    }
+    process_of(target, asked, servers, sockets, said)
 }
 
 /// The process behind the target: the owner of a listener that serves it; else the one that INFO names.
@@ -363,6 +392,13 @@ impl<'a> Instance<'a> {
     /// The facts it is part of.
     pub fn facts(&self) -> &'a Facts {
         self.facts
+    }
+
+    /// True if its process is known to have the listener that takes connections to this address.
+    pub fn serves_at(&self, at: SocketAddr) -> bool {
+        let target = Endpoint::Tcp { host: String::new(), port: at.port() };
+        let owner = process_of(&target, &[at.ip()], self.host.servers(), &self.host.sockets, None);
+        owner.is_some_and(|owner| self.process.is_some_and(|process| process.pid == owner.pid))
     }
 
     /// True if its process lives, whatever it is doing.

@@ -11,6 +11,7 @@ mod edited;
 pub mod firewall;
 pub mod folder;
 pub mod forward;
+pub mod front;
 pub mod instance;
 pub mod limits;
 pub mod log;
@@ -37,6 +38,7 @@ use crate::probe::path::command::Command;
 use crate::probe::path::redis::{Dialogue, Redis};
 use crate::probe::path::reply::{Info, Reply};
 use crate::probe::path::tcp::Tcp;
+use crate::probe::path::tls::Tls;
 use crate::probe::path::vantage::Vantage;
 use crate::sys::{Clock, clock, files, machine};
 use conf::{Conf, Leads};
@@ -67,6 +69,9 @@ pub struct Host {
     /// The proxies that have the port, and what is behind them. Looked at when something is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+    /// Where such proxies end TLS themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<front::Front>,
     /// What the servers of this machine say over loopback, apart from the conversation with the target itself.
     pub running: Vec<Running>,
     /// The redis.conf files that were found, the surest first.
@@ -126,6 +131,8 @@ pub struct Path<'a> {
     pub vantage: &'a Observed<Vantage>,
     /// The attempts to connect.
     pub tcp: &'a Observed<Tcp>,
+    /// The handshakes.
+    pub tls: &'a Observed<Tls>,
     /// What was said.
     pub redis: &'a Observed<Redis>,
     /// What [`limits::overflows`] said before, where the target is this machine.
@@ -172,6 +179,7 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
     let wanted = Wanted {
         target,
         asked: &asked,
+        met: instance::met_at(dialogue, path.tls.seen()),
         conf: ask.redis_conf.as_deref(),
         dialogue,
         addresses,
@@ -187,8 +195,17 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
 /// Looks at everything that this machine shows, whatever the target may be.
 pub async fn collect(conf: Option<&str>, clock: &Clock) -> Host {
     let overflows = limits::overflows();
-    let wanted =
-        Wanted { target: None, asked: &[], conf, dialogue: None, addresses: None, overflows, all: true, tls: false };
+    let wanted = Wanted {
+        target: None,
+        asked: &[],
+        met: None,
+        conf,
+        dialogue: None,
+        addresses: None,
+        overflows,
+        all: true,
+        tls: false,
+    };
     look(wanted, clock).await.elsewhere()
 }
 
@@ -226,6 +243,8 @@ struct Wanted<'a> {
     target: Option<&'a Endpoint>,
     /// The addresses that were tried.
     asked: &'a [IpAddr],
+    /// That of whoever was spoken to.
+    met: Option<IpAddr>,
     /// `--redis-conf`.
     conf: Option<&'a str>,
     /// What the target said.
@@ -252,13 +271,15 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let processes = process::gather(&mut sockets, pid, all);
     let known = dialogue.filter(|dialogue| says_pong(dialogue)).map(|dialogue| dialogue.address.as_str());
     let forwards = if all { forward::gather(&processes, port, asked, clock).await } else { Vec::new() };
+    let fronts = front::gather(&forwards, &processes);
     let running = if all { running::gather(&processes, known, clock).await } else { Vec::new() };
     let system = if all { system::gather() } else { Observed::skipped("all is well") };
     let servers = processes.seen().map_or(&[][..], |processes| &processes.servers);
     let units = system.seen().map_or(&[][..], |system| &system.units);
     let of_others = running.iter().filter_map(|running| conf_of(Some(&running.info), running.pid));
     // Of what the target says of itself, only that counts which the owner of its listener said.
-    let own = target.and_then(|target| instance::process_of(target, asked, servers, &sockets, dialogue));
+    let places = (wanted.met, asked);
+    let own = target.and_then(|target| instance::process_met(target, places, servers, &sockets, dialogue));
     let is_own = pid.is_some_and(|pid| own.is_some_and(|own| own.pid == pid || own.pid_inside == Some(pid)));
     let of_target = conf_of(told, pid.filter(|_| is_own)).filter(|_| is_own || own.is_none());
     let told: Vec<(&str, Option<u32>)> = of_target.into_iter().chain(of_others).collect();
@@ -292,6 +313,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
         sockets,
         processes,
         forwards,
+        fronts,
         running,
         confs,
         log,

@@ -79,6 +79,9 @@ pub struct Process {
     /// Whether it is a sentinel, by its name, its title or its arguments.
     #[serde(default)]
     pub sentinel: bool,
+    /// Its groups, the effective one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gids: Vec<u32>,
     /// Whether it may write whatever the permissions of files say (`CAP_DAC_OVERRIDE`), as root may.
     #[serde(default)]
     pub overrides_modes: bool,

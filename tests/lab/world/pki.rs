@@ -56,7 +56,15 @@ impl Authority {
     /// One that this one vouches for.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
-        let issuer = CertifiedIssuer::signed_by(authority(name), key(), &self.issuer).expect("a certificate");
+        self.between(name, -30, 365)
+    }
+
+    /// The same, valid from and until so many days from now.
+    #[must_use]
+    pub fn between(&self, name: &str, from: i32, until: i32) -> Self {
+        let mut params = authority(name);
+        (params.not_before, params.not_after) = (in_days(from).into(), in_days(until).into());
+        let issuer = CertifiedIssuer::signed_by(params, key(), &self.issuer).expect("a certificate");
         let between = format!("{}{}", issuer.pem(), self.between);
         Self { issuer, between }
     }

@@ -57,6 +57,7 @@ pub fn any(pid: u32, wrong: bool) -> Option<Looked> {
         addresses: Vec::new(),
         same_pids: same_pids(&status),
         pid_inside: status.pids.last().copied(),
+        gids: status.gids,
         overrides_modes: status.capabilities.is_some_and(|bits| bits & CAP_DAC_OVERRIDE != 0),
         unit: parse::unit(&cgroup),
         container,

@@ -23,6 +23,8 @@ pub struct Stat {
 pub struct Status {
     /// The effective user.
     pub uid: Option<u32>,
+    /// The groups, the effective one first.
+    pub gids: Vec<u32>,
     /// Its numbers, in our PID namespace first, in its own last; empty on kernels before 4.1.
     pub pids: Vec<u32>,
     /// Its effective capabilities (capabilities(7)), a bit each.
@@ -58,9 +60,11 @@ fn state(letter: &str) -> State {
 /// Reads /proc/PID/status.
 pub fn status(text: &str) -> Status {
     let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let numbers = |key: &str| line(key).unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok());
     Status {
-        uid: line("Uid:").and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()),
-        pids: line("NSpid:").unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        uid: numbers("Uid:").nth(1),
+        gids: numbers("Gid:").skip(1).take(1).chain(numbers("Groups:")).collect(),
+        pids: numbers("NSpid:").collect(),
         capabilities: line("CapEff:").and_then(|rest| u64::from_str_radix(rest.trim(), 16).ok()),
     }
 }
@@ -155,8 +159,11 @@ mod tests {
 
     #[test]
     fn reads_status() {
-        let text = "Name:\tredis\nUid:\t0\t106\t106\t106\nNSpid:\t4711\t1\nCapEff:\t0000000000000002\n";
-        assert_eq!(status(text), Status { uid: Some(106), pids: vec![4711, 1], capabilities: Some(2) });
+        let text = "Name:\tredis\nUid:\t0\t106\t106\t106\nGid:\t0\t112\t112\t112\nGroups:\t112 115 \nNSpid:\t4711\t1\nCapEff:\t0000000000000002\n";
+        assert_eq!(
+            status(text),
+            Status { uid: Some(106), gids: vec![112, 112, 115], pids: vec![4711, 1], capabilities: Some(2) }
+        );
         assert_eq!(status(""), Status::default());
     }
 

@@ -21,6 +21,7 @@ fn server(pid: u32, title: &str) -> Looked {
         same_pids: Some(true),
         pid_inside: Some(pid),
         sentinel: false,
+        gids: vec![106],
         overrides_modes: false,
         unit: None,
         container: None,

@@ -1,5 +1,7 @@
 //! What a certificate says (RFC 5280), in words that can be saved, shown and compared.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -10,7 +12,7 @@ use x509_parser::x509::X509Name;
 use crate::model::escape;
 
 /// The most names that are kept of one certificate.
-const MOST_NAMES: usize = 64;
+pub const MOST_NAMES: usize = 64;
 /// The most bytes that are kept of one name.
 const MOST_BYTES: usize = 256;
 
@@ -23,7 +25,8 @@ pub struct Certificate {
     pub issuer: String,
     /// The common name of the subject.
     pub common_name: Option<String>,
-    /// The DNS names and addresses it is valid for (subjectAltName), in words.
+    /// The DNS names and addresses it is valid for (subjectAltName), in words; `DNS:10.0.0.9` is an address that stands there as
+    /// a name, which is none of either.
     pub names: Vec<String>,
     /// From when it is valid, in seconds since 1970.
     pub not_before: i64,
@@ -93,6 +96,11 @@ impl Certificate {
         (self.not_before..=self.not_after).contains(&time)
     }
 
+    /// True if it may be used for this purpose (extendedKeyUsage): `serverAuth`, `clientAuth`.
+    pub fn is_for(&self, purpose: &str) -> bool {
+        self.purposes.is_empty() || self.purposes.iter().any(|one| one == purpose || one == "any")
+    }
+
     /// What the key of its authority is called: where it signed itself, that is its own.
     pub fn authority_key_id(&self) -> Option<&String> {
         if self.self_signed { self.key_id.as_ref() } else { self.issuer_key_id.as_ref() }
@@ -122,6 +130,7 @@ fn kept(text: &str) -> String {
 fn names(parsed: &X509Certificate) -> Vec<String> {
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
     let said = |name: &GeneralName| match name {
+        GeneralName::DNSName(name) if name.parse::<IpAddr>().is_ok() => Some(format!("DNS:{}", kept(name))),
         GeneralName::DNSName(name) => Some(kept(name)),
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,
@@ -131,8 +140,8 @@ fn names(parsed: &X509Certificate) -> Vec<String> {
 
 fn address(bytes: &[u8]) -> Option<String> {
     match bytes.len() {
-        4 => Some(std::net::IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
-        16 => Some(std::net::IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
         _ => None,
     }
 }
@@ -229,6 +238,14 @@ mod bytes_of_strangers {
         let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &authority).unwrap();
         let leaf = Certificate::parse(leaf.der()).unwrap();
         assert_eq!((leaf.subject == leaf.issuer, leaf.self_signed), (true, false), "{leaf:?}");
+    }
+
+    #[test]
+    fn an_address_that_stands_as_a_name_is_none() {
+        let mut params = rcgen::CertificateParams::new(vec!["db".to_owned(), "10.0.0.9".to_owned()]).unwrap();
+        params.subject_alt_names.push(rcgen::SanType::DnsName("127.0.0.1".try_into().unwrap()));
+        let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(Certificate::parse(made.der()).unwrap().names, ["db", "10.0.0.9", "DNS:127.0.0.1"]);
     }
 
     fn fit(text: &str) -> bool {

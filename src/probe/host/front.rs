@@ -1,0 +1,148 @@
+//! Proxies of the server's machine that end TLS themselves: at which of their listeners, and with whose certificate. Where they lead
+//! is in `forward`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::forward::Forward;
+use super::process::Processes;
+use crate::model::{Observed, escape};
+use crate::sys::files;
+
+/// The most lines that are read of a file, and the most listeners that are told of a proxy.
+const MOST_LINES: usize = 20_000;
+const MOST: usize = 256;
+
+/// A listener of a proxy, as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Front {
+    /// The proxy's process.
+    pub pid: u32,
+    /// The line that says so: `/etc/haproxy/haproxy.cfg:12`.
+    pub place: String,
+    /// The address; `None` for every one.
+    pub at: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// Whether TLS ends there: else it is passed on as it is.
+    pub ends_tls: bool,
+    /// The file with the certificate, where it is named.
+    pub certificate: Option<String>,
+}
+
+/// What the file of a proxy says of a listener.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Said {
+    line: usize,
+    listens: Option<(Option<IpAddr>, u16)>,
+    ends_tls: bool,
+    certificate: Option<String>,
+}
+
+/// Reads the files of these proxies, those that say so of themselves in a way that we know.
+pub fn gather(forwards: &[Forward], processes: &Observed<Processes>) -> Vec<Front> {
+    let strangers = processes.seen().map_or(&[][..], |processes| &processes.strangers);
+    let of = |forward: &Forward| {
+        let name = &strangers.iter().find(|process| process.pid == forward.pid)?.name;
+        let file = forward.file.as_deref()?;
+        let text = files::read_text(file).ok()?;
+        let front = |said: Said| {
+            let (at, port) = said.listens?;
+            let certificate = said.certificate.map(|path| escape(path.as_bytes()));
+            let place = format!("{file}:{}", said.line);
+            Some(Front { pid: forward.pid, place, at, port, ends_tls: said.ends_tls, certificate })
+        };
+        Some(parse(name, &text).into_iter().filter_map(front).take(MOST).collect::<Vec<_>>())
+    };
+    forwards.iter().filter_map(of).flatten().collect()
+}
+
+fn parse(name: &str, text: &str) -> Vec<Said> {
+    let lines = text.lines().take(MOST_LINES).enumerate().map(|(at, line)| (at + 1, line.trim()));
+    match name {
+        "haproxy" => lines.flat_map(|(number, line)| bind(number, line)).collect(),
+        "stunnel" | "stunnel4" => stunnel(lines),
+        _ => Vec::new(),
+    }
+}
+
+/// `bind ADDRESS[,ADDRESS] ssl crt FILE` (`HAProxy`, configuration.txt section 5.1).
+fn bind(line: usize, text: &str) -> Vec<Said> {
+    let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
+    let ["bind", to, rest @ ..] = words.as_slice() else { return Vec::new() };
+    let ends_tls = rest.contains(&"ssl");
+    let after = |word: &str| rest.iter().position(|it| *it == word).and_then(|at| rest.get(at + 1));
+    let certificate = after("crt").or_else(|| after("crt-list")).map(|path| (*path).to_owned());
+    let said = |to: &str| Said { line, listens: listens(to), ends_tls, certificate: certificate.clone() };
+    to.split(',').map(said).collect()
+}
+
+/// `accept`, `cert` and `client` of each service; before the first they count for all that do not say otherwise (stunnel(8)).
+fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Said> {
+    let mut all = Said { ends_tls: true, ..Said::default() };
+    let mut found: Vec<Said> = Vec::new();
+    for (number, line) in lines {
+        if line.starts_with('[') {
+            found.push(all.clone());
+        }
+        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else { continue };
+        let service = found.last_mut().unwrap_or(&mut all);
+        match key.to_ascii_lowercase().as_str() {
+            "accept" => (service.line, service.listens) = (number, listens(value)),
+            "cert" => service.certificate = Some(value.to_owned()),
+            // As a client it takes what is plain, and begins TLS itself.
+            "client" => service.ends_tls = value != "yes",
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Address and port of `6380`, `:6380`, `*:6380`, `127.0.0.1:6380`; none where it is something else.
+fn listens(to: &str) -> Option<(Option<IpAddr>, u16)> {
+    let to = to.strip_prefix("ipv4@").or_else(|| to.strip_prefix("ipv6@")).unwrap_or(to);
+    let (host, port) = to.rsplit_once(':').unwrap_or(("", to));
+    let (host, port) = (host.trim_matches(['[', ']']), port.parse().ok()?);
+    match host {
+        "" | "*" => Some((None, port)),
+        host => host.parse().ok().map(|ip: IpAddr| (Some(ip).filter(|ip| !ip.is_unspecified()), port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, text: &str, expected: &[&str]) {
+        let shown = |said: Said| {
+            let (at, port) = said.listens.unwrap();
+            let at = at.map_or_else(String::new, |at| format!("{at} "));
+            format!("{at}{port} {} {}", said.ends_tls, said.certificate.unwrap_or_default()).trim_end().to_owned()
+        };
+        assert_eq!(parse(name, text).into_iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn haproxy_ends_tls_where_its_line_says_so() {
+        let text =
+            "global\n crt-base /x\nlisten a\n bind :6380,127.0.0.1:6381 ssl crt /etc/a.pem # x\n bind [::1]:6382\n";
+        check("haproxy", text, &["6380 true /etc/a.pem", "127.0.0.1 6381 true /etc/a.pem", "::1 6382 false"]);
+    }
+
+    #[test]
+    fn stunnel_ends_tls_unless_it_is_a_client() {
+        let text = "cert = /etc/all.pem\n[a]\naccept = 6380\n[b]\naccept=127.0.0.1:6381\ncert=/etc/b.pem\n[c]\nclient = yes\naccept = 1\n";
+        let expected = ["6380 true /etc/all.pem", "127.0.0.1 6381 true /etc/b.pem", "1 false /etc/all.pem"];
+        check("stunnel4", text, &expected);
+        check("nginx", text, &[]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(name in "(haproxy|stunnel)", text in "([ \\[]?(bind|accept|cert|client|a)[:= ]{0,2}[a-z0-9:. \\[\\]]{0,12}\n){0,8}") {
+            let _ = parse(&name, &text);
+        }
+    }
+}
