@@ -253,6 +253,13 @@ fn on_the_same_terms(remedy: &mut [Step], require: Level) {
     command.extend([" --require ".to_owned(), name.unwrap_or_default()]);
 }
 
+/// The step that verifies with what this run asked for.
+fn verified(facts: &Facts) -> Step {
+    let mut step = check_again(&facts.ask.target);
+    on_the_same_terms(std::slice::from_mut(&mut step), facts.ask.require);
+    step
+}
+
 /// The last step of a remedy: the command that verifies it. A remedy that changes what is asked for (another database, no
 /// user) ends with its own, for the same command would fail again.
 pub fn check_again(target: &Target) -> Step {

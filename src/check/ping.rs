@@ -220,6 +220,9 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
             Some(stranger) => format!("what answers at {address} is {}", stranger.who()),
             None => format!("what answers at {address} is not Redis"),
         },
+        "ping/renamed" if dialogue.answer_to_header().is_some() => {
+            format!("{address} answers a command PROXY that nobody here has sent")
+        }
         "ping/renamed" => format!("{address} does not know PING"),
         "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
         "ping/large-lost" => format!("{address} answers what is small, and what is large is lost"),
@@ -235,6 +238,9 @@ pub fn failure(dialogue: &Dialogue) -> Option<Finding> {
     }
     if let Some(alien) = dialogue.alien() {
         return Some(not_resp(alien));
+    }
+    if let Some(error) = dialogue.answer_to_header() {
+        return Some(Finding::new(&RENAMED, "the first answer", error.text.clone()));
     }
     if let Some(Reply::Status(status)) = dialogue.reply(Command::Auth).filter(|reply| !is_ok(reply)) {
         // A mail server's greeting is in the place of the first answer.
