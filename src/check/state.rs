@@ -136,7 +136,7 @@ pub static NODES_UNREACHABLE: Code = Code::warn(
 );
 
 /// A proxy's words for nobody behind it.
-pub static UPSTREAM: Code = Code::warn(
+pub static UPSTREAM: Code = Code::fail(
     "state/upstream",
     Level::Ready,
     "a proxy answers that it reaches no Redis",

@@ -33,6 +33,7 @@ fn a_right_password_behind_a_header_makes_no_stranger() {
     for password in ["hunter", "wrong"] {
         let check = one.doctor(&["-h", HOME, "-p", "7001"]).env("REDISCLI_AUTH", password).diagnose();
         check.first_cause("proxy-protocol", Confidence::Likely).not_cause("not-redis").nothing_certain().exit(1);
+        check.finding("ping/proxy-header");
     }
     let without = one.diagnose(&["-h", HOME, "-p", "7001"]);
     without.cause_beside("proxy-protocol", Confidence::Likely, "password-missing").not_cause("not-redis").exit(1);
@@ -76,8 +77,8 @@ fn a_pong_of_twemproxys_own_is_no_health() {
     let _proxy = server.command(&[&["nutcracker", "-c", "/run/lab/nutcracker.yml"], &files[..]].concat()).spawn();
     listens(&server, 6379);
     let dead = client.diagnose(&["-h", SERVER]);
-    dead.finding("state/upstream").first_cause("proxy-backend-down", Confidence::Likely).nothing_certain();
-    assert!(dead.report["status"] != "healthy", "{dead}");
+    dead.finding("state/upstream").first_cause("proxy-backend-down", Confidence::Likely).nothing_certain().exit(1);
+    assert!(!dead.findings().contains(&"auth/key-unseen".to_owned()), "{dead}");
     let _redis = server.redis(&["--port", "6380", "--bind", HOME]);
     let check = client.diagnose(&["-h", SERVER]);
     check.finding("ping/limited").exit(0);

@@ -15,7 +15,8 @@ pub const NO_TLS: [&Code; 3] = [&tls::NOT_TLS, &tls::SILENT, &tls::CLOSED];
 /// What plain RESP meets where TLS is spoken.
 pub const NO_RESP: [&Code; 3] = [&ping::CLOSED, &ping::SILENT, &ping::TLS_ALERT];
 /// What a peer says that is the error itself.
-const WORDS: [&Code; 5] = [&ping::PROTECTED, &ping::MAX_CLIENTS, &ping::NOT_REDIS, &ping::RENAMED, &ping::ERROR];
+const WORDS: [&Code; 6] =
+    [&ping::PROTECTED, &ping::MAX_CLIENTS, &ping::NOT_REDIS, &ping::RENAMED, &ping::HEADER, &ping::ERROR];
 
 /// The causes of what the other way of asking met, as those of what the first way met.
 pub fn hidden(case: &Case) -> Vec<Supported> {

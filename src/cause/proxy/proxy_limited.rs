@@ -29,8 +29,7 @@ fn infer(case: &Case) -> Option<Support> {
     let limited = case.raised(&ping::LIMITED);
     let cut = || case.raised(&ping::CUT_SHORT).or_else(|| case.raised(&ping::RENAMED));
     let finding = limited.or_else(cut)?;
-    // What answers the header of the PROXY protocol is behind a proxy, and no word of its own.
-    if dialogue(case.facts).is_some_and(|it| ping::is_proven(it) || it.answer_to_header().is_some()) {
+    if dialogue(case.facts).is_some_and(ping::is_proven) {
         return None;
     }
     // A Redis whose commands are renamed answers with an error, as some proxies do, and goes on.

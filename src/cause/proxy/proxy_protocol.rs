@@ -23,7 +23,7 @@ Repair: take the option off the proxy's line for Redis.",
 };
 
 /// How it shows: PING or AUTH, whichever is first, is answered for the header.
-const SYMPTOMS: [&Code; 2] = [&ping::RENAMED, &auth::AUTH_ERROR];
+const SYMPTOMS: [&Code; 2] = [&ping::HEADER, &auth::AUTH_ERROR];
 
 fn infer(case: &Case) -> Option<Support> {
     dialogue(case.facts)?.answer_to_header()?;
