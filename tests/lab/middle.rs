@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::proxies::{lacks, listens};
+use crate::proxies::{lacks, listens, tunnel};
 use crate::world::{Authority, Confidence, Host, Lab, Running, Stub};
 
 const SERVER: &str = "10.77.1.2";
@@ -61,6 +61,28 @@ fn a_proxy_on_loopback_is_told_in_its_own_words() {
     // Another program than a proxy is no Redis either.
     let _stub = server.tcp_stub_at("127.0.0.1:7002", Stub::Silent);
     server.diagnose(&["-h", SERVER, "-p", "7002"]).nothing_certain().exit(1);
+}
+
+#[test]
+fn a_tunnel_of_ssh_ends_on_loopback() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let Some(_tunnel) = tunnel(&lab, &client, &server, 6379) else { return };
+    let _redis = server.redis(&["--bind", HOME]);
+    client.diagnose(&["-p", "6380"]).healthy();
+    let near = client.diagnose(&["-h", "10.77.1.1", "-p", "6380"]);
+    near.first_cause("proxy-on-loopback", Confidence::Likely).not_cause("loopback-only").nothing_certain().exit(1);
+    assert!(near.to_string().contains("ssh -L 10.77.1.1:6380:"), "{near}");
+    // The other way round, sshd listens.
+    let line = format!(
+        "ssh -N -i /run/lab/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -R 7005:127.0.0.1:6380 root@{SERVER}"
+    );
+    let _back = client.command(&line.split(' ').collect::<Vec<_>>()).spawn();
+    listens(&server, 7005);
+    server.diagnose(&["-p", "7005"]).healthy();
+    let far = server.diagnose(&["-h", SERVER, "-p", "7005"]);
+    far.first_cause("proxy-on-loopback", Confidence::Likely).not_cause("loopback-only").nothing_certain().exit(1);
+    assert!(far.to_string().contains("GatewayPorts clientspecified"), "{far}");
 }
 
 #[test]

@@ -14,12 +14,12 @@ pub static CAUSE: Cause = Cause {
     explain: "\
 In a service mesh (Istio, Linkerd, Consul) a redirect of the packet filter leads what leaves the pod to a sidecar, which \
 accepts connections to anywhere itself. Where it speaks mutual TLS to a Redis outside of the mesh, or plain text into a \
-mesh that wants TLS (STRICT), or has no route, it resets the connection as soon as something is said. Clients report \
+mesh that wants TLS (STRICT), or has no route, it resets or closes the connection as soon as something is said. Clients report \
 'Connection reset by peer' right after a connection that was made suspiciously fast.
 
 Signs that redisdoc looks for on this side: the ports of sidecars (15001, 4140) are listened on; a connection is accepted \
 whose packets may pass no router, though the way leads through one; as root, the rule that redirects. With the rule or \
-the packets it is likely, with the port alone possible: the server may still reset for reasons of its own.
+the packets it is likely, with the port alone possible: the server may still reset for reasons of its own. An end in order is so common that it takes the rule, or port and packets.
 
 Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication).",
     infer,
