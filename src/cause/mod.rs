@@ -30,6 +30,7 @@ use crate::model::{
 use crate::probe::Facts;
 use crate::probe::host::Host;
 use crate::probe::host::instance::reached;
+use crate::probe::host::socket::Listener;
 use crate::probe::path::redis::Dialogue;
 use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::probe::path::trace::{Lost, Trace};
@@ -217,12 +218,22 @@ fn from_afar(case: &Case, causes: &[Supported]) -> Vec<Supported> {
     }
     let facts = Facts { host: Observed::skipped("it explains nothing"), ..case.facts.clone() };
     let afar = Case { facts: &facts, judged: case.judged };
-    let new = self::causes().filter(|cause| causes.iter().all(|known| known.id != cause.id));
+    // Where a Redis of this machine hangs up, no proxy does.
+    let fits = |cause: &&Cause| !(is_a_servers(case) && caps::is_among(cause, proxy::CAUSES));
+    let new = self::causes().filter(|cause| causes.iter().all(|known| known.id != cause.id)).filter(fits);
     let supported = new.filter_map(|cause| supported(cause, &afar)).map(|mut cause| {
         cause.support.confidence = Confidence::Possible;
         cause
     });
     supported.filter(|cause| left.iter().any(|code| explains(cause, code))).collect()
+}
+
+/// True if the server's machine shows a Redis server on the asked port, at an asked address.
+fn is_a_servers(case: &Case) -> bool {
+    let (Some(host), Some(port)) = (case.host(), case.facts.ask.target.port()) else { return false };
+    let asked = case.facts.asked_addresses();
+    let of_a_server = |at: &&Listener| at.owner.is_some_and(|pid| host.server(pid).is_some());
+    host.listeners(port).into_iter().filter(of_a_server).any(|at| asked.iter().any(|ip| at.serves(*ip)))
 }
 
 /// The findings that count and that no cause explains.
@@ -252,6 +263,13 @@ fn on_the_same_terms(remedy: &mut [Step], require: Level) {
     let (Some(Step::Run { command, .. }), false) = (remedy.last_mut(), require == Level::default()) else { return };
     let name = require.to_possible_value().map(|value| value.get_name().to_owned());
     command.extend([" --require ".to_owned(), name.unwrap_or_default()]);
+}
+
+/// The step that verifies with what this run asked for.
+fn verified(facts: &Facts) -> Step {
+    let mut step = check_again(&facts.ask.target);
+    on_the_same_terms(std::slice::from_mut(&mut step), facts.ask.require);
+    step
 }
 
 /// The last step of a remedy: the command that verifies it. A remedy that changes what is asked for (another database, no

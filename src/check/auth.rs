@@ -5,7 +5,7 @@
 //! ever sent.
 
 use super::Check;
-use super::ping;
+use super::{ping, state};
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Target};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
@@ -175,7 +175,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
 /// has turned AUTH down.
 fn answers(dialogue: &Dialogue) -> bool {
     ping::failure(dialogue).is_none_or(|finding| match finding.code.id {
-        id if id == ping::RENAMED.id => true,
+        id if [ping::RENAMED.id, ping::HEADER.id].contains(&id) => true,
         id if id == ping::CUT_SHORT.id => dialogue.reply(Command::Auth).is_some_and(|reply| reply.error().is_some()),
         _ => false,
     })
@@ -280,8 +280,9 @@ fn permissions(dialogue: &Dialogue, target: &Target) -> Vec<Finding> {
         raise(&PASSWORD_UNCHECKED, Command::AuthAlone, ErrorKind::NoPasswordSet),
         raise(&PING_DENIED, Command::Ping, ErrorKind::NoPermission),
         command_denied(dialogue, target),
-        raise(&KEY_DENIED, Command::Exists, ErrorKind::NoPermissionKey),
-        key_unseen(dialogue),
+        // A key that nobody asked for is ours, to see whether anybody is behind a proxy.
+        raise(&KEY_DENIED, Command::Exists, ErrorKind::NoPermissionKey).filter(|_| target.key.is_some()),
+        key_unseen(dialogue).filter(|_| target.key.is_some()),
         select(dialogue),
         resp3(dialogue).filter(|_| target.resp3),
     ]
@@ -306,7 +307,7 @@ fn key_unseen(dialogue: &Dialogue) -> Option<Finding> {
         Some(reply) => {
             let error =
                 reply.error().filter(|error| [Arity, NoPermission, Other, UnknownCommand].contains(&error.kind))?;
-            Some(replied(&KEY_UNSEEN, error)).filter(|_| !is_sentinel(dialogue))
+            Some(replied(&KEY_UNSEEN, error)).filter(|_| !is_sentinel(dialogue) && !state::is_of_upstream(error))
         }
         None => unanswered(dialogue, Command::Exists).map(|says| Finding::new(&KEY_UNSEEN, "EXISTS", says)),
     }

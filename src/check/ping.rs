@@ -24,6 +24,7 @@ pub static CHECK: Check = Check {
         &TLS_ALERT,
         &NOT_REDIS,
         &RENAMED,
+        &HEADER,
         &ERROR,
         &CUT_SHORT,
         &LARGE_LOST,
@@ -103,6 +104,14 @@ pub static RENAMED: Code = Code::fail(
     "PING is an unknown command",
     "PING was answered with 'unknown command': it was renamed or disabled with rename-command, or a proxy does not know \
      it.",
+);
+/// A proxy's header, in the place of our command.
+pub static HEADER: Code = Code::fail(
+    "ping/proxy-header",
+    Level::Reachable,
+    "the first answer is for a command PROXY that nobody here has sent",
+    "The first command was answered with 'unknown command PROXY', and every answer behind it belongs to the question before: a \
+     proxy in between begins with the header of the PROXY protocol, which Redis takes for a command.",
 );
 /// PING failed in a way that no other code names.
 pub static ERROR: Code = Code::fail(
@@ -220,6 +229,7 @@ fn said(finding: &Finding, dialogue: &Dialogue) -> String {
             Some(stranger) => format!("what answers at {address} is {}", stranger.who()),
             None => format!("what answers at {address} is not Redis"),
         },
+        "ping/proxy-header" => format!("{address} answers a command PROXY that nobody here has sent"),
         "ping/renamed" => format!("{address} does not know PING"),
         "ping/tls-alert" => format!("what answers at {address} speaks TLS"),
         "ping/large-lost" => format!("{address} answers what is small, and what is large is lost"),
@@ -235,6 +245,9 @@ pub fn failure(dialogue: &Dialogue) -> Option<Finding> {
     }
     if let Some(alien) = dialogue.alien() {
         return Some(not_resp(alien));
+    }
+    if let Some(error) = dialogue.answer_to_header() {
+        return Some(Finding::new(&HEADER, "the first answer", error.text.clone()));
     }
     if let Some(Reply::Status(status)) = dialogue.reply(Command::Auth).filter(|reply| !is_ok(reply)) {
         // A mail server's greeting is in the place of the first answer.

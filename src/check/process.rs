@@ -18,7 +18,7 @@ pub static CHECK: Check = Check {
     id: "process",
     asks: "does a Redis server run on the target's machine, and does it listen where it is asked for?",
     level: None,
-    codes: &[&NONE, &DEAD, &STOPPED, &ELSEWHERE, &STRANGER],
+    codes: &[&NONE, &DEAD, &STOPPED, &ELSEWHERE, &STRANGER, &PROXY_ELSEWHERE],
     judge,
 };
 
@@ -59,6 +59,15 @@ pub static STRANGER: Code = Code::fail(
     Level::Reachable,
     "another program has the port",
     "The process that listens on the asked port of the target's machine is no Redis server.",
+);
+
+/// A program that passes connections on has the port, but not where it was asked for.
+pub static PROXY_ELSEWHERE: Code = Code::fail(
+    "process/proxy-elsewhere",
+    Level::Reachable,
+    "the proxy or tunnel that has the port listens elsewhere",
+    "A program that passes connections on (a proxy, ssh, docker-proxy) listens on the asked port of the target's machine, and on \
+     other addresses than the asked one.",
 );
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
@@ -118,11 +127,14 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
     let unserved: Vec<&IpAddr> = asked.iter().filter(|ip| !listeners.iter().any(|at| at.serves(**ip))).collect();
     let all_unserved = !connected && !asked.is_empty() && unserved.len() == asked.len();
     all_unserved.then(|| {
-        let owner = listeners.iter().find_map(|listener| host.server(listener.owner?));
+        let owner = holder(host, port);
+        let is_server = owner.is_some_and(|owner| host.server(owner.pid).is_some());
+        let passes_on = owner.is_some_and(|owner| !is_server && forward::passes_on(owner, port));
+        let code = if passes_on { &PROXY_ELSEWHERE } else { &ELSEWHERE };
         let owner = owner.map_or_else(|| "a process".to_owned(), who);
         let wanted: Vec<String> = unserved.iter().map(std::string::ToString::to_string).collect();
         let says = format!("{owner} listens on {}, not on {}", addresses(&listeners), wanted.join(", "));
-        Finding::new(&ELSEWHERE, host.source("sock_diag(7)"), says)
+        Finding::new(code, host.source("sock_diag(7)"), says)
     })
 }
 
@@ -168,6 +180,13 @@ fn nobody(host: &Host, place: &str) -> Option<Finding> {
 fn is_forwarder(process: &Process, port: u16) -> bool {
     const SPEAKERS: [&str; 7] = ["systemd", "dragonfly", "kvrocks", "pika", "garnet", "GarnetServer", "ardb-server"];
     forward::passes_on(process, port) || SPEAKERS.contains(&process.name.as_str())
+}
+
+/// Who listens on the port, on whatever address: a server before any other program.
+pub fn holder(host: &Host, port: u16) -> Option<&Process> {
+    let owners: Vec<u32> = host.listeners(port).into_iter().filter_map(|at| at.owner).collect();
+    let strangers = host.processes.seen().map_or(&[][..], |processes| &processes.strangers);
+    host.servers().iter().chain(strangers).find(|process| owners.contains(&process.pid))
 }
 
 /// The owner of the listeners that serve the target, if none of them is a Redis server's.
@@ -312,6 +331,20 @@ mod tests {
     #[test]
     fn it_may_listen_elsewhere() {
         check(&Facts::on_loopback(), &["process/elsewhere"], "not on 10.0.0.9");
+        let of = |name: &str| {
+            Facts::on_loopback().host(|host| {
+                let processes = seen(&mut host.processes);
+                let stranger = Process { name: name.to_owned(), ..processes.servers.remove(0) };
+                seen(&mut host.sockets).tcp.iter_mut().for_each(|at| at.owner = Some(stranger.pid));
+                processes.strangers.push(stranger);
+            })
+        };
+        check(
+            &of("ssh"),
+            &["process/proxy-elsewhere"],
+            "ssh (pid 812, user redis) listens on 127.0.0.1:6379, [::1]:6379, not",
+        );
+        check(&of("python3"), &["process/elsewhere"], "python3 (pid 812, user redis) listens on");
         let other_port = Facts::at_home().refused([127, 0, 0, 1]).with(|facts| {
             facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 6380 };
         });

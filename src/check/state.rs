@@ -3,7 +3,7 @@
 use super::{Check, ping};
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
-use crate::probe::path::redis::{Dialogue, End};
+use crate::probe::path::redis::{Conversation, Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Info, Reply};
 use crate::probe::path::sizes::Try;
 use crate::probe::path::tcp::Outcome;
@@ -27,6 +27,7 @@ pub static CHECK: Check = Check {
         &INFO_SILENT,
         &NODES_UNREACHABLE,
         &UPSTREAM,
+        &LINK_DOWN,
     ],
     judge,
 };
@@ -135,13 +136,23 @@ pub static NODES_UNREACHABLE: Code = Code::warn(
 );
 
 /// A proxy's words for nobody behind it.
-pub static UPSTREAM: Code = Code::warn(
+pub static UPSTREAM: Code = Code::fail(
     "state/upstream",
     Level::Ready,
     "a proxy answers that it reaches no Redis",
     "PING was answered, as some proxies do by themselves, and another command with an error that no Redis has: twemproxy passes \
      on what connecting met (Connection refused), Envoy says 'upstream failure' or 'no upstream host'.",
 );
+/// A replica without a link to its master.
+pub static LINK_DOWN: Code = Code::warn(
+    "state/link-down",
+    Level::Ready,
+    "the replica has no link to its master",
+    "INFO shows role:slave with master_link_status:down for a minute at least, and no synchronisation under way: what is written \
+     to the master does not arrive here.",
+);
+/// A link that is down for less may come back by itself: 'repl-timeout' is a minute.
+const LINK_DOWN_S: u64 = 60;
 /// How such an error begins: twemproxy's, by strerror(3), and Envoy's.
 const UPSTREAM_SAYS: [&str; 9] = [
     "ERR Connection refused",
@@ -154,6 +165,11 @@ const UPSTREAM_SAYS: [&str; 9] = [
     "upstream failure",
     "ERR upstream failure",
 ];
+
+/// True for an error in the words of a proxy that reaches nobody.
+pub fn is_of_upstream(error: &ErrorReply) -> bool {
+    UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says))
+}
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
@@ -268,9 +284,12 @@ fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
 /// What a proxy says of its way, in the place of an answer.
 fn upstream(dialogue: &Dialogue) -> Option<Finding> {
     let commands = [Command::Select, Command::Exists, Command::PfCount, Command::Hello, Command::Info];
-    let errors = commands.into_iter().filter_map(|command| dialogue.reply(command)?.error());
-    let mut said = errors.filter(|error| UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says)));
-    said.next().map(|error| Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
+    let answers = |one| commands.into_iter().filter_map(move |command| Conversation::reply(one, command));
+    let mut errors =
+        std::iter::once(dialogue.telling()).chain(&dialogue.further).flat_map(answers).filter_map(Reply::error);
+    errors
+        .find(|error| is_of_upstream(error))
+        .map(|error| Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
 }
 
 /// True if INFO was asked for and nothing came, where PING was answered, by whichever connection.
@@ -316,7 +335,7 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
 }
 
 fn shown_by_info(info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
-    let findings = [loading(info), paused(info, dialogue), memory_full(info), replicas(info)];
+    let findings = [loading(info), paused(info, dialogue), memory_full(info), replicas(info), link_down(info)];
     findings.into_iter().flatten().collect()
 }
 
@@ -353,6 +372,18 @@ fn read_only(info: &Info) -> Option<Finding> {
 fn replicas(info: &Info) -> Option<Finding> {
     let good = info.number("min_slaves_good_slaves")?;
     (good == 0).then(|| Finding::new(&NOT_ENOUGH_REPLICAS, "INFO", "min_slaves_good_slaves:0"))
+}
+
+/// A link that never was has -1 seconds; then the server's own age tells.
+fn link_down(info: &Info) -> Option<Finding> {
+    let is_down = info.get("role") == Some("slave") && info.get("master_link_status") == Some("down");
+    let is_idle = info.get("master_sync_in_progress") != Some("1");
+    let since = info.number("master_link_down_since_seconds");
+    let age = since.or_else(|| info.number("uptime_in_seconds"))?;
+    (is_down && is_idle && age >= LINK_DOWN_S).then(|| {
+        let how_long = since.map_or_else(|| "never up, it seems".to_owned(), |since| format!("{since} seconds"));
+        Finding::new(&LINK_DOWN, "INFO", format!("role:slave, master_link_status:down ({how_long})"))
+    })
 }
 
 fn memory_full(info: &Info) -> Option<Finding> {

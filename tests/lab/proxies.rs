@@ -147,7 +147,7 @@ fn socat_before_nobody_and_before_a_server() {
 }
 
 /// A real tunnel from port 6380 of the client to this port of the server; `None`, loudly, where there can be none.
-fn tunnel(lab: &Lab, client: &Host, server: &Host, port: u16) -> Option<[Running; 2]> {
+pub fn tunnel(lab: &Lab, client: &Host, server: &Host, port: u16) -> Option<[Running; 2]> {
     if !lab.has_users() {
         enter::skipped("ssh -L: only where the tests run as root");
         return None;

@@ -97,11 +97,14 @@ mod tests {
 
     #[test]
     fn is_certain_of_what_is_needed_only() {
+        let keyed = || with_user("app").with(|facts| facts.ask.target.key = Some("jobs".to_owned()));
         for command in [Command::Ping, Command::Select, Command::Exists] {
-            check_cause(&CAUSE, &no(with_user("app"), command), Some(Confidence::Certain));
+            check_cause(&CAUSE, &no(keyed(), command), Some(Confidence::Certain));
         }
+        // A key of ours, that nobody asked for.
+        check_cause(&CAUSE, &no(with_user("app"), Command::Exists), None);
         for other in ["ERR Connection refused", "ERR unknown command 'EXISTS'", "ERR wrong number of arguments"] {
-            check_cause(&CAUSE, &with_user("app").erring(Command::Exists, other), None);
+            check_cause(&CAUSE, &keyed().erring(Command::Exists, other), None);
         }
         for command in [Command::Info, Command::Hello] {
             check_cause(&CAUSE, &no(with_user("app"), command), None);

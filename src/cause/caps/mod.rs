@@ -107,7 +107,8 @@ fn is_of_the_host(code: &Code) -> bool {
     check::CHECKS.iter().any(|check| check.level.is_none() && check.codes.iter().any(|known| known.id == code.id))
 }
 
-fn is_among(cause: &Cause, family: &[&Cause]) -> bool {
+/// True for a cause of this family.
+pub fn is_among(cause: &Cause, family: &[&Cause]) -> bool {
     family.iter().any(|known| known.id == cause.id)
 }
 

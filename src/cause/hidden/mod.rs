@@ -1,12 +1,12 @@
 //! The error behind the error: asked in the other way, with TLS or without, the same place says what is wrong, and the failure
 //! of the first way only hides it. The facts are judged once more as if that other way had been asked for.
 
-use crate::cause::{Case, Supported, causes, supported};
+use crate::cause::{Case, Supported, causes, checks_again, supported, verified};
 use crate::check::{self, ping, tls};
 use crate::model::target::Certificates;
 use crate::model::{Code, Evidence, Finding, Observed};
 use crate::probe::Facts;
-use crate::probe::path::redis::{Dialogue, Redis};
+use crate::probe::path::redis::{Alien, Dialogue, Redis};
 use crate::probe::path::stranger::Protocol;
 use crate::probe::path::tls::{Tls, Trust};
 
@@ -15,7 +15,8 @@ pub const NO_TLS: [&Code; 3] = [&tls::NOT_TLS, &tls::SILENT, &tls::CLOSED];
 /// What plain RESP meets where TLS is spoken.
 pub const NO_RESP: [&Code; 3] = [&ping::CLOSED, &ping::SILENT, &ping::TLS_ALERT];
 /// What a peer says that is the error itself.
-const WORDS: [&Code; 5] = [&ping::PROTECTED, &ping::MAX_CLIENTS, &ping::NOT_REDIS, &ping::RENAMED, &ping::ERROR];
+const WORDS: [&Code; 6] =
+    [&ping::PROTECTED, &ping::MAX_CLIENTS, &ping::NOT_REDIS, &ping::RENAMED, &ping::HEADER, &ping::ERROR];
 
 /// The causes of what the other way of asking met, as those of what the first way met.
 pub fn hidden(case: &Case) -> Vec<Supported> {
@@ -79,8 +80,12 @@ fn of(
     way: &str,
 ) -> Option<Vec<Supported>> {
     let failure = ping::failure(dialogue)?;
-    if case.facts.ask.target.tls && is_tls(&failure, dialogue) {
+    if case.facts.ask.target.tls && (is_tls(&failure, dialogue) || has_begun_tls(case.facts)) {
         // It speaks TLS: as it was asked to.
+        return None;
+    }
+    if case.facts.ask.target.tls && failure.code.id == ping::CLOSED.id {
+        // Every port of TLS hangs up on RESP.
         return None;
     }
     let told = WORDS.iter().any(|word| word.id == failure.code.id);
@@ -100,7 +105,14 @@ fn of(
 /// True if what came without TLS is TLS itself.
 fn is_tls(failure: &Finding, dialogue: &Dialogue) -> bool {
     let by_bytes = || dialogue.first.stranger.as_ref().is_some_and(|stranger| stranger.protocol == Protocol::Tls);
-    failure.code.id == ping::TLS_ALERT.id || by_bytes()
+    let begins = || dialogue.alien().is_some_and(Alien::may_be_tls);
+    failure.code.id == ping::TLS_ALERT.id || by_bytes() || begins()
+}
+
+/// True if the handshake has brought the beginning of TLS: whoever is there runs, and was heard.
+fn has_begun_tls(facts: &Facts) -> bool {
+    let heard = facts.tls.seen().and_then(Tls::preferred).and_then(|hello| hello.heard.as_deref());
+    heard.is_some_and(|heard| heard.starts_with("\\x16\\x03"))
 }
 
 /// The cause as one of what the first way met.
@@ -113,6 +125,10 @@ fn renamed(case: &Case, mut cause: Supported, hiding: &[&'static Code], way: &st
     }
     if told && case.raised(&tls::NOT_TLS).is_some() {
         support.summary.push_str("; TLS clients call this 'wrong version number'");
+    }
+    // What was not told in the other way is mended in the way that was asked for.
+    if let (false, Some(last)) = (told, cause.remedy.last_mut().filter(|step| checks_again(step))) {
+        *last = verified(case.facts);
     }
     cause
 }

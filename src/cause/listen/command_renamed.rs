@@ -1,6 +1,5 @@
 //! PING or AUTH was renamed or disabled.
 
-use crate::cause::proxy::proxy_header;
 use crate::cause::{Case, Cause, dialogue};
 use crate::check::{auth, ping};
 use crate::model::text::shell_quote;
@@ -43,7 +42,7 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn unknown(case: &Case, dialogue: &Dialogue) -> Option<(&'static Code, &'static str)> {
-    if proxy_header(dialogue).is_some() {
+    if dialogue.answer_to_header().is_some() {
         return None;
     }
     let is_unknown = |command| {

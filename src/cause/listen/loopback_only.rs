@@ -56,6 +56,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let mut support = Support::new(
         match (rivals.is_empty(), case.facts.neighbour()) {
             (true, Some(_)) => Confidence::Certain,
+            // Another program has the port.
+            (true, None) if process::holder(host, port).is_some() => Confidence::Possible,
             // Whose the listener is could not be seen.
             (true, None) => Confidence::Likely,
             // Its own file, it seems, which was changed since.

@@ -1,10 +1,11 @@
 //! The sidecar of a service mesh takes the connection and resets it.
 
-use crate::cause::{Case, Cause};
+use crate::cause::{Case, Cause, dialogue};
 use crate::check::{ping, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::mesh::Mesh;
+use crate::probe::path::redis::End;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -13,12 +14,12 @@ pub static CAUSE: Cause = Cause {
     explain: "\
 In a service mesh (Istio, Linkerd, Consul) a redirect of the packet filter leads what leaves the pod to a sidecar, which \
 accepts connections to anywhere itself. Where it speaks mutual TLS to a Redis outside of the mesh, or plain text into a \
-mesh that wants TLS (STRICT), or has no route, it resets the connection as soon as something is said. Clients report \
+mesh that wants TLS (STRICT), or has no route, it resets or closes the connection as soon as something is said. Clients report \
 'Connection reset by peer' right after a connection that was made suspiciously fast.
 
 Signs that redisdoc looks for on this side: the ports of sidecars (15001, 4140) are listened on; a connection is accepted \
 whose packets may pass no router, though the way leads through one; as root, the rule that redirects. With the rule or \
-the packets it is likely, with the port alone possible: the server may still reset for reasons of its own.
+the packets it is likely, with the port alone possible: the server may still reset for reasons of its own. An end in order is so common that it takes the rule, or port and packets.
 
 Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication).",
     infer,
@@ -32,8 +33,12 @@ fn infer(case: &Case) -> Option<Support> {
     let near = mesh.near == Some(true);
     (redirect.is_some() || mesh.is_likely()).then_some(())?;
     let sure = redirect.is_some() || near && !mesh.listeners.is_empty();
+    // Whoever closes in order has more reasons to than whoever resets.
+    let closes = dialogue(case.facts).is_some_and(|dialogue| dialogue.first.end == End::Closed);
+    (sure || !closes).then_some(())?;
     let confidence = if sure { Confidence::Likely } else { Confidence::Possible };
-    let summary = "something on this side of the network accepts what is meant for Redis, and resets it";
+    let ends = if closes { "closes" } else { "resets" };
+    let summary = format!("something on this side of the network accepts what is meant for Redis, and {ends} it");
     let mut support = Support::new(confidence, &[finding.code], summary).on(finding);
     for port in &mesh.listeners {
         support =
@@ -94,10 +99,13 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
-    use crate::probe::path::redis::End;
 
     fn reset(listeners: &[u16], near: Option<bool>) -> Facts {
-        Facts::healthy().speechless(End::Broken("ECONNRESET".to_owned())).with(|facts| {
+        ended(End::Broken("ECONNRESET".to_owned()), listeners, near)
+    }
+
+    fn ended(end: End, listeners: &[u16], near: Option<bool>) -> Facts {
+        Facts::healthy().speechless(end).with(|facts| {
             let gateway = near.map(|_| [10, 0, 0, 1].into());
             facts.mesh = Observed::Seen(Mesh { listeners: listeners.to_vec(), near, gateway });
         })
@@ -109,6 +117,9 @@ mod tests {
         check_cause(&CAUSE, &reset(&[], Some(true)), Some(Confidence::Possible));
         check_cause(&CAUSE, &reset(&[15_001], Some(true)), Some(Confidence::Likely));
         check_cause(&CAUSE, &reset(&[], Some(false)), None);
+        check_cause(&CAUSE, &ended(End::Closed, &[15_001], Some(true)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &ended(End::Closed, &[15_001], None), None);
+        check_cause(&CAUSE, &ended(End::Closed, &[], Some(true)), None);
         check_cause(&CAUSE, &reset(&[], None), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
     }

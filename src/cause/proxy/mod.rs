@@ -4,16 +4,16 @@ mod mesh_reset;
 mod plaintext_probe_noise;
 mod proxy_backend_down;
 mod proxy_limited;
+mod proxy_on_loopback;
 mod proxy_protocol;
 mod tunnel_redirect;
 
 use super::Cause;
 
-pub(super) use proxy_protocol::header as proxy_header;
-
 /// The causes of this family, specific before general.
 pub static CAUSES: &[&Cause] = &[
     &mesh_reset::CAUSE,
+    &proxy_on_loopback::CAUSE,
     &proxy_backend_down::CAUSE,
     &tunnel_redirect::CAUSE,
     &proxy_protocol::CAUSE,

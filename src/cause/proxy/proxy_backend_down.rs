@@ -11,6 +11,7 @@ use crate::probe::host::forward::{self, Backend, Forward};
 use crate::probe::host::process::Process;
 use crate::probe::host::socket::Listener;
 use crate::probe::path::redis::{Dialogue, End};
+use crate::probe::path::reply::Command;
 use crate::probe::path::tcp::{Outcome, Tcp};
 use crate::probe::path::tls::{Hello, Tls};
 
@@ -42,7 +43,7 @@ const SYMPTOMS: [&Code; 6] =
     [&ping::CLOSED, &tls::CLOSED, &tcp::RESET, &ping::SILENT, &state::UPSTREAM, &ping::CUT_AT_TIMES];
 
 fn infer(case: &Case) -> Option<Support> {
-    let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some())?;
+    let code = SYMPTOMS.into_iter().find(|code| case.raised(code).is_some()).or_else(|| said_of_ping(case))?;
     // Who sends an alert speaks for itself, and so does who completes the handshake that was not asked for.
     let alert = case.raised(&tls::REFUSED).is_some();
     let counter = case.facts.counter.seen().and_then(|counter| counter.inside.as_ref());
@@ -54,6 +55,12 @@ fn infer(case: &Case) -> Option<Support> {
         (None, Some(_)) => from_afar(case, code),
         (_, None) => None,
     }
+}
+
+/// PING itself was answered in the words of a proxy that reaches nobody.
+fn said_of_ping(case: &Case) -> Option<&'static Code> {
+    let error = crate::cause::dialogue(case.facts)?.reply(Command::Ping)?.error()?;
+    Some(case.raised(&ping::ERROR).filter(|_| state::is_of_upstream(error))?.code)
 }
 
 /// What the proxy's own machine shows.
@@ -190,8 +197,8 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
             Confidence::Possible,
             "what accepts may be a balancer, and at some of the places that it takes turns with nobody answers",
         )
-    } else if code.id == state::UPSTREAM.id {
-        (Confidence::Likely, "what answers PING says that it reaches no Redis, in a proxy's words")
+    } else if [state::UPSTREAM.id, ping::ERROR.id].contains(&code.id) {
+        (Confidence::Likely, "what answers says that it reaches no Redis, in a proxy's words")
     } else if inside {
         (Confidence::Likely, "the TLS of a proxy answers, and then it closes: nobody seems to be behind it")
     } else {
@@ -400,8 +407,11 @@ mod tests {
         check_cause(&CAUSE, &Facts::healthy().speechless(End::Silent), None);
         check_cause(&CAUSE, &Facts::encrypted().speechless(End::Closed), Some(Confidence::Likely));
         check_cause(&CAUSE, &Facts::encrypted().speechless(End::Alert(116)), None);
-        let says = Facts::healthy().erring(crate::probe::path::reply::Command::Exists, "ERR Connection refused");
+        let says = Facts::healthy().erring(Command::Exists, "ERR Connection refused");
         check_cause(&CAUSE, &says, Some(Confidence::Likely));
+        let of_ping = |text| Facts::healthy().erring(Command::Ping, text);
+        check_cause(&CAUSE, &of_ping("ERR no upstream host"), Some(Confidence::Likely));
+        check_cause(&CAUSE, &of_ping("ERR something else"), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
         // On its own machine it is a Redis that closes.
         check_cause(&CAUSE, &Facts::at_home().speechless(End::Closed), None);

@@ -4,8 +4,6 @@ use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::{auth, ping};
 use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
-use crate::probe::path::redis::Dialogue;
-use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Reply};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -25,19 +23,10 @@ Repair: take the option off the proxy's line for Redis.",
 };
 
 /// How it shows: PING or AUTH, whichever is first, is answered for the header.
-const SYMPTOMS: [&Code; 2] = [&ping::RENAMED, &auth::AUTH_ERROR];
-
-/// The error that answers the header, where one does.
-pub fn header(dialogue: &Dialogue) -> Option<&ErrorReply> {
-    let first = [Command::Auth, Command::Ping].into_iter().find_map(|command| dialogue.reply(command))?;
-    let error = Reply::error(first).filter(|error| error.kind == ErrorKind::UnknownCommand)?;
-    // Redis 5 and 6 put it into backticks.
-    let names = ["unknown command 'PROXY'", "unknown command `PROXY`"];
-    names.iter().any(|name| error.text.contains(name)).then_some(error)
-}
+const SYMPTOMS: [&Code; 2] = [&ping::HEADER, &auth::AUTH_ERROR];
 
 fn infer(case: &Case) -> Option<Support> {
-    header(dialogue(case.facts)?)?;
+    dialogue(case.facts)?.answer_to_header()?;
     let finding = SYMPTOMS.into_iter().find_map(|code| case.raised(code))?;
     let summary = "the first answer is for a command PROXY that nobody here has sent: a proxy before Redis has";
     let support = Support::new(Confidence::Likely, &SYMPTOMS, summary).on(finding);
@@ -53,7 +42,10 @@ fn remedy(_: &Facts) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::model::Observed;
+    use crate::probe::path::redis::Exchange;
+    use crate::probe::path::reply::{Command, Reply};
 
     #[test]
     fn the_header_is_known_by_its_name() {
@@ -66,5 +58,22 @@ mod tests {
             Facts::healthy().erring(Command::Ping, "ERR unknown command 'PING', with args beginning with: 'PROXY'");
         check_cause(&CAUSE, &renamed, None);
         check_cause(&CAUSE, &Facts::healthy(), None);
+    }
+
+    /// A password that is right, behind the header: its +OK is in the place of PONG.
+    #[test]
+    fn a_password_that_is_right_makes_no_stranger() {
+        let text = "ERR unknown command 'PROXY', with args beginning with: 'TCP4' '127.0.0.1'";
+        let facts = Facts::healthy().with(|facts| {
+            let Observed::Seen(redis) = &mut facts.redis else { return };
+            let exchanges = &mut redis.dialogues[0].first.exchanges;
+            exchanges.insert(0, Exchange { command: Command::Auth, reply: None });
+            exchanges[1].reply = Some(Reply::Status("OK".to_owned()));
+            exchanges[2].reply = Some(Reply::Status("PONG".to_owned()));
+        });
+        let facts = facts.erring(Command::Auth, text);
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+        let causes = diagnose(&facts).causes;
+        assert_eq!(causes.iter().map(|cause| cause.id).collect::<Vec<_>>(), ["proxy-protocol"]);
     }
 }

@@ -30,8 +30,9 @@ Repair: name the port for clients in the application's settings.",
     remedy,
 };
 
-/// How it shows: RESP is reset; with 'tls-cluster', who shows no certificate is turned away.
-const SYMPTOMS: [&Code; 3] = [&ping::CLOSED, &tls::REFUSED, &tls::ALERT];
+/// How it shows: RESP is reset, and so is a handshake; with 'tls-cluster', who shows no certificate is turned away, and who
+/// shows one meets the end of the connection.
+const SYMPTOMS: [&Code; 4] = [&ping::CLOSED, &tls::REFUSED, &tls::ALERT, &tls::CLOSED];
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = SYMPTOMS.into_iter().find_map(|code| case.raised(code))?;
@@ -84,15 +85,17 @@ fn is_at_asked(facts: &Facts, node: &Node) -> bool {
 /// The server that listens on the asked port and on another, that for clients, as its machine shows it; and that it is a
 /// cluster's, as its title says (`redis-server *:6379 [cluster]`). `cluster-port` may name any port. A third port may be for
 /// TLS: which of them is, its settings tell.
-fn owner(facts: &Facts, asked: u16) -> Option<(&Process, u16)> {
+pub fn owner(facts: &Facts, asked: u16) -> Option<(&Process, u16)> {
     let host = facts.server_host().ok()?;
-    let is_reset = |end: &End| matches!(end, End::Broken(_) | End::Alert(_));
+    // Inside TLS the node hangs up in order.
+    let tls = facts.ask.target.tls;
+    let is_reset = |end: &End| matches!(end, End::Broken(_) | End::Alert(_)) || tls && *end == End::Closed;
     let reset = dialogue(facts).is_none_or(|dialogue| is_reset(&dialogue.first.end));
     let listeners = host.listeners(asked).into_iter().filter(|_| reset);
     let served = facts.asked_addresses();
     let owners = listeners.filter(|at| served.iter().any(|ip| at.serves(*ip))).filter_map(|at| host.server(at.owner?));
-    let tls = facts.instance().and_then(|instance| instance.setting("tls-port"));
-    let is_for_tls = tls.as_ref().map(|tls| tls.values == [asked.to_string()]);
+    let tls_port = facts.instance().and_then(|instance| instance.setting("tls-port"));
+    let is_for_tls = tls_port.as_ref().map(|port| port.values == [asked.to_string()]);
     let port = |server: &Process| {
         let ports: BTreeSet<u16> = server.listens.iter().map(SocketAddr::port).collect();
         let port = titled(server).filter(|port| *port != asked && ports.contains(port))?;
@@ -204,6 +207,12 @@ mod tests {
         let moved = reset(Facts::joined().listening(&["0.0.0.0:7000", "0.0.0.0:16379"]));
         let moved = moved.process(|process| process.args = vec!["redis-server *:7000 [cluster]".to_owned()]);
         check_cause(&CAUSE, &moved, Some(Confidence::Certain));
+        // With TLS and a certificate of ours, it hangs up; a plain port that does is another's.
+        let ended = |tls: bool| {
+            titled("redis-server *:6379 [cluster]").speechless(End::Closed).with(|facts| facts.ask.target.tls = tls)
+        };
+        check_cause(&CAUSE, &ended(true), Some(Confidence::Certain));
+        check_cause(&CAUSE, &ended(false), None);
         // With three ports, one may be for TLS.
         let three = |settings: &[(&str, &str)]| {
             let listening = ["0.0.0.0:6379", "0.0.0.0:16379", "0.0.0.0:17000"];

@@ -7,6 +7,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Evidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::process::Process;
+use crate::probe::path::redis::Alien;
 use crate::probe::path::stranger::Protocol;
 
 /// The cause.
@@ -62,6 +63,13 @@ fn by_its_bytes(case: &Case) -> Option<Support> {
         Some(stranger) => format!("the port is that of {}", stranger.who()),
         None => "the port is another service's; its first bytes are no Redis reply".to_owned(),
     };
+    if dialogue(case.facts).and_then(|dialogue| dialogue.alien()).is_some_and(Alien::may_be_tls) {
+        let summary = "the port is another service's, or one of TLS: a byte or two came that are no Redis reply";
+        let support = Support::new(Confidence::Likely, &[&ping::NOT_REDIS, &process::STRANGER], summary).on(finding);
+        let command = format!("sudo ss -ltnp 'sport = :{}'", port(case.facts));
+        let tells = "whose the port is; redis-server, stunnel, haproxy: it wants TLS (--tls)";
+        return Some(support.settled_by(Step::look(redis_host(case.facts), command, tells)));
+    }
     let support = Support::new(Confidence::Certain, &[&ping::NOT_REDIS, &process::STRANGER], summary).on(finding);
     Some(support.not("not-running", "something answers on the port"))
 }

@@ -1,6 +1,7 @@
 //! The server wants a certificate of the client, and none was shown.
 
 use super::{admin_cli, file, hello};
+use crate::cause::service::bus_owner;
 use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::{ping, tls};
 use crate::model::text::shell_quote;
@@ -29,19 +30,32 @@ the server, which takes CONFIG SET.",
     remedy,
 };
 
-/// Alerts for a certificate that is missing: OpenSSL with TLS 1.2, Go and Java with TLS 1.2, everybody with TLS 1.3.
-const ALERTS: [u8; 3] = [40, 42, 116];
-
 fn infer(case: &Case) -> Option<Support> {
     let hello = hello(case.facts).filter(|hello| hello.asked.is_some() && !hello.shown)?;
+    let asked = case.facts.ask.target.port().unwrap_or_default();
+    if bus_owner(case.facts, asked).is_some() {
+        // No client has a business there, whatever it shows: see cluster-bus-port.
+        return None;
+    }
     let (confidence, code, end) = refusal(case, hello)?;
-    let confidence = if wants_none(case.facts) { Confidence::Possible } else { confidence };
+    let below = bus(case.facts).filter(|bus| bus.wants_a_certificate());
+    let confidence = match below {
+        _ if wants_none(case.facts) => Confidence::Possible,
+        // Both ports of a node of a cluster with 'tls-cluster' do that.
+        Some(_) => confidence.min(Confidence::Likely),
+        None => confidence,
+    };
     // With TLS 1.3, PING meets the same end.
     let explains: [&'static Code; 2] = [code, &ping::CLOSED];
     let mut support =
         Support::new(confidence, &explains, "it asked for a certificate, got none, and ended the connection");
     support = support.with(case.evidence(&explains)).because("CertificateRequest of the server", issuers(hello));
     support = support.with(setting(case.facts).into_iter().collect());
+    if let Some(Bus { address, .. }) = below {
+        let says =
+            format!("{address} wants a certificate, too: if that is a cluster's port for clients, this is its bus");
+        support = support.because("TLS", says);
+    }
     Some(if confidence == Confidence::Certain && !hello.flaws.is_empty() {
         // Its certificate is not trusted, which was to be overlooked.
         support
@@ -60,14 +74,20 @@ fn infer(case: &Case) -> Option<Support> {
 /// `tls-cluster` wants one of every node.
 fn wants_none(facts: &Facts) -> bool {
     let setting = facts.instance().and_then(|instance| instance.setting("tls-auth-clients"));
-    let bus = facts.counter.seen().and_then(|counter| counter.bus.as_ref());
-    setting.is_some_and(|known| known.values == ["no"]) || bus.is_some_and(Bus::is_of_a_cluster)
+    setting.is_some_and(|known| known.values == ["no"]) || bus(facts).is_some_and(Bus::is_of_a_cluster)
+}
+
+/// What was met 10000 below the asked port.
+fn bus(facts: &Facts) -> Option<&Bus> {
+    facts.counter.seen()?.bus.as_ref()
 }
 
 /// How the server said no, and the finding of it.
 fn refusal(case: &Case, hello: &Hello) -> Option<(Confidence, &'static Code, String)> {
     match &hello.end {
-        Ended::Alert(kind) if ALERTS.contains(kind) => Some((Confidence::Certain, &tls::ALERT, alert::name(*kind))),
+        Ended::Alert(kind) if alert::MISSING.contains(kind) => {
+            Some((Confidence::Certain, &tls::ALERT, alert::name(*kind)))
+        }
         Ended::Closed | Ended::Broken(_) => {
             Some((Confidence::Likely, &tls::CLOSED, "closed in the handshake".to_owned()))
         }
@@ -75,7 +95,7 @@ fn refusal(case: &Case, hello: &Hello) -> Option<(Confidence, &'static Code, Str
             let said = dialogue(case.facts)?;
             let ends = [Some(&said.first), said.second.as_ref()].into_iter().flatten().map(|one| &one.end);
             if case.raised(&tls::REFUSED).is_some() {
-                let is_alert = |end: &End| matches!(end, End::Alert(kind) if ALERTS.contains(kind));
+                let is_alert = |end: &End| matches!(end, End::Alert(kind) if alert::MISSING.contains(kind));
                 return ends.into_iter().any(is_alert).then(|| (Confidence::Certain, &tls::REFUSED, String::new()));
             }
             let code = case.raised(&ping::CLOSED)?.code;
@@ -134,7 +154,7 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::model::Observed;
     use crate::probe::path::counter::Counter;
-    use crate::probe::path::redis::Dialogue;
+    use crate::probe::path::redis::{Conversation, Dialogue};
     use crate::probe::path::reply::Reply;
 
     fn asked(facts: Facts, shown: bool) -> Facts {
@@ -174,6 +194,25 @@ mod tests {
         };
         check_cause(&CAUSE, &set("0"), Some(Confidence::Certain));
         check_cause(&CAUSE, &set("1"), Some(Confidence::Possible));
+        let below = |end: End| {
+            set("0").with(|facts| {
+                let Observed::Seen(Counter { bus: Some(bus), .. }) = &mut facts.counter else { return };
+                bus.said = Conversation { end, ..Conversation::not_made() };
+            })
+        };
+        check_cause(&CAUSE, &below(End::Alert(116)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &below(End::NotMade), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn the_bus_of_a_cluster_is_not_to_be_shown_one() {
+        let title = |title: &str| {
+            let facts = Facts::joined().listening(&["0.0.0.0:6379", "0.0.0.0:6380"]).speechless(End::Alert(116));
+            let facts = facts.process(|process| process.args = vec![title.to_owned()]);
+            asked(facts.with(|facts| (facts.ask.target.tls, facts.tls) = (true, Facts::encrypted().tls)), false)
+        };
+        check_cause(&CAUSE, &title("redis-server *:6380 [cluster]"), None);
+        check_cause(&CAUSE, &title("redis-server *:6379 [cluster]"), Some(Confidence::Certain));
     }
 
     #[test]

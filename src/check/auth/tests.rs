@@ -151,6 +151,7 @@ fn an_unchecked_password() {
 
 #[test]
 fn what_an_accepted_user_may_not_do() {
+    let keyed = || user("app").with(|facts| facts.ask.target.key = Some("jobs".to_owned()));
     let no = |facts: Facts, command: Command| {
         let name = command.name().to_lowercase();
         facts.erring(
@@ -160,7 +161,9 @@ fn what_an_accepted_user_may_not_do() {
     };
     check(&no(user("app"), Command::Ping), &["auth/ping-denied"]);
     check(&no(user("app"), Command::Select), &["auth/command-denied"]);
-    check(&no(user("app"), Command::Exists), &["auth/key-unseen"]);
+    check(&no(keyed(), Command::Exists), &["auth/key-unseen"]);
+    check(&no(user("app"), Command::Exists), &[]);
+    check(&keyed().erring(Command::Exists, "ERR Connection refused"), &[]);
     check(&no(user("app"), Command::Hello), &[]);
     check(&no(resp3_wanted(user("app")), Command::Hello), &["auth/command-denied"]);
     check(&no(no(resp3_wanted(user("app")), Command::Hello), Command::Select), &["auth/command-denied"]);
@@ -169,7 +172,7 @@ fn what_an_accepted_user_may_not_do() {
         "NOPERM this user has no permissions to access one of the keys used as arguments",
         "NOPERM No permissions to access a key",
     ] {
-        check(&user("app").erring(Command::Exists, text), &["auth/key-denied"]);
+        check(&keyed().erring(Command::Exists, text), &["auth/key-denied"]);
     }
 }
 

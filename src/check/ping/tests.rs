@@ -81,6 +81,7 @@ fn each_refusal_has_its_code() {
     check(&Facts::healthy().refused_with("ERR max number of clients reached"), &["ping/max-clients"]);
     check(&Facts::healthy().refused_with("ERR connection limit of your plan"), &["ping/error"]);
     check(&Facts::healthy().erring(Command::Ping, "ERR unknown command 'PING'"), &["ping/renamed"]);
+    check(&Facts::healthy().erring(Command::Ping, "ERR unknown command 'PROXY', with args"), &["ping/proxy-header"]);
     check(&Facts::healthy().erring(Command::Ping, "ERR something else"), &["ping/error"]);
     check(&Facts::healthy().erring(Command::Ping, "ERR Protocol error: too big bulk count"), &["ping/error"]);
 }

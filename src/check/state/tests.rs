@@ -56,6 +56,14 @@ fn a_pong_hides_what_other_commands_say() {
 #[test]
 fn what_info_shows_has_its_code() {
     check(&Facts::healthy().info("redis_mode", "sentinel"), &["state/sentinel"]);
+    let down = || Facts::healthy().info("role", "slave").info("master_link_status", "down");
+    let since = |seconds: &str| down().info("master_link_down_since_seconds", seconds);
+    check(&since("59"), &[]);
+    check(&since("60"), &["state/link-down"]);
+    check(&since("-1").info("uptime_in_seconds", "60"), &["state/link-down"]);
+    check(&since("-1").info("uptime_in_seconds", "5"), &[]);
+    check(&since("900").info("master_sync_in_progress", "1"), &[]);
+    check(&since("900").info("master_link_status", "up"), &[]);
     check(&Facts::healthy().info("server_mode", "sentinel"), &["state/sentinel"]);
     check(&Facts::healthy().info("paused_actions", "write"), &["state/paused"]);
     check(&Facts::healthy().info("paused_actions", "none"), &[]);

@@ -50,7 +50,25 @@ pub enum Kind {
     OutputBuffer,
     /// It spoke plain text where TLS is wanted.
     PlainText,
+    /// It is the master, and the link to it failed.
+    Link,
 }
+
+/// What a replica says of its way to the master.
+const LINK: [&str; 10] = [
+    "Error condition on socket for SYNC",
+    "Unable to connect to MASTER",
+    "Timeout connecting to the MASTER",
+    "MASTER aborted replication",
+    "Unable to AUTH to MASTER",
+    "Master did not respond to command during SYNC handshake",
+    "I/O error reading bulk count from MASTER",
+    "I/O error trying to sync with MASTER",
+    "Error reply to PING from master",
+    "MASTER timeout",
+];
+/// The longest that is kept of it.
+const LONGEST_LINK: usize = 160;
 
 /// Reads the end of the log at `path`; `None` where the server logs to its standard output.
 pub fn gather(path: Option<&str>) -> Observed<Log> {
@@ -78,7 +96,11 @@ fn events(text: &str, age: Duration) -> Vec<Event> {
         let age_s = (age + last.saturating_sub(when)).as_secs();
         Some(Event { kind, peer: peer(line, kind), at, age_s, says: says(line, kind) })
     };
-    let mut events: Vec<Event> = text.lines().rev().filter_map(event).take(MOST_EVENTS).collect();
+    // A replica tries again every second: the last time tells as much as all of them.
+    let mut is_told = false;
+    let is_new = |event: &Event| event.kind != Kind::Link || !std::mem::replace(&mut is_told, true);
+    let events = text.lines().rev().filter_map(event).filter(is_new).take(MOST_EVENTS);
+    let mut events: Vec<Event> = events.collect();
     events.reverse();
     events
 }
@@ -90,6 +112,8 @@ fn kind(line: &str) -> Option<Kind> {
         Some(Kind::OutputBuffer)
     } else if line.contains("Error accepting a client connection") && line.contains("wrong version number") {
         Some(Kind::PlainText)
+    } else if LINK.iter().any(|says| line.contains(says)) {
+        Some(Kind::Link)
     } else {
         None
     }
@@ -114,6 +138,7 @@ fn peer(line: &str, kind: Kind) -> Option<String> {
         Kind::Http => "Connection from ",
         Kind::OutputBuffer => " addr=",
         Kind::PlainText => "addr=",
+        Kind::Link => return None,
     };
     let word = line.split_once(start)?.1.split_whitespace().next()?;
     Some(head(word.trim_end_matches(')').as_bytes(), 64))
@@ -126,6 +151,10 @@ fn says(line: &str, kind: Kind) -> String {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands".to_owned()
         }
         Kind::PlainText => "Error accepting a client connection: wrong version number".to_owned(),
+        Kind::Link => {
+            let from = LINK.iter().find_map(|says| line.find(says)).unwrap_or_default();
+            head(&line.as_bytes()[from..], LONGEST_LINK)
+        }
         Kind::OutputBuffer => {
             let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
             let field = |name| head(field(name).unwrap_or("?").as_bytes(), 32);
@@ -162,6 +191,9 @@ mod tests {
         let old = HTTP.replace("Connection from 10.0.0.5:51712 aborted", "Connection aborted");
         assert_eq!(events(&old, Duration::ZERO)[0].peer, None);
         assert_eq!(events(START, Duration::ZERO), []);
+        let link = "9:S 21 Nov 2026 05:24:31.000 # Error condition on socket for SYNC: Connection reset by peer\n";
+        let found = events(link, Duration::ZERO);
+        assert_eq!((found[0].kind, found[0].says.as_str()), (Kind::Link, &link[31..link.len() - 1]));
     }
 
     proptest::proptest! {

@@ -1,7 +1,7 @@
 //! Does something on this machine stand between us and the target: the sidecar of a service mesh?
 //!
 //! It takes what leaves this machine by a redirect in its packet filter, so that connections to anywhere are accepted by the
-//! machine itself. Looked at only where another machine seems to have accepted and then reset without a word.
+//! machine itself. Looked at only where another machine seems to have accepted and then reset or closed without a word.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -55,14 +55,15 @@ impl Dialogue {
     }
 }
 
-/// Looks for a sidecar where the connection to another machine was reset.
+/// Looks for a sidecar where the connection to another machine was reset, or ended without a word.
 pub async fn gather(tcp: &Observed<Tcp>, redis: &Observed<Redis>, own: &[IpAddr], clock: &Clock) -> Observed<Mesh> {
     let taken = tcp.seen().and_then(|tcp| tcp.attempts.iter().find(|attempt| attempt.is_taken()));
     let at_once = || taken.is_some_and(|attempt| attempt.outcome == Outcome::Reset);
-    let reset = redis.seen().and_then(Redis::preferred).is_some_and(Dialogue::is_reset) || at_once();
+    let reset =
+        redis.seen().and_then(Redis::preferred).is_some_and(|it| it.is_reset() || it.first.is_cut()) || at_once();
     let to = taken.and_then(|attempt| attempt.address.parse::<SocketAddr>().ok());
     let Some(to) = to.filter(|to| reset && !to.ip().is_loopback() && !own.contains(&to.ip().to_canonical())) else {
-        return Observed::skipped("no connection to another machine was reset");
+        return Observed::skipped("no connection to another machine was reset or ended without a word");
     };
     let gateway = match route::read() {
         Observed::Seen(routes) if routes.are_all_for(to.ip()) => routes.to(to.ip()).and_then(|route| route.gateway),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::command::SETTINGS;
 use super::counter::Through;
 use super::counter::inside::Inside;
+use super::keyed;
 use super::reply::{Command, ErrorKind, Info, Reply};
 use super::stranger::Stranger;
 use super::talk::Talk;
@@ -27,7 +28,7 @@ const LISTEN: Duration = Duration::from_millis(150);
 /// How long before the first connection's deadline the second one is opened, when the first is silent.
 const SECOND_BEFORE_END: Duration = Duration::from_millis(800);
 /// A key that is not there, for a command whose answer does not matter.
-const NO_KEY: &str = "redisdoc:no-such-key";
+pub(super) const NO_KEY: &str = "redisdoc:no-such-key";
 
 /// What was said, on each connection that stood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub struct Dialogue {
     /// Over the second one, which listened before it wrote, if there was need of one.
     pub second: Option<Conversation>,
     /// Where the first was cut without a word and the second was answered: over more of them, whether that was what was asked,
-    /// or chance.
+    /// or chance. Where PING alone was answered: over one more, what a command with a key meets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<Conversation>,
 }
@@ -430,7 +431,10 @@ async fn talk(
     let ended = first.listen(early).await;
     if first.tells_enough() {
         first.listen(deadline).await;
-        return (Dialogue { address, first: first.conclude(), second: None, further: Vec::new() }, None);
+        let first = first.conclude();
+        let further =
+            keyed::gather(&dial, (&first, &first), &script.least, secret, deadline).await.into_iter().collect();
+        return (Dialogue { address, first, second: None, further }, None);
     }
     let lines = if ended { &script.least } else { &script.alive };
     let inside = inside.filter(|_| first.is_mute());
@@ -439,7 +443,8 @@ async fn talk(
     let (second, through) = Box::pin(beside(again, aside)).await;
     let first = first.conclude();
     let is_odd = first.is_cut() && second.answers_ping();
-    let further = if is_odd { further(&dial, script, secret, deadline).await } else { Vec::new() };
+    let mut further = if is_odd { further(&dial, script, secret, deadline).await } else { Vec::new() };
+    further.extend(keyed::gather(&dial, (&first, &second), &script.least, secret, deadline).await);
     (Dialogue { address, first, second: Some(second), further }, through)
 }
 

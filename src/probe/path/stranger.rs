@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::redis::{Alien, Dialogue};
+use super::reply::{Command, ErrorKind, ErrorReply, Reply};
 use super::tls::alert;
 use crate::model::{Secret, escape};
 
@@ -148,6 +150,25 @@ impl Protocol {
             "beanstalkd" => Self::Beanstalk,
             _ => return None,
         })
+    }
+}
+
+impl Alien {
+    /// True for the first byte or two of a record of TLS (RFC 8446 section 5.1), and no more: too little to tell by.
+    pub fn may_be_tls(&self) -> bool {
+        ["\\x15", "\\x16", "\\x15\\x03", "\\x16\\x03"].contains(&self.head.as_str())
+    }
+}
+
+impl Dialogue {
+    /// The error that answers the header of the PROXY protocol, in the place of the first answer: nobody here has sent such a
+    /// command, and every answer behind it belongs to the question before.
+    pub fn answer_to_header(&self) -> Option<&ErrorReply> {
+        let first = [Command::Auth, Command::Ping].into_iter().find_map(|command| self.reply(command))?;
+        let error = Reply::error(first).filter(|error| error.kind == ErrorKind::UnknownCommand)?;
+        // Redis 5 and 6 put it into backticks.
+        let names = ["unknown command 'PROXY'", "unknown command `PROXY`"];
+        names.iter().any(|name| error.text.contains(name)).then_some(error)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The names of TLS' alerts.
 
+/// Those for a certificate of the client that is missing: OpenSSL with TLS 1.2, Go and Java with TLS 1.2, everybody with TLS 1.3.
+pub const MISSING: [u8; 3] = [40, 42, 116];
+
 /// The name of an alert (RFC 8446 section 6, RFC 5246 section 7.2).
 pub fn name(alert: u8) -> String {
     let name = match alert {

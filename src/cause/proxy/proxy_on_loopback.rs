@@ -1,0 +1,129 @@
+//! A proxy or tunnel listens on loopback addresses only.
+
+use std::net::IpAddr;
+
+use crate::cause::{Case, Cause, redis_host};
+use crate::check::{process, tcp};
+use crate::model::{Confidence, Step, Support};
+use crate::probe::Facts;
+use crate::probe::host::process::Process;
+use crate::probe::path::vantage::is_this_machine;
+
+/// The cause.
+pub static CAUSE: Cause = Cause {
+    id: "proxy-on-loopback",
+    title: "a proxy or tunnel listens on loopback addresses only",
+    explain: "\
+What listens on the port is a program that passes connections on, and it does so on 127.0.0.1 or ::1 only: that is what 'ssh -L' \
+and 'kubectl port-forward' do unless told otherwise, what sshd does with 'ssh -R' unless 'GatewayPorts' allows more, and what a \
+'bind' or 'listen' with 127.0.0.1 in the configuration of HAProxy, nginx or stunnel says, or '-p 127.0.0.1:…' of a container. At \
+any other address of the machine the connection is refused.
+
+The machine's listeners show it: the port is there on loopback, and nowhere else. Whether the proxy is what is meant at that \
+address is not to be seen, and so it is likely, not certain. Redis' own 'bind' has nothing to do with it.
+
+Repair: let the proxy listen on the address that the clients use, after Redis behind it has a password: who reaches the proxy \
+reaches Redis, and protected mode takes the proxy for a local client.",
+    infer,
+    remedy,
+};
+
+fn infer(case: &Case) -> Option<Support> {
+    let finding = case.raised(&process::PROXY_ELSEWHERE)?;
+    let (host, port) = (case.host()?, case.facts.ask.target.port()?);
+    let asked = case.facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip))?;
+    let (listeners, proxy) = (host.listeners(port), holder(case.facts)?);
+    listeners.iter().all(|at| at.ip.is_loopback()).then_some(())?;
+    let summary =
+        format!("{} listens on {}, and {asked} is refused", process::who(proxy), process::addresses(&listeners));
+    let support = Support::new(Confidence::Likely, &[&tcp::REFUSED, &process::PROXY_ELSEWHERE], summary).on(finding);
+    let tells = "the proxy or tunnel by which the clients are to reach Redis: this is it; another: Redis is meant to be there itself";
+    let look = Step::look(redis_host(case.facts), format!("ps -o args= -p {}", proxy.pid), tells);
+    Some(support.not("loopback-only", "what listens there is no Redis").settled_by(look))
+}
+
+/// The proxy that has the port.
+fn holder(facts: &Facts) -> Option<&Process> {
+    process::holder(facts.server_host().ok()?, facts.ask.target.port()?)
+}
+
+fn remedy(facts: &Facts) -> Vec<Step> {
+    let (on, port) = (redis_host(facts), facts.ask.target.port().unwrap_or_default());
+    let ip = facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip));
+    let name = holder(facts).map_or("", |proxy| proxy.name.as_str());
+    vec![
+        Step::tell(
+            on.clone(),
+            "see that Redis behind it has a password: protected mode takes what comes through a proxy for local",
+        ),
+        Step::tell(on.clone(), wider(name, ip, port)),
+        Step::tell(on, "let only the clients' addresses through the firewall to that port"),
+    ]
+}
+
+/// How a program of this name is told to listen on this address, too.
+fn wider(name: &str, ip: Option<IpAddr>, port: u16) -> String {
+    let at = match ip {
+        Some(ip @ IpAddr::V6(_)) => format!("[{ip}]"),
+        Some(ip) => ip.to_string(),
+        None => "ADDRESS".to_owned(),
+    };
+    match name {
+        "ssh" | "autossh" => format!("name the address in the tunnel's arguments: ssh -L {at}:{port}:…"),
+        "sshd" => format!(
+            "let the tunnel ask for the address, ssh -R {at}:{port}:…, and allow it with 'GatewayPorts clientspecified' in \
+             /etc/ssh/sshd_config (sudo systemctl reload ssh)"
+        ),
+        "kubectl" => format!("name the address: kubectl port-forward --address {at} …"),
+        "docker-proxy" | "rootlessport" => {
+            format!("publish the port at the address: docker run -p {at}:{port}:…, 'ports' in compose.yaml")
+        }
+        "haproxy" => format!("add {at}:{port} to the 'bind' line in the configuration of HAProxy, and reload it"),
+        "nginx" => format!("add 'listen {at}:{port};' beside the other in the configuration of nginx, and reload it"),
+        "stunnel" | "stunnel4" => {
+            format!("name {at}:{port} in the 'accept' line of stunnel's configuration, and restart it")
+        }
+        "socat" => format!("name the address in its arguments: TCP-LISTEN:{port},bind={at},fork,reuseaddr"),
+        _ => format!("let it listen on {at}:{port}, in its configuration or arguments"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::tests::{check_cause, diagnose};
+    use crate::probe::healthy_host::seen;
+
+    /// The port is a program's that is no Redis server.
+    fn of(name: &str, facts: Facts) -> Facts {
+        facts.host(|host| {
+            let processes = seen(&mut host.processes);
+            let stranger = Process { name: name.to_owned(), ..processes.servers.remove(0) };
+            seen(&mut host.sockets).tcp.iter_mut().for_each(|at| at.owner = Some(stranger.pid));
+            processes.strangers.push(stranger);
+        })
+    }
+
+    #[test]
+    fn a_proxy_on_loopback_is_likely_it_and_never_a_redis() {
+        for name in ["ssh", "haproxy", "docker-proxy"] {
+            let facts = of(name, Facts::on_loopback());
+            check_cause(&CAUSE, &facts, Some(Confidence::Likely));
+            let found = diagnose(&facts).causes;
+            assert_eq!(found[0].id, "proxy-on-loopback");
+            assert!(found.iter().all(|cause| cause.id != "loopback-only"));
+        }
+        check_cause(&CAUSE, &Facts::on_loopback(), None);
+        check_cause(&CAUSE, &of("python3", Facts::on_loopback()), None);
+        check_cause(&CAUSE, &of("ssh", Facts::joined().listening(&["10.0.0.7:6379"]).refused([10, 0, 0, 9])), None);
+        check_cause(&CAUSE, &of("ssh", Facts::joined()), None);
+    }
+
+    #[test]
+    fn each_program_is_told_in_its_own_words() {
+        let ip = Some(IpAddr::from([10, 0, 0, 9]));
+        assert!(wider("ssh", ip, 6379).ends_with("ssh -L 10.0.0.9:6379:…"));
+        assert!(wider("sshd", ip, 6379).contains("GatewayPorts"));
+        assert!(wider("haproxy", None, 6379).contains("ADDRESS:6379 to the 'bind'"));
+    }
+}
