@@ -23,7 +23,8 @@ pub struct Certificate {
     pub issuer: String,
     /// The common name of the subject.
     pub common_name: Option<String>,
-    /// The DNS names and addresses it is valid for (subjectAltName), in words.
+    /// The DNS names and addresses it is valid for (subjectAltName), in words: a name that looks like an address, and is none,
+    /// as `DNS:10.0.0.9`.
     pub names: Vec<String>,
     /// From when it is valid, in seconds since 1970.
     pub not_before: i64,
@@ -122,6 +123,8 @@ fn kept(text: &str) -> String {
 fn names(parsed: &X509Certificate) -> Vec<String> {
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
     let said = |name: &GeneralName| match name {
+        // Nobody compares an address with a name.
+        GeneralName::DNSName(name) if name.parse::<std::net::IpAddr>().is_ok() => Some(format!("DNS:{}", kept(name))),
         GeneralName::DNSName(name) => Some(kept(name)),
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,

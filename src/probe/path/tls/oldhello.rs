@@ -44,8 +44,8 @@ const OURS: [(u16, &str); 9] = [
     (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
     (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
 ];
-/// Those that it lacks and servers of the field have.
-const LACKED: &[(u16, &str)] = &[
+/// Those that it lacks and OpenSSL offers by itself (`openssl ciphers -s DEFAULT`), and so redis-cli, Python, Node.js and PHP.
+const OF_OPENSSL: &[(u16, &str)] = &[
     (0xc014, "ECDHE-RSA-AES256-SHA"),
     (0xc013, "ECDHE-RSA-AES128-SHA"),
     (0xc00a, "ECDHE-ECDSA-AES256-SHA"),
@@ -67,6 +67,9 @@ const LACKED: &[(u16, &str)] = &[
     (0x003c, "AES128-SHA256"),
     (0x0035, "AES256-SHA"),
     (0x002f, "AES128-SHA"),
+];
+/// Those that neither offers and servers of the field have.
+const LACKED: &[(u16, &str)] = &[
     (0xc0ad, "ECDHE-ECDSA-AES256-CCM"),
     (0xc0ac, "ECDHE-ECDSA-AES128-CCM"),
     (0x0088, "DHE-RSA-CAMELLIA256-SHA"),
@@ -172,13 +175,13 @@ fn version_name(version: u16) -> String {
     }
 }
 
-/// True for the name of a cipher suite that our library has.
-pub fn is_ours(cipher: &str) -> bool {
-    OURS.iter().any(|(_, name)| *name == cipher)
+/// True for the name of a cipher suite that our library has, or clients with OpenSSL.
+pub fn is_common(cipher: &str) -> bool {
+    OURS.iter().chain(OF_OPENSSL).any(|(_, name)| *name == cipher)
 }
 
 fn suites() -> impl Iterator<Item = &'static (u16, &'static str)> {
-    OURS.iter().chain(LACKED)
+    OURS.iter().chain(OF_OPENSSL).chain(LACKED)
 }
 
 fn suite_name(suite: u16) -> String {
