@@ -170,7 +170,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
-    if let Some(why) = beyond_us(facts, hello).or_else(|| unsent(hello, failure.as_ref())) {
+    if let Some(why) = beyond_us(facts, hello).or_else(|| unsent(facts, hello)) {
         return Err(Gap::hidden(BlockerKind::Unsupported, why));
     }
     let flaws = flaws(facts, hello);
@@ -210,17 +210,19 @@ fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
     })
 }
 
-/// The same where a front may have missed the name that our library could not send.
-fn unsent(hello: &Hello, failure: Option<&Finding>) -> Option<String> {
-    let name = hello
-        .unsent_name
-        .as_ref()
-        .filter(|_| matches!(hello.end, Ended::Alert(_) | Ended::Closed | Ended::Broken(_)))?;
-    let met = failure?.evidence.first().map(|evidence| evidence.says.as_str()).unwrap_or_default();
-    Some(format!(
-        "redisdoc's library (rustls) cannot send the server name {name} (SNI), which is no name of DNS; without it the server ends the \
-         handshake ({met}): clients with OpenSSL send it, and may well work; look with redis-cli --tls --sni {name}"
-    ))
+/// The same where a front may have missed the name that our library could not send; the old client's offer has it.
+fn unsent(facts: &Facts, hello: &Hello) -> Option<String> {
+    let name = hello.unsent_name.as_ref().filter(|_| hello.asked.is_none())?;
+    // handshake_failure, access_denied, internal_error, unrecognized_name (RFC 8446 section 6.2).
+    let Ended::Alert(alert @ (40 | 49 | 80 | 112)) = hello.end else { return None };
+    let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
+    (older != Some(&Answer::Alert(alert))).then(|| {
+        format!(
+            "redisdoc's library (rustls) cannot send the server name {name} (SNI), which it takes for none of DNS; without it the server \
+             refuses ({}): clients with OpenSSL send it, and may well work; look with redis-cli --tls --sni {name}",
+            alert::name(alert)
+        )
+    })
 }
 
 /// The addresses of which nothing is known for want of what our library lacks.

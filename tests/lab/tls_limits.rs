@@ -139,6 +139,34 @@ fn an_authority_with_a_key_that_is_too_short() {
 }
 
 #[test]
+fn what_the_library_calls_by_names_of_its_own_is_said_in_words() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let told = |port: &str, words: &str, cli: &str| {
+        let _redis = server.tls_redis(&[&["--tls-port", port][..], &ANYBODY].concat());
+        let report = client.diagnose(&[&TLS[..], &["-p", port]].concat());
+        report.cause("certificate-unsupported", Likely).exit(1);
+        assert!(report.to_string().contains(words) && !report.to_string().contains("OtherError"), "{report}");
+        let said = redis_cli(&client, port);
+        assert!(said.contains(cli), "{said} {report}");
+    };
+    let narrow = rcgen::NameConstraints {
+        permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("corp.example".to_owned())],
+        excluded_subtrees: Vec::new(),
+    };
+    let authority = Authority::odd("Narrow CA", |it| it.name_constraints = Some(narrow));
+    server.certificate(&authority.certify(&["db", SERVER]), &authority.pem());
+    client.file("/tmp/ca.crt", authority.pem());
+    told("6379", "limited to other names", "certificate verify failed");
+    make(&server, "rsa:2048", "rsa:2048");
+    server.sh(
+        "cd /etc/tls && openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 60 -out server.crt 2>/dev/null",
+    );
+    client.file("/tmp/ca.crt", server.read("/etc/tls/ca.crt"));
+    told("6380", "of version 1", "PONG");
+}
+
+#[test]
 fn what_expires_soon_at_either_end_of_the_chain_and_at_either_address() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();

@@ -149,6 +149,13 @@ fn a_name_that_was_not_sent_may_be_what_is_missing() {
     check(&unsent(Ended::Done), &[]);
     assert!(judge(&unsent(Ended::Alert(112))).is_err());
     check(&unsent(Ended::NotTls), &["tls/not-tls"]);
+    check(&unsent(Ended::Alert(116)), &["tls/alert"]);
+    // An old client says the name, and is refused as well.
+    let with_name = unsent(Ended::Alert(40)).with(|facts| {
+        let counter = crate::probe::path::counter::Counter { older: Some(Answer::Alert(40)), ..Default::default() };
+        facts.counter = crate::model::Observed::Seen(counter);
+    });
+    check(&with_name, &["tls/alert"]);
 }
 
 #[test]

@@ -283,7 +283,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.crt").to_str().unwrap().to_owned();
         let found = |text: &str| {
-            std::fs::write(&path, text).unwrap();
+            files::write(Path::new(&path), text).unwrap();
             Material::certificates(&path, files::PATIENCE).unwrap()
         };
         let marked = format!("\u{feff}{}", pem.replace('\n', "\r\n"));

@@ -419,14 +419,14 @@ fn flaw(error: &CertificateError, chain: &[Certificate]) -> Flaw {
         E::BadSignature => Flaw::BadSignature,
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => Flaw::WrongPurpose,
         E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => Flaw::AuthorityAsServer,
-        error if format!("{error:?}").contains("UnsupportedSignatureAlgorithm") => match weak() {
-            Some(one) => Flaw::Other(format!("{} is signed with {}", one.subject, one.signed_with)),
-            None => {
-                let told: Vec<String> = signed().map(|one| format!("{} by {}", one.signed_with, one.issuer)).collect();
-                let told = told.join("; ");
-                Flaw::Beyond(format!("a signature of its chain is of a kind that the library does not have ({told})"))
+        error if format!("{error:?}").contains("UnsupportedSignatureAlgorithm") => {
+            if let Some(one) = weak() {
+                return Flaw::Other(format!("{} is signed with {}", one.subject, one.signed_with));
             }
-        },
+            let told: Vec<String> = signed().map(|one| format!("{} by {}", one.signed_with, one.issuer)).collect();
+            let told = told.join("; ");
+            Flaw::Beyond(format!("a signature of its chain is of a kind that the library does not have ({told})"))
+        }
         error => Flaw::Other(in_words(error)),
     }
 }
