@@ -23,7 +23,7 @@ the evidence. handshake_failure (40) alone may also mean that it wants another s
 
 Where it chooses TLS 1.2 or 1.3 with a suite that OpenSSL offers by itself, what is missing is missing in redisdoc: its library has \
 P-256, P-384 and X25519, and neither P-521 nor X448 nor the finite fields, and no suites with DHE, CBC or RSA for the exchange of keys. \
-Clients with OpenSSL (redis-cli, Python, Node.js, PHP) may well work, and the server needs no repair.
+Clients with OpenSSL (redis-cli, Node.js, PHP, and Python but for RSA and SHA-1) may well work, and the server needs no repair.
 
 A server whose key does not belong to its certificate starts (Redis 7.0 does with keys of different kinds, RSA and EC), refuses \
 everybody with handshake_failure (40), and logs 'no shared cipher'.
