@@ -347,7 +347,7 @@ impl Verdict {
     pub fn against(&self) -> impl Iterator<Item = &CertificateError> {
         let later = self.trust_when_valid.as_ref().and_then(|then| then.as_ref().err());
         let trust = self.trust.as_ref().err().into_iter().chain(later);
-        let trust = trust.filter(|error| !self.is_root || is_of_itself(error));
+        let trust = trust.filter(|error| !self.is_root || is_of_time(error));
         trust.chain(self.purpose.as_ref().err()).chain(self.name.as_ref().err())
     }
 
@@ -357,10 +357,7 @@ impl Verdict {
     }
 }
 
-/// True for what is wrong with a certificate whoever vouches for it.
-fn is_of_itself(error: &CertificateError) -> bool {
+fn is_of_time(error: &CertificateError) -> bool {
     use CertificateError as E;
-    let is_of_time =
-        matches!(error, E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. });
-    is_of_time || *error == E::UnhandledCriticalExtension
+    matches!(error, E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. })
 }

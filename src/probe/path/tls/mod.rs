@@ -427,6 +427,7 @@ fn flaw(error: &CertificateError, chain: &[Certificate]) -> Flaw {
             let told = told.join("; ");
             Flaw::Beyond(format!("a signature of its chain is of a kind that the library does not have ({told})"))
         }
+        error if format!("{error:?}").contains("MaximumPathDepthExceeded") => Flaw::Beyond(in_words(error)),
         error => Flaw::Other(in_words(error)),
     }
 }
@@ -442,7 +443,7 @@ fn in_words(error: &CertificateError) -> String {
         ),
         ("PathLenConstraintViolated", "more authorities stand between it and the root than the root allows (pathlen)"),
         ("EndEntityUsedAsCa", "it is signed by a certificate that is not one of an authority (CA:FALSE)"),
-        ("UnhandledCriticalExtension", "it has a critical extension that the library does not know"),
+        ("UnsupportedCriticalExtension", "it has a critical extension that the library does not know"),
         ("MaximumPathDepthExceeded", "its chain is longer than the library follows"),
     ];
     known.iter().find(|(name, _)| says.contains(name)).map_or(says.clone(), |(_, words)| (*words).to_owned())
