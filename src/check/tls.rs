@@ -170,37 +170,69 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
-    if let (Some(_), true) = (&failure, is_beyond_us(facts, hello)) {
-        return Err(Gap::hidden(BlockerKind::Unsupported, BEYOND_US));
+    if let Some(why) = beyond_us(facts, hello).or_else(|| unsent(facts, hello)) {
+        return Err(Gap::hidden(BlockerKind::Unsupported, why));
     }
     let flaws = flaws(facts, hello);
     let summary = match (&refused, failure.as_ref().or(flaws.first())) {
         (_, Some(finding)) => format!("{}: {}", hello.address, finding.code.title),
         (Some(_), None) => format!("{} completed the handshake and then refused us", hello.address),
-        (None, None) => healthy_summary(hello, dialogue),
+        (None, None) => healthy_summary(hello, dialogue) + &unseen(facts, tls),
     };
     let all_well = failure.is_none() && flaws.is_empty();
-    let soon = if all_well { soon(facts, hello) } else { None };
-    let more = [soon, differs(tls), by_itself(hello), overlooked(facts, hello)];
+    let soon = if all_well { soon(facts) } else { None };
+    let more = [soon, differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
     let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
 }
 
-/// What is to be said of a server that our library cannot follow.
-const BEYOND_US: &str = "the server's key, or the curve, group or signature that it wants, is one that redisdoc's library (rustls) does not \
-                         have, such as P-521: clients with OpenSSL may well work; look with redis-cli --tls";
+/// What is to be said of a server that our library cannot follow: it refused our `ClientHello` and would go on with a version and
+/// a suite that clients have, or its chain is signed in a way that only the library lacks. Then nothing is known of the server.
+fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
+    let is_beyond = |flaw: &Flaw| matches!(flaw, Flaw::Beyond(_));
+    if let (Ended::Untrusted, Some(first)) =
+        (&hello.end, hello.flaws.first().filter(|_| hello.flaws.iter().all(is_beyond)))
+    {
+        return Some(format!("{}: clients with OpenSSL may well work; look with redis-cli --tls", flaw(first).1));
+    }
+    // Those behind one name are asked once: the first of them.
+    let asked = facts.tls.seen()?.turned_away().filter(|asked| hello.is_turned_away() && asked.end == hello.end)?;
+    let answer = facts.counter.seen()?.older.as_ref()?;
+    let Answer::Chosen { version, cipher } = answer else { return None };
+    let suits = ["TLS 1.2", "TLS 1.3"].contains(&version.as_str()) && oldhello::is_common(cipher);
+    (suits && !matches!(asked.end, Ended::Misbehaved(_))).then(|| {
+        format!(
+            "the server's key, or the curve, group, signature or cipher suite that it wants, is one that redisdoc's library (rustls) does \
+             not have, such as P-521, DHE or CBC (of an old client's offer {}): clients with OpenSSL may well work; look with \
+             redis-cli --tls",
+            answer.says()
+        )
+    })
+}
 
-/// True if the server refused our `ClientHello` and would go on with a version and a suite that our library has: then it is for
-/// what the library lacks, and nothing is known of the server.
-fn is_beyond_us(facts: &Facts, hello: &Hello) -> bool {
-    // 40: handshake_failure (RFC 8446 section 6).
-    let is_refused = matches!(hello.end, Ended::Alert(40) | Ended::Incompatible(_));
+/// The same where a front may have missed the name that our library could not send; the old client's offer has it.
+fn unsent(facts: &Facts, hello: &Hello) -> Option<String> {
+    let name = hello.unsent_name.as_ref().filter(|_| hello.asked.is_none())?;
+    // handshake_failure, access_denied, internal_error, unrecognized_name (RFC 8446 section 6.2).
+    let Ended::Alert(alert @ (40 | 49 | 80 | 112)) = hello.end else { return None };
     let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
-    let suits = |version: &str| ["TLS 1.2", "TLS 1.3"].contains(&version);
-    is_refused
-        && hello.asked.is_none()
-        && hello.chain.is_empty()
-        && matches!(older, Some(Answer::Chosen { version, cipher }) if suits(version) && oldhello::is_ours(cipher))
+    (older != Some(&Answer::Alert(alert))).then(|| {
+        format!(
+            "redisdoc's library (rustls) cannot send the server name {name} (SNI), which it takes for none of DNS; without it the server \
+             refuses ({}): clients with OpenSSL send it, and may well work; look with redis-cli --tls --sni {name}",
+            alert::name(alert)
+        )
+    })
+}
+
+/// The addresses of which nothing is known for want of what our library lacks.
+fn unseen(facts: &Facts, tls: &Tls) -> String {
+    let unseen = tls.hellos.iter().filter(|hello| beyond_us(facts, hello).is_some());
+    let told: Vec<&str> = unseen.map(|hello| hello.address.as_str()).collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("; {} wants what redisdoc's library (rustls) does not have, and could not be looked at", told.join(", "))
 }
 
 fn healthy_summary(hello: &Hello, dialogue: Option<&Dialogue>) -> String {
@@ -273,24 +305,55 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
-fn soon(facts: &Facts, hello: &Hello) -> Option<Finding> {
+fn soon(facts: &Facts) -> Option<Finding> {
     let now = taken_at(facts)?;
     if facts.ask.target.certificates.insecure {
         return None;
     }
-    let of_server = with_place(hello).filter(|(_, one)| !one.self_signed || hello.chain.len() == 1);
-    let own = facts.tls.seen().and_then(|tls| tls.trust.own.as_ref()).filter(|_| hello.asked.is_some());
-    let (whose, first) = of_server
-        .chain(own.map(|own| ("our own", own)))
-        .filter(|(_, one)| is_soon(one, now))
-        .min_by_key(|(_, one)| one.not_after)?;
-    let says = format!(
-        "{whose}, {}, is valid until {}: {} more",
-        first.subject,
-        date(first.not_after),
-        span(first.not_after - now)
-    );
+    let (whose, one) = first_to_end(facts)?;
+    let (until, left) = (date(one.not_after), span(one.not_after - now));
+    let says = format!("{}, {}, is valid until {until}: {left} more", whose.says(), one.subject);
     Some(Finding::new(&EXPIRES_SOON, "certificate", says))
+}
+
+/// Whose a certificate is that expires soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Of the server, or between it and its authority: its place, and the address where that is not the preferred one.
+    Server(&'static str, Option<String>),
+    /// The authority's that is trusted here.
+    Authority,
+    /// The one that we show.
+    Own,
+}
+
+impl Whose {
+    /// In words, before `certificate`.
+    pub fn says(&self) -> String {
+        match self {
+            Self::Server(place, None) => (*place).to_owned(),
+            Self::Server(place, Some(address)) => format!("at {address}, {place}"),
+            Self::Authority => "the trusted authority's".to_owned(),
+            Self::Own => "our own".to_owned(),
+        }
+    }
+}
+
+/// Of all that a client depends on, at every address where TLS succeeds, the first that ends soon.
+pub fn first_to_end(facts: &Facts) -> Option<(Whose, &Certificate)> {
+    let (now, tls) = (taken_at(facts)?, facts.tls.seen()?);
+    let served = |at: usize, hello: &'_ Hello| (at > 0).then(|| hello.address.clone());
+    let done = || tls.hellos.iter().enumerate().filter(|(_, hello)| hello.is_done() && hello.flaws.is_empty());
+    let of_servers = done().flat_map(|(at, hello)| {
+        let counts = |one: &Certificate| !one.self_signed || hello.chain.len() == 1;
+        let whose = move |place| Whose::Server(place, served(at, hello));
+        with_place(hello).filter(move |(_, one)| counts(one)).map(move |(place, one)| (whose(place), one))
+    });
+    let authorities = done().filter_map(|(_, hello)| Some((Whose::Authority, hello.anchor.as_ref()?)));
+    let is_shown = || done().any(|(_, hello)| hello.asked.is_some());
+    let own = tls.trust.own.as_ref().filter(|_| is_shown()).map(|own| (Whose::Own, own));
+    let all = of_servers.chain(authorities).chain(own);
+    all.filter(|(_, one)| is_soon(one, now)).min_by_key(|(_, one)| one.not_after)
 }
 
 /// The certificates that a client needs of the server, and what they are. Others may be sent (an authority that is trusted itself, signed
@@ -310,9 +373,10 @@ pub fn date(seconds: i64) -> String {
 }
 
 /// An address where TLS ends otherwise than at the preferred one.
-fn differs(tls: &Tls) -> Option<Finding> {
+fn differs(facts: &Facts, tls: &Tls) -> Option<Finding> {
     let preferred = tls.preferred()?;
-    let other = tls.hellos.iter().find(|hello| hello.is_done() != preferred.is_done())?;
+    let differs = |hello: &&Hello| hello.is_done() != preferred.is_done() && beyond_us(facts, hello).is_none();
+    let other = tls.hellos.iter().find(differs)?;
     let says =
         |hello: &Hello| match failure(hello, false).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello))) {
             _ if hello.is_done() => format!("{} completes the handshake", hello.address),
@@ -341,7 +405,9 @@ fn flaws(facts: &Facts, hello: &Hello) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings: Vec<Finding> = Vec::new();
-    for found in hello.flaws.iter().map(|flaw| flawed(flaw, hello)) {
+    // Where something is wrong for all, what the library lacks besides is nobody else's matter.
+    let of_all = hello.flaws.iter().filter(|flaw| !matches!(flaw, Flaw::Beyond(_)));
+    for found in of_all.map(|flaw| flawed(flaw, hello)) {
         if findings.iter().all(|known| known.code.id != found.code.id) {
             findings.push(found);
         }
@@ -358,7 +424,9 @@ fn flawed(found: &Flaw, hello: &Hello) -> Finding {
         finding.evidence.push(described(lapsed));
         return finding;
     }
-    let mut finding = Finding::new(code, "rustls", says);
+    // Neither does it look at what an authority that is trusted may do.
+    let source = if matches!(found, Flaw::UnfitAuthority(_)) { "certificate" } else { "rustls" };
+    let mut finding = Finding::new(code, source, says);
     finding.evidence.extend(hello.leaf().map(described));
     finding
 }
@@ -372,7 +440,7 @@ fn flaw(flaw: &Flaw) -> (&'static Code, String) {
         Flaw::BadSignature => {
             (&UNTRUSTED, "the authority of that name that is known here has another key, and did not sign it")
         }
-        Flaw::Other(says) => (&UNTRUSTED, says.as_str()),
+        Flaw::UnfitAuthority(says) | Flaw::Beyond(says) | Flaw::Other(says) => (&UNTRUSTED, says.as_str()),
         Flaw::Expired => (&EXPIRED, "its time is over"),
         Flaw::NotYetValid => (&NOT_YET_VALID, "its time has not come"),
         Flaw::WrongName => (&WRONG_NAME, "it is not valid for this name"),

@@ -57,6 +57,14 @@ pub fn shell_quote(word: &str) -> String {
     }
 }
 
+/// Whether a name of a certificate, perhaps with a wildcard for its first label (RFC 6125 section 6.4.3), is this name.
+pub fn matches(of_certificate: &str, name: &str) -> bool {
+    let (pattern, name) = (of_certificate.to_ascii_lowercase(), name.trim_end_matches('.').to_ascii_lowercase());
+    // Not for all of a top-level domain: neither rustls nor OpenSSL takes that.
+    let wild = || Some(pattern.strip_prefix("*.").filter(|rest| rest.contains('.'))? == name.split_once('.')?.1);
+    pattern == name || wild() == Some(true)
+}
+
 /// A size in the unit that suits it: `512 MiB`, `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -83,6 +91,21 @@ mod tests {
         assert_eq!(escape("\u{9b}31m \u{202e}x".as_bytes()), "\\x9b31m \\u{202e}x");
         assert_eq!(escape("größe".as_bytes()), "größe");
         assert_eq!(head(b"abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn wildcards_stand_for_one_label() {
+        for (pattern, name, fits) in [
+            ("db", "DB.", true),
+            ("*.example.org", "a.example.org", true),
+            ("*.example.org", "a.b.example.org", false),
+            ("*.example.org", "example.org", false),
+            ("*.org", "example.org", false),
+            ("*", "db", false),
+            ("DNS:10.0.0.9", "10.0.0.9", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
     }
 
     #[test]

@@ -304,6 +304,8 @@ impl Shaken {
             only_itself: false,
             anchors: Vec::new(),
             misfit: None,
+            unsent_name: None,
+            anchor: None,
             lapsed: None,
             asked: None,
             shown: false,

@@ -12,6 +12,9 @@ pub const LIMIT: u64 = 1 << 20;
 /// The most that is read of facts that were saved: the rules of a packet filter may list every address of a country.
 const SAVED_LIMIT: u64 = 32 << 20;
 
+/// The most that is read of certificates: the authorities of a system have some 200 KiB, those of several with their words more.
+const BUNDLE_LIMIT: u64 = 16 << 20;
+
 /// The most records of the kernel's log that are read: more than its buffer holds on any machine we know.
 const MOST_RECORDS: usize = 100_000;
 
@@ -40,27 +43,31 @@ fn read_up_to(limit: u64, path: &str) -> io::Result<Vec<u8>> {
 /// What `open(2)` or `read(2)` says; `TimedOut` where the writer does not come or does not end, `FileTooLarge` where
 /// the file does not fit [`LIMIT`], `InvalidData` where it is no UTF-8.
 pub fn read_given(path: &str, patience: Duration) -> io::Result<String> {
-    whole_text(read_given_bytes(path, patience)?, LIMIT)
+    whole_text(read_given_bytes(path, patience, LIMIT)?, LIMIT)
 }
 
 /// The same, whatever the bytes are.
+fn read_given_bytes(path: &str, patience: Duration, limit: u64) -> io::Result<Vec<u8>> {
+    let bytes = match meta(path) {
+        Some(meta) if meta.kind == "other" => read_patiently(path, patience, limit)?,
+        // Neither a pipe nor a device: nothing to wait for.
+        _ => read_up_to(limit, path)?,
+    };
+    fitting(bytes, limit)
+}
+
+/// The certificates that the user named, whatever the bytes are.
 ///
 /// # Errors
-/// As [`read_given`], but for UTF-8.
-pub fn read_given_bytes(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
-    let bytes = match meta(path) {
-        // Neither a pipe nor a device: nothing to wait for.
-        Some(meta) if meta.kind != "other" => read(path)?,
-        Some(_) => read_patiently(path, patience)?,
-        None => read(path)?,
-    };
-    fitting(bytes, LIMIT)
+/// As [`read_given`], with another bound, and but for UTF-8.
+pub fn read_given_bundle(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    read_given_bytes(path, patience, BUNDLE_LIMIT)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that opens files")]
-fn read_patiently(path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+fn read_patiently(path: &str, patience: Duration, limit: u64) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
-    patiently(patience, move |bytes| std::fs::File::open(path)?.take(LIMIT).read_to_end(bytes))
+    patiently(patience, move |bytes| std::fs::File::open(path)?.take(limit).read_to_end(bytes))
 }
 
 /// Reads in a thread of its own, for a read that blocks cannot be called off. It ends with the process.

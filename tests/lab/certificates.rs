@@ -328,11 +328,6 @@ fn a_server_that_is_too_old() {
         ("6380", &["--tls-protocols", "TLSv1", "--tls-ciphers", weak][..], "TLS 1.0"),
         (
             "6381",
-            &["--tls-protocols", "TLSv1.2", "--tls-ciphers", "ECDHE-ECDSA-AES128-SHA"][..],
-            "ECDHE-ECDSA-AES128-SHA",
-        ),
-        (
-            "6382",
             &["--tls-protocols", "TLSv1.3", "--tls-ciphersuites", "TLS_AES_128_CCM_SHA256"][..],
             "TLS_AES_128_CCM_SHA256",
         ),

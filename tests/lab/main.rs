@@ -49,6 +49,7 @@ mod strangers;
 mod tcp;
 mod ties;
 mod tls;
+mod tls_limits;
 mod tools;
 mod unread;
 mod unstarted;

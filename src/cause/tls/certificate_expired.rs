@@ -2,7 +2,7 @@
 
 use super::{Clock, certificate_not_reloaded, clock, hello, set_the_clock};
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tls::{EXPIRED, EXPIRES_SOON, date, is_soon, span, taken_at, with_place};
+use crate::check::tls::{EXPIRED, EXPIRES_SOON, Whose, date, first_to_end, span, taken_at};
 use crate::model::{Confidence, Finding, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::Hello;
@@ -37,7 +37,7 @@ fn infer(case: &Case) -> Option<Support> {
     }
     let hello = hello(case.facts)?;
     if over.is_none() {
-        return soon(case.facts, hello, finding);
+        return soon(case.facts, finding);
     }
     let now = taken_at(case.facts)?;
     let (place, one) = expired(hello, now)?;
@@ -79,13 +79,10 @@ fn expired(hello: &Hello, now: i64) -> Option<(&'static str, &Certificate)> {
     Some((place, one))
 }
 
-fn soon(facts: &Facts, hello: &Hello, finding: &Finding) -> Option<Support> {
-    let now = taken_at(facts)?;
-    let first = with_place(hello).filter(|(_, one)| is_soon(one, now)).min_by_key(|(_, one)| one.not_after);
-    let own = || facts.tls.seen()?.trust.own.as_ref();
-    let (whose, one) = first.or_else(|| Some(("our own", own()?)))?;
+fn soon(facts: &Facts, finding: &Finding) -> Option<Support> {
+    let (now, (whose, one)) = (taken_at(facts)?, first_to_end(facts)?);
     let left = span(one.not_after - now);
-    let says = format!("{whose} certificate, {}, expires in {left}, and is not renewed yet", one.subject);
+    let says = format!("{} certificate, {}, expires in {left}, and is not renewed yet", whose.says(), one.subject);
     Some(Support::new(Confidence::Certain, &[&EXPIRES_SOON], says).on(finding))
 }
 
@@ -102,8 +99,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if let Some(Clock::Differs { ahead: 1.., valid_there: true, .. }) = hello.map(|hello| clock(facts, hello)) {
         return set_the_clock();
     }
-    if hello.is_some_and(|hello| hello.lapsed.is_some()) {
+    let ends_soon = first_to_end(facts).filter(|_| hello.is_some_and(Hello::is_done)).map(|(whose, _)| whose);
+    if hello.is_some_and(|hello| hello.lapsed.is_some()) || ends_soon == Some(Whose::Authority) {
         return super::renew_the_authority();
+    }
+    if ends_soon == Some(Whose::Own) {
+        return vec![Step::tell(Where::Here, "renew the client's own certificate (--cert), and see why that failed")];
     }
     let on = redis_host(facts);
     let of_chain = hello
@@ -189,6 +190,33 @@ mod tests {
         check_cause(&CAUSE, &cross(Vec::new()), Some(Confidence::Certain));
         let summary = &diagnose(&cross(Vec::new())).causes[0].support.summary;
         assert!(summary.starts_with("an intermediate certificate, CN=Example CA, expires in"), "{summary}");
+    }
+
+    #[test]
+    fn so_do_the_authority_and_every_address() {
+        let soon = |subject: &str| Certificate {
+            subject: subject.to_owned(),
+            not_after: now() + 4 * DAY,
+            ..Certificate::healthy()
+        };
+        let trusted = Facts::encrypted().hello(|hello| hello.anchor = Some(soon("CN=Root")));
+        check_cause(&CAUSE, &trusted, Some(Confidence::Certain));
+        let cause = &diagnose(&trusted).causes[0];
+        assert_eq!(
+            cause.support.summary,
+            "the trusted authority's certificate, CN=Root, expires in 4 days, and is not renewed yet"
+        );
+        assert!(!format!("{:?}", cause.remedy).contains("tls-cert-file"));
+        let second = Facts::encrypted().with(|facts| {
+            let crate::model::Observed::Seen(tls) = &mut facts.tls else { return };
+            tls.hellos.push(Hello { chain: vec![soon("CN=db")], ..Hello::healthy("10.0.0.10:6379") });
+        });
+        check_cause(&CAUSE, &second, Some(Confidence::Certain));
+        let summary = &diagnose(&second).causes[0].support.summary;
+        assert!(
+            summary.starts_with("at 10.0.0.10:6379, the server's certificate, CN=db, expires in 4 days"),
+            "{summary}"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use super::{behind, has, hello};
 use crate::cause::{Case, Cause, check_again, redis_host};
 use crate::check::tls::WRONG_NAME;
+pub(super) use crate::model::text::matches;
+use crate::model::text::shell_quote;
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::certificate::Certificate;
@@ -24,7 +26,7 @@ certificate holds it as an address. A tunnel, a port-forward or an alias gives t
 several names (a TLS proxy, a managed service) shows a default certificate to whoever sends no name, or one that it does not know.
 
 A certificate with no subjectAltName at all, only a common name, is a matter of opinion: OpenSSL's X509_check_host, Python's ssl, \
-Java and Node.js fall back to the common name, Go and rustls refuse it.
+Java and Node.js fall back to the common name, Go and rustls refuse it. For an address none of them does.
 
 Repair: connect by one of its names; or, through a tunnel, say the name beside the address (--sni, server_hostname, \
 tls.servername); or have a certificate made that holds the name. Not: switch verification off.",
@@ -40,8 +42,10 @@ fn infer(case: &Case) -> Option<Support> {
     let hello = hello(case.facts).filter(|hello| has(hello, &Flaw::WrongName))?;
     let leaf = hello.leaf()?;
     let name = case.facts.ask.target.server_name()?;
-    let by_common_name =
-        leaf.names.is_empty() && leaf.common_name.as_deref().is_some_and(|common| matches(common, name));
+    // An address is never looked for in the common name.
+    let by_common_name = leaf.names.is_empty()
+        && !is_address(name)
+        && leaf.common_name.as_deref().is_some_and(|common| matches(common, name));
     let summary = if by_common_name {
         format!(
             "the certificate says {name} in its common name alone, which Go and rustls refuse, and OpenSSL, Python, Java and Node.js accept"
@@ -50,7 +54,8 @@ fn infer(case: &Case) -> Option<Support> {
         format!("{name} is none of the names of the certificate: {}", names(leaf))
     };
     // Whose client it is that fails, only the application knows.
-    let confidence = if by_common_name { Confidence::Likely } else { Confidence::Certain };
+    let confidence =
+        if by_common_name || hello.unsent_name.is_some() { Confidence::Likely } else { Confidence::Certain };
     let mut support = Support::new(confidence, &[&WRONG_NAME], summary).on(finding);
     support = support.because("the names of the certificate (subjectAltName)", names(leaf));
     support = support.because("reached by", reached_by(hello, name)).with(behind(case.facts).into_iter().collect());
@@ -63,6 +68,15 @@ fn infer(case: &Case) -> Option<Support> {
         let text =
             "the application is in Go or Rust, or uses urllib3: this is it; another library: it takes the common name";
         support.settled_by(Step::look(Where::Here, "openssl version", text))
+    } else if let Some(unsent) = &hello.unsent_name {
+        let command = format!(
+            "openssl s_client -connect {} -servername {} </dev/null | openssl x509 -noout -ext subjectAltName",
+            hello.address,
+            shell_quote(unsent)
+        );
+        let text = "the same names: this is it; others: a front gives them to whoever sends the name, as clients with OpenSSL do, and \
+                    redisdoc's library (rustls) cannot";
+        support.settled_by(Step::look(Where::Here, command, text))
     } else {
         support
     })
@@ -78,24 +92,24 @@ fn names(leaf: &Certificate) -> String {
 }
 
 fn reached_by(hello: &Hello, name: &str) -> String {
-    match &hello.server_name {
-        Some(sent) => format!("{name}; {sent} was sent as the server's name (SNI)"),
-        None => format!("{name}; no server name was sent (SNI), as none is for addresses"),
+    match (&hello.server_name, &hello.unsent_name) {
+        (Some(sent), _) => format!("{name}; {sent} was sent as the server's name (SNI)"),
+        (None, Some(_)) => {
+            format!("{name}; no server name was sent (SNI), for redisdoc's library takes this one for none")
+        }
+        (None, None) => format!("{name}; no server name was sent (SNI), as none is for addresses"),
     }
 }
 
-/// Whether a name of a certificate, perhaps with a wildcard for its first label (RFC 6125 section 6.4.3), is this name.
-pub(super) fn matches(of_certificate: &str, name: &str) -> bool {
-    let (pattern, name) = (of_certificate.to_ascii_lowercase(), name.trim_end_matches('.').to_ascii_lowercase());
-    // Not for all of a top-level domain: neither rustls nor OpenSSL takes that.
-    let wild = || Some(pattern.strip_prefix("*.").filter(|rest| rest.contains('.'))? == name.split_once('.')?.1);
-    pattern == name || wild() == Some(true)
+/// True for an address, with or without the zone that the kernel reads.
+fn is_address(name: &str) -> bool {
+    name.split('%').next().unwrap_or(name).parse::<IpAddr>().is_ok()
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let target = &facts.ask.target;
     let Some((leaf, name)) = hello(facts).and_then(Hello::leaf).zip(target.server_name()) else { return Vec::new() };
-    let usable = leaf.names.iter().find(|name| !name.contains('*') && name.parse::<IpAddr>().is_err());
+    let usable = leaf.names.iter().find(|name| !name.contains(['*', ':']) && !is_address(name));
     let reissue = Step::tell(
         redis_host(facts),
         format!(
@@ -143,28 +157,24 @@ mod tests {
         };
         check_cause(&CAUSE, &facts("DB"), Some(Confidence::Likely));
         check_cause(&CAUSE, &facts("cache"), Some(Confidence::Certain));
+        // Not for an address.
+        let address = facts("10.0.0.9").with(|facts| facts.ask.target.sni = Some("10.0.0.9".to_owned()));
+        check_cause(&CAUSE, &address, Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn a_name_that_was_not_sent_may_have_another_certificate() {
+        let other = |it: &mut Hello| it.chain[0].names = vec!["cache".to_owned()];
+        let facts = flawed(&[Flaw::WrongName]).hello(other).hello(|it| it.unsent_name = Some("redis.1".to_owned()));
+        check_cause(&CAUSE, &facts, Some(Confidence::Likely));
     }
 
     #[test]
     fn a_name_that_would_do_is_named() {
-        let facts =
-            flawed(&[Flaw::WrongName]).hello(|it| it.chain[0].names = vec!["10.0.0.7".to_owned(), "cache".to_owned()]);
+        let facts = flawed(&[Flaw::WrongName])
+            .hello(|it| it.chain[0].names = ["10.0.0.7", "DNS:10.0.0.9", "cache"].map(str::to_owned).to_vec());
         let causes = diagnose(&facts).causes;
         let last = causes[0].remedy.last();
         assert!(matches!(last, Some(Step::Run { command, .. }) if command.ends_with("--tls --sni cache")), "{last:?}");
-    }
-
-    #[test]
-    fn wildcards_stand_for_one_label() {
-        for (pattern, name, fits) in [
-            ("db", "DB.", true),
-            ("*.example.org", "a.example.org", true),
-            ("*.example.org", "a.b.example.org", false),
-            ("*.example.org", "example.org", false),
-            ("*.org", "example.org", false),
-            ("*", "db", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
     }
 }

@@ -15,10 +15,12 @@ pub static CAUSE: Cause = Cause {
     explain: "\
 The certificate cannot be a server's, whoever signed it: it is limited to other purposes (extendedKeyUsage without serverAuth), it \
 is that of an authority (CA:TRUE), it is of version 1 (made by 'openssl x509 -req' without extensions), or signed with an algorithm \
-that is not accepted any more (SHA-1, MD5).
+that is not accepted any more (SHA-1, MD5), or with a key that is too short. Or the certificate that is trusted (--cacert), and signed \
+it, is none of an authority: CA:FALSE, no basicConstraints, or a keyUsage or extendedKeyUsage that does not let it sign servers.
 
 How to be sure: every library refuses the wrong purpose. Of the others, libraries are of different opinions: rustls, whose verdict \
-the evidence has, refuses them all; OpenSSL accepts authorities and version 1, and SHA-1 only at a low security level.
+the evidence has, refuses them all; OpenSSL accepts authorities and version 1, and SHA-1 only at a low security level. At what a trusted authority may do, rustls does not look: \
+OpenSSL does, and with it redis-cli, Python, Node.js and PHP.
 
 Repair: have it made again, of version 3, with a subjectAltName, CA:FALSE, serverAuth (and clientAuth where it is used for \
 replication, too), signed with SHA-256.",
@@ -44,6 +46,12 @@ fn infer(case: &Case) -> Option<Support> {
     let named = case.facts.ask.target.certificates.cacert.as_deref();
     let trusting = named.map_or_else(String::new, |path| format!(" -CAfile {}", shell_quote(path)));
     Some(match confidence {
+        Confidence::Certain if is_unfit(hello) => support
+            .because(
+                "the libraries of clients",
+                "OpenSSL, and with it redis-cli, Python, Node.js and PHP, refuses what such a one has signed",
+            )
+            .not("untrusted-ca", "the one that signed it is trusted, and may not sign"),
         Confidence::Certain => support.not("untrusted-ca", "whoever signed it, it is not made for a server"),
         _ => support.settled_by(Step::look(
             Where::Here,
@@ -64,12 +72,25 @@ fn refused(flaw: &Flaw, hello: &Hello) -> Option<(Confidence, String)> {
                 "the server shows the certificate of an authority (CA:TRUE), which rustls refuses, and OpenSSL accepts";
             Some((Confidence::Likely, says.to_owned()))
         }
+        Flaw::UnfitAuthority(says) => Some((Confidence::Certain, says.clone())),
         Flaw::Other(says) => Some((Confidence::Likely, format!("rustls does not accept the certificate: {says}"))),
         _ => None,
     }
 }
 
+fn is_unfit(hello: &Hello) -> bool {
+    hello.flaws.iter().any(|flaw| matches!(flaw, Flaw::UnfitAuthority(_)))
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
+    if hello(facts).is_some_and(is_unfit) {
+        return vec![Step::tell(
+            Where::Here,
+            "have the authority's own certificate made again with the same key and name, as that of an authority (CA:TRUE, keyUsage keyCertSign, no \
+             extendedKeyUsage or one with serverAuth), and give it to every client (--cacert); or have the server's certificate signed by an \
+             authority that is one",
+        )];
+    }
     vec![Step::tell(
         redis_host(facts),
         "have the certificate made again: version 3, CA:FALSE, extendedKeyUsage serverAuth, a subjectAltName with the names that clients use, \
@@ -88,6 +109,8 @@ mod tests {
         check_cause(&CAUSE, &flawed(&[Flaw::WrongPurpose]), Some(Confidence::Certain));
         check_cause(&CAUSE, &flawed(&[Flaw::AuthorityAsServer]), Some(Confidence::Likely));
         check_cause(&CAUSE, &flawed(&[Flaw::Other("UnsupportedCertVersion".to_owned())]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &flawed(&[Flaw::UnfitAuthority("CA:FALSE".to_owned())]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &flawed(&[Flaw::Beyond("P-521".to_owned())]), None);
         check_cause(&CAUSE, &flawed(&[Flaw::UnknownIssuer]), None);
         let own = flawed(&[Flaw::AuthorityAsServer]).hello(|hello| hello.chain[0].self_signed = true);
         check_cause(&CAUSE, &own, None);

@@ -3,6 +3,7 @@
 use super::{admin_cli, hello};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
+use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
 use crate::probe::path::tls::oldhello::Answer;
@@ -20,9 +21,12 @@ cipher', 'handshake failure'. redisdoc offers TLS 1.2 and 1.3 with the suites of
 How to be sure: the same server is sent the ClientHello of an old client, and chooses: that is the proof, and what it chooses is in \
 the evidence. handshake_failure (40) alone may also mean that it wants another server name, or has no certificate.
 
-Where it chooses a version and a suite that redisdoc has as well, what is missing is a curve, a group or a kind of signature: redisdoc's \
-library has P-256, P-384 and X25519, and neither P-521 nor X448 nor the Brainpool curves. That is a limit of redisdoc: clients with \
-OpenSSL (redis-cli, Python, Node.js, PHP) may well work, and the server needs no repair.
+Where it chooses TLS 1.2 or 1.3 with a suite that OpenSSL offers by itself, what is missing is missing in redisdoc: its library has \
+P-256, P-384 and X25519, and neither P-521 nor X448 nor the finite fields, and no suites with DHE, CBC or RSA for the exchange of keys. \
+Clients with OpenSSL (redis-cli, Node.js, PHP, and Python but for RSA and SHA-1) may well work, and the server needs no repair.
+
+A server whose key does not belong to its certificate starts (Redis 7.0 does with keys of different kinds, RSA and EC), refuses \
+everybody with handshake_failure (40), and logs 'no shared cipher'.
 
 Repair: on the server, 'tls-protocols \"TLSv1.2 TLSv1.3\"' (the default since Redis 6) and 'tls-ciphers' and 'tls-ciphersuites' at \
 their defaults; all three take CONFIG SET. Where the server is too old for that, put stunnel in front of it, or renew it.",
@@ -54,6 +58,12 @@ fn infer(case: &Case) -> Option<Support> {
     }
     Some(if confidence == Confidence::Certain {
         support.not("server-name-needed", "with the same name, an old client is answered")
+    } else if refuses_everybody(hello, older) {
+        support.settled_by(Step::look(
+            redis_host(case.facts),
+            compare(case.facts),
+            "two different keys: that is it; the same: see CONFIG GET 'tls-*'",
+        ))
     } else {
         support.settled_by(Step::look(
             redis_host(case.facts),
@@ -61,6 +71,24 @@ fn infer(case: &Case) -> Option<Support> {
             "tls-protocols, tls-ciphers or tls-ciphersuites that leave out TLS 1.2 and 1.3, or their suites: this is it",
         ))
     })
+}
+
+/// True if it takes nothing that any client offers.
+fn refuses_everybody(hello: &Hello, older: Option<&Answer>) -> bool {
+    hello.end == Ended::Alert(HANDSHAKE_FAILURE) && older == Some(&Answer::Alert(HANDSHAKE_FAILURE))
+}
+
+/// The command that shows the key of the certificate and that of the file of keys.
+fn compare(facts: &Facts) -> String {
+    let named = |setting: &str, placeholder: &str| {
+        let known = facts.instance().and_then(|instance| instance.setting(setting)?.values.first().cloned());
+        known.map_or_else(|| placeholder.to_owned(), |path| shell_quote(&path))
+    };
+    format!(
+        "openssl x509 -noout -pubkey -in {}; openssl pkey -pubout -in {}",
+        named("tls-cert-file", "TLS-CERT-FILE"),
+        named("tls-key-file", "TLS-KEY-FILE")
+    )
 }
 
 fn is_old(version: &str) -> bool {
@@ -90,7 +118,17 @@ fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)
             Some((Confidence::Likely, format!("the server chose what the library does not have: {why}")))
         }
         Ended::Alert(kind) if older.is_none_or(|answer| *answer == Answer::Alert(*kind)) => {
-            Some((Confidence::Possible, format!("the server finds nothing that suits it: {}", alert::name(*kind))))
+            let refused = alert::name(*kind);
+            Some((
+                Confidence::Possible,
+                if refuses_everybody(hello, older) {
+                    format!(
+                        "the server takes nothing that any client offers ({refused}): its certificate and key do not belong together, or its tls-ciphers leave nothing"
+                    )
+                } else {
+                    format!("the server finds nothing that suits it: {refused}")
+                },
+            ))
         }
         _ => None,
     }
@@ -105,6 +143,13 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         instance.is_some_and(|instance| instance.setting(name).is_some_and(|known| !known.values.is_empty()))
     };
     let mut steps = Vec::new();
+    if hello(facts).is_some_and(|hello| refuses_everybody(hello, older)) {
+        steps.push(Step::tell(
+            on.clone(),
+            "where certificate and key do not belong together, put the key that the certificate was made for where 'tls-key-file' says, or have \
+             a certificate made for this key, and restart the server",
+        ));
+    }
     // redis-cli itself speaks nothing older than TLS 1.2 with Debian's OpenSSL: only over another way in.
     match admin_cli(facts).filter(|cli| by_version && !cli.contains("--tls") && limits("tls-protocols")) {
         Some(cli) => steps.push(Step::run(
@@ -126,7 +171,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::tests::check_cause;
+    use crate::cause::tests::{check_cause, diagnose};
     use crate::model::{Observed, Verdict};
     use crate::probe::path::counter::Counter;
 
@@ -138,7 +183,7 @@ mod tests {
     }
 
     fn chosen(version: &str) -> Answer {
-        Answer::Chosen { version: version.to_owned(), cipher: "AES256-SHA".to_owned() }
+        Answer::Chosen { version: version.to_owned(), cipher: "RC4-SHA".to_owned() }
     }
 
     #[test]
@@ -152,7 +197,13 @@ mod tests {
 
     #[test]
     fn what_our_library_lacks_is_no_fault_of_the_server() {
-        for (version, cipher) in [("TLS 1.3", "TLS_AES_256_GCM_SHA384"), ("TLS 1.2", "ECDHE-RSA-AES128-GCM-SHA256")] {
+        for (version, cipher) in [
+            ("TLS 1.3", "TLS_AES_256_GCM_SHA384"),
+            ("TLS 1.2", "ECDHE-RSA-AES128-GCM-SHA256"),
+            ("TLS 1.2", "DHE-RSA-AES256-GCM-SHA384"),
+            ("TLS 1.2", "ECDHE-RSA-AES256-SHA384"),
+            ("TLS 1.2", "AES256-SHA"),
+        ] {
             let (version, cipher) = (version.to_owned(), cipher.to_owned());
             let facts = refused(Ended::Alert(40), Some(Answer::Chosen { version, cipher }));
             check_cause(&CAUSE, &facts, None);
@@ -166,7 +217,10 @@ mod tests {
     fn an_alert_alone_proves_little() {
         check_cause(&CAUSE, &refused(Ended::Alert(70), None), Some(Confidence::Likely));
         check_cause(&CAUSE, &refused(Ended::Alert(71), None), Some(Confidence::Likely));
-        check_cause(&CAUSE, &refused(Ended::Alert(40), Some(Answer::Alert(40))), Some(Confidence::Possible));
+        let everybody = refused(Ended::Alert(40), Some(Answer::Alert(40)));
+        check_cause(&CAUSE, &everybody, Some(Confidence::Possible));
+        let summary = &diagnose(&everybody).causes[0].support.summary;
+        assert!(summary.contains("certificate and key do not belong together"), "{summary}");
         check_cause(&CAUSE, &refused(Ended::Alert(40), Some(Answer::Closed)), None);
         check_cause(&CAUSE, &refused(Ended::Alert(112), None), None);
         check_cause(&CAUSE, &Facts::encrypted(), None);

@@ -115,6 +115,50 @@ fn an_address_that_differs_is_told() {
 }
 
 #[test]
+fn what_our_library_lacks_is_nobodys_fault() {
+    let lacks = |end: Ended, other: Ended, answer: Answer| {
+        ends(end).with(|facts| {
+            let crate::model::Observed::Seen(tls) = &mut facts.tls else { return };
+            if !tls.hellos[0].is_done() {
+                tls.hellos[0].chain.clear();
+            }
+            tls.hellos.push(Hello { end: other, chain: Vec::new(), ..Hello::healthy("10.0.0.10:6379") });
+            let counter = crate::probe::path::counter::Counter { older: Some(answer), ..Default::default() };
+            facts.counter = crate::model::Observed::Seen(counter);
+        })
+    };
+    let chosen = |cipher: &str| Answer::Chosen { version: "TLS 1.2".to_owned(), cipher: cipher.to_owned() };
+    for cipher in ["ECDHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES128-GCM-SHA256"] {
+        assert!(judge(&lacks(Ended::Alert(40), Ended::Done, chosen(cipher))).is_err(), "{cipher}");
+        let second = lacks(Ended::Done, Ended::Alert(40), chosen(cipher));
+        check(&second, &[]);
+        let summary = judge(&second).unwrap().summary;
+        assert!(summary.contains("10.0.0.10:6379 wants what"), "{summary}");
+    }
+    check(&lacks(Ended::Done, Ended::Alert(40), chosen("RC4-SHA")), &["tls/differs"]);
+    check(&lacks(Ended::Done, Ended::Alert(40), Answer::Alert(40)), &["tls/differs"]);
+    let signed = |flaws: Vec<Flaw>| ends(Ended::Untrusted).hello(|hello| hello.flaws = flaws);
+    let beyond = || Flaw::Beyond("ECDSA with SHA-512".to_owned());
+    assert!(judge(&signed(vec![beyond()])).is_err());
+    check(&signed(vec![beyond(), Flaw::WrongName]), &["tls/wrong-name"]);
+}
+
+#[test]
+fn a_name_that_was_not_sent_may_be_what_is_missing() {
+    let unsent = |end: Ended| ends(end).hello(|hello| hello.unsent_name = Some("redis.1".to_owned()));
+    check(&unsent(Ended::Done), &[]);
+    assert!(judge(&unsent(Ended::Alert(112))).is_err());
+    check(&unsent(Ended::NotTls), &["tls/not-tls"]);
+    check(&unsent(Ended::Alert(116)), &["tls/alert"]);
+    // An old client says the name, and is refused as well.
+    let with_name = unsent(Ended::Alert(40)).with(|facts| {
+        let counter = crate::probe::path::counter::Counter { older: Some(Answer::Alert(40)), ..Default::default() };
+        facts.counter = crate::model::Observed::Seen(counter);
+    });
+    check(&with_name, &["tls/alert"]);
+}
+
+#[test]
 fn what_only_rustls_refuses_is_a_remark() {
     check(&Facts::encrypted().hello(|hello| hello.only_itself = true), &["tls/by-itself"]);
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::sys::files;
 
@@ -36,17 +36,30 @@ pub struct Identity {
 pub struct Roots {
     /// As the library takes them.
     pub store: Arc<RootCertStore>,
-    /// Those of them that are out of their time, and not there again with other dates.
-    pub lapsed: Arc<Vec<Lapsed>>,
+    /// The same with their certificates.
+    pub known: Arc<Vec<Known>>,
     /// What was not to be used of the files they came from.
     pub problems: Vec<String>,
 }
 
-/// An authority whose time is over or has not come: its dates are not in what the library keeps of it.
+/// An authority that is trusted, with all that its certificate says: the library keeps its name and key, and looks at no more.
 #[derive(Debug, Clone)]
-pub struct Lapsed {
+pub struct Known {
     pub(super) anchor: TrustAnchor<'static>,
     pub(super) certificate: CertificateDer<'static>,
+    /// Until when it is valid, in seconds since 1970.
+    pub(super) until: i64,
+    /// Why others than the library refuse it.
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// Why an authority that is trusted is refused by OpenSSL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Its time is over, or has not come.
+    OutOfTime,
+    /// It may not sign others, or no servers.
+    Unfit(&'static str),
 }
 
 impl Material {
@@ -55,8 +68,8 @@ impl Material {
     /// # Errors
     /// What reading says, or what is wrong with the text.
     pub fn certificates(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
-        let bytes = files::read_given_bytes(path, patience)?;
-        let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect();
+        let bytes = files::read_given_bundle(path, patience)?;
+        let found: Vec<_> = CertificateDer::pem_slice_iter(&plain(&bytes)).filter_map(Result::ok).map(alone).collect();
         match found.is_empty() {
             false => Ok(found),
             // OpenSSL takes PEM alone, Java and Windows write DER.
@@ -102,21 +115,15 @@ impl Material {
             None => system(),
         };
         let mut store = RootCertStore::empty();
-        let (mut lapsed, mut timely) = (Vec::new(), Vec::new());
+        let mut known = Vec::new();
         for certificate in found {
-            let is_timely = is_timely(&certificate);
             if let Err(error) = store.add(certificate.clone()) {
                 problems.push(error.to_string());
             } else if let Some(anchor) = store.roots.last().cloned() {
-                if is_timely {
-                    timely.push(anchor);
-                } else {
-                    lapsed.push(Lapsed { anchor, certificate });
-                }
+                known.extend(Known::new(anchor, certificate));
             }
         }
-        lapsed.retain(|one| !timely.iter().any(|other| is_same(other, &one.anchor)));
-        Roots { store: Arc::new(store), lapsed: Arc::new(lapsed), problems }
+        Roots { store: Arc::new(store), known: Arc::new(known), problems }
     }
 }
 
@@ -127,13 +134,51 @@ impl Roots {
     }
 }
 
-fn is_timely(certificate: &CertificateDer<'_>) -> bool {
-    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.validity().is_valid())
+impl Known {
+    fn new(anchor: TrustAnchor<'static>, certificate: CertificateDer<'static>) -> Option<Self> {
+        let (until, doubt) = {
+            let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
+            let lapsed = (!parsed.validity().is_valid()).then_some(Doubt::OutOfTime);
+            (parsed.validity().not_after.timestamp(), lapsed.or_else(|| unfit(&parsed).map(Doubt::Unfit)))
+        };
+        Some(Self { anchor, certificate, until, doubt })
+    }
 }
 
-/// True for one authority with one key.
-pub(super) fn is_same(one: &TrustAnchor<'_>, other: &TrustAnchor<'_>) -> bool {
-    one.subject == other.subject && one.subject_public_key_info == other.subject_public_key_info
+/// Why it is no authority of servers, as OpenSSL sees it (`check_purpose_ssl_server` and `check_ca` in `v3_purp.c`): one of
+/// version 1 has nothing that says so.
+fn unfit(authority: &X509Certificate) -> Option<&'static str> {
+    let constraints = authority.basic_constraints().ok().flatten();
+    let usage = authority.key_usage().ok().flatten();
+    let purposes = authority.extended_key_usage().ok().flatten();
+    if purposes.is_some_and(|purposes| !purposes.value.server_auth) {
+        return Some("its extendedKeyUsage leaves out serverAuth");
+    }
+    if usage.as_ref().is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Some("its keyUsage leaves out keyCertSign");
+    }
+    match constraints {
+        Some(constraints) if !constraints.value.ca => Some("CA:FALSE"),
+        None if usage.is_none() && authority.version() == X509Version::V3 => Some("it has no basicConstraints"),
+        _ => None,
+    }
+}
+
+/// The text as the library reads it: OpenSSL takes these labels, too, and a byte order mark before them, as editors of Windows
+/// leave it.
+fn plain(pem: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(pem).replace('\u{feff}', "");
+    let labels = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
+    labels.iter().fold(text, |text, label| text.replace(label, "CERTIFICATE-----")).into_bytes()
+}
+
+/// The certificate without what follows it: in a TRUSTED CERTIFICATE, what OpenSSL is to trust it for.
+fn alone(certificate: CertificateDer<'static>) -> CertificateDer<'static> {
+    let rest = X509Certificate::from_der(&certificate).map_or(0, |(rest, _)| rest.len());
+    match rest {
+        0 => certificate,
+        rest => CertificateDer::from(certificate[..certificate.len() - rest].to_vec()),
+    }
 }
 
 /// A SEQUENCE of this content (X.690 section 8.1): a trust anchor keeps its name without the frame.
@@ -194,5 +239,61 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("Identity(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is against an authority that is made so.
+    #[track_caller]
+    fn against(change: impl FnOnce(&mut rcgen::CertificateParams)) -> Option<Doubt> {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        change(&mut params);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let mut store = RootCertStore::empty();
+        store.add(certificate.der().clone()).unwrap();
+        Known::new(store.roots[0].clone(), certificate.der().clone()).unwrap().doubt
+    }
+
+    #[test]
+    fn what_may_not_sign_servers_is_doubted() {
+        use rcgen::ExtendedKeyUsagePurpose as Purpose;
+        assert_eq!(against(|_| {}), None);
+        assert_eq!(against(|it| it.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]), None);
+        assert_eq!(against(|it| it.extended_key_usages = vec![Purpose::ServerAuth, Purpose::ClientAuth]), None);
+        assert_eq!(against(|it| it.is_ca = rcgen::IsCa::ExplicitNoCa), Some(Doubt::Unfit("CA:FALSE")));
+        let bare = against(|it| it.is_ca = rcgen::IsCa::NoCa);
+        assert_eq!(bare, Some(Doubt::Unfit("it has no basicConstraints")));
+        let other = against(|it| it.extended_key_usages = vec![Purpose::ClientAuth]);
+        assert_eq!(other, Some(Doubt::Unfit("its extendedKeyUsage leaves out serverAuth")));
+        let signs_lists = against(|it| it.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]);
+        assert_eq!(signs_lists, Some(Doubt::Unfit("its keyUsage leaves out keyCertSign")));
+        assert_eq!(against(|it| it.not_after = rcgen::date_time_ymd(2001, 1, 1)), Some(Doubt::OutOfTime));
+    }
+
+    #[test]
+    fn files_are_taken_as_openssl_takes_them() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let pem = certificate.pem();
+        let labelled = |label: &str| pem.replace(" CERTIFICATE", &format!(" {label} CERTIFICATE"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt").to_str().unwrap().to_owned();
+        let found = |text: &str| {
+            files::write(Path::new(&path), text).unwrap();
+            Material::certificates(&path, files::PATIENCE).unwrap()
+        };
+        let marked = format!("\u{feff}{}", pem.replace('\n', "\r\n"));
+        for text in [&pem, &labelled("TRUSTED"), &labelled("X509"), &marked] {
+            assert_eq!(found(text), [certificate.der().clone()], "{text}");
+        }
+        assert_eq!(found(&format!("{pem}\u{feff}{marked}")).len(), 2);
+        // More than any file of settings has: the bundle of a system is some 200 KiB.
+        assert_eq!(found(&format!("{}{pem}", "# so many words\n".repeat(1 << 17))).len(), 1);
+        let trusted = [certificate.der(), &[0x30, 0x00][..]].concat();
+        assert_eq!(alone(CertificateDer::from(trusted)), *certificate.der());
     }
 }

@@ -7,7 +7,7 @@ mod session;
 mod verify;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use super::clock;
 use super::socket::{Dial, Failure, Read, Stream};
 
-pub use material::{Identity, Lapsed, Material, Roots};
+pub use material::{Identity, Known, Material, Roots};
 pub(super) use session::Session;
 use verify::Watch;
 
@@ -34,8 +34,10 @@ pub struct Client {
     provider: Arc<CryptoProvider>,
     config: ClientConfig,
     roots: Arc<RootCertStore>,
-    lapsed: Arc<Vec<Lapsed>>,
+    known: Arc<Vec<Known>>,
     name: ServerName<'static>,
+    /// The name, where it is one that the library cannot send: OpenSSL sends any.
+    unsent: Option<String>,
     identity: Option<Arc<CertifiedKey>>,
     /// Whether a certificate that is not trusted ends the handshake.
     strict: bool,
@@ -71,14 +73,22 @@ pub struct Verdict {
     pub trust_when_valid: Option<Result<(), CertificateError>>,
     /// Whether it is valid for the name.
     pub name: Result<(), CertificateError>,
+    /// Whether it is for servers.
+    pub purpose: Result<(), CertificateError>,
     /// Whether it signed itself and is among those we trust: OpenSSL takes that for enough, rustls does not.
     pub is_root: bool,
     /// The places in the chain of those that are trusted themselves: by their names and keys.
     pub anchors: Vec<usize>,
     /// The first of the chain that another one of it was to sign, and did not.
     pub misfit: Option<usize>,
-    /// The certificate of the authority whose time is over, or has not come, where no other vouches for it.
+    /// The certificate of the authority that vouches for it; of several, of that which is valid longest.
+    pub anchor: Option<CertificateDer<'static>>,
+    /// The same of the authority whose time is over, or has not come, where no other vouches for it.
     pub lapsed: Option<CertificateDer<'static>>,
+    /// The same of one that OpenSSL does not take for an authority of servers, and why.
+    pub unfit: Option<(CertificateDer<'static>, &'static str)>,
+    /// The certificate of an authority of the chain whose key is too short for the library to verify what it signed.
+    pub short: Option<CertificateDer<'static>>,
     /// Whether the server proved that it has the certificate's key, as far as the library can tell.
     pub signature: Result<(), CertificateError>,
 }
@@ -99,10 +109,11 @@ pub enum Failed {
 }
 
 impl Client {
-    /// Our side for the server that is called `name`: a DNS name, or an address.
+    /// Our side for the server that is called `name`: a DNS name, or an address. A name that the library does not take for one
+    /// of DNS (`redis.1`, `redis-`) is not sent, and compared all the same.
     ///
     /// # Errors
-    /// What the library says of a name that can be none.
+    /// What the library says where it has no version of TLS at all.
     pub fn new(name: &str, roots: Arc<RootCertStore>, identity: Option<&Identity>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -110,10 +121,10 @@ impl Client {
             .map_err(|error| error.to_string())?
             .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        let name = server_name(name)?;
+        let (name, unsent) = server_name(name);
         let identity = identity.map(|identity| Arc::clone(&identity.key));
         config.resumption = Resumption::disabled();
-        Ok(Self { provider, config, roots, lapsed: Arc::default(), name, identity, strict: true })
+        Ok(Self { provider, config, roots, known: Arc::default(), name, unsent, identity, strict: true })
     }
 
     /// Our side for a server of this very machine that is asked who it is: whatever its certificate, and without one of our own.
@@ -124,10 +135,11 @@ impl Client {
         Ok(Self::new(name, Arc::new(RootCertStore::empty()), None)?.lenient())
     }
 
-    /// The same, refusing what only these vouch for, as OpenSSL, Python and Go do: rustls does not look at their dates.
+    /// The same, refusing what only those of these vouch for that are out of their time, or no authorities, as OpenSSL, Python and
+    /// Go do: rustls looks at neither.
     #[must_use]
-    pub fn minding(self, lapsed: &Arc<Vec<Lapsed>>) -> Self {
-        Self { lapsed: Arc::clone(lapsed), ..self }
+    pub fn minding(self, known: &Arc<Vec<Known>>) -> Self {
+        Self { known: Arc::clone(known), ..self }
     }
 
     /// The same, going on with a certificate that is not trusted. Its signatures are verified all the same, unless the library
@@ -149,6 +161,11 @@ impl Client {
             ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
             _ => None,
         }
+    }
+
+    /// The name that would have been sent, if the library could.
+    pub fn unsent_name(&self) -> Option<&str> {
+        self.unsent.as_deref()
     }
 
     /// Whether there is a certificate of our own to show.
@@ -199,14 +216,18 @@ pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     suite.map(|suite| suite.common.hash_provider.hash(bytes).as_ref().to_vec()).unwrap_or_default()
 }
 
-/// A name without what only the resolver or the kernel reads: the root's dot, an address' zone.
-fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+/// A name without what only the resolver or the kernel reads: the root's dot, an address' zone. One that the library cannot send
+/// comes beside it, and in its place an address, for which none is sent.
+fn server_name(name: &str) -> (ServerName<'static>, Option<String>) {
     let name = name.strip_suffix('.').unwrap_or(name);
     let address = name.split('%').next().unwrap_or(name);
     if let Ok(ip) = address.parse::<IpAddr>() {
-        return Ok(ServerName::from(ip.to_canonical()));
+        return (ServerName::from(ip.to_canonical()), None);
     }
-    ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())
+    match ServerName::try_from(name.to_owned()) {
+        Ok(name) => (name, None),
+        Err(_) => (ServerName::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)), Some(name.to_owned())),
+    }
 }
 
 /// What a read that ended a handshake means.

@@ -11,16 +11,21 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::error::X509Error;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Name;
 
-use super::material::{Lapsed, is_same};
+use super::material::{Doubt, Known};
 use super::{Client, Failed, Handshake, Verdict};
+use crate::model::text::matches;
 use crate::sys::clock;
 use crate::sys::socket::Stream;
 
 /// The most certificates of a chain that are compared with each other.
 const MOST: usize = 10;
+/// The most authorities of one name that are tried.
+const MOST_NAMESAKES: usize = 32;
 /// The smallest key of RSA that the library takes, in bits.
 const SMALLEST_RSA: usize = 2048;
 
@@ -29,7 +34,8 @@ const SMALLEST_RSA: usize = 2048;
 pub(super) struct Watch {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
-    lapsed: Arc<Vec<Lapsed>>,
+    known: Arc<Vec<Known>>,
+    unsent: Option<String>,
     identity: Option<Arc<CertifiedKey>>,
     strict: bool,
     seen: Mutex<Seen>,
@@ -47,7 +53,8 @@ impl Watch {
         Self {
             provider: Arc::clone(&client.provider),
             roots: Arc::clone(&client.roots),
-            lapsed: Arc::clone(&client.lapsed),
+            known: Arc::clone(&client.known),
+            unsent: client.unsent.clone(),
             identity: client.identity.clone(),
             strict: client.strict,
             seen: Mutex::default(),
@@ -79,13 +86,20 @@ impl Watch {
         now: UnixTime,
     ) -> Verdict {
         let trust = |at| self.trust(&self.roots, leaf, others, at).map_err(certificate_error);
-        let name = ParsedCertificate::try_from(leaf).and_then(|parsed| verify_server_name(&parsed, name));
+        let name = match &self.unsent {
+            Some(name) => {
+                if holds(leaf, name) {
+                    Ok(())
+                } else {
+                    Err(CertificateError::NotValidForName)
+                }
+            }
+            None => ParsedCertificate::try_from(leaf)
+                .and_then(|parsed| verify_server_name(&parsed, name))
+                .map_err(certificate_error),
+        };
         let mut now_trusted = trust(now);
         let trust_when_valid = now_trusted.as_ref().err().and_then(|_| valid_time(leaf, now)).map(trust);
-        let lapsed = if now_trusted.is_ok() { self.lapsed(leaf, others, now) } else { None };
-        if let Some(lapsed) = lapsed {
-            now_trusted = Err(out_of_time(&lapsed.certificate, now));
-        }
         let chain: Vec<X509Certificate> = [leaf]
             .into_iter()
             .chain(others)
@@ -93,14 +107,32 @@ impl Watch {
             .map_while(|one| X509Certificate::from_der(one).ok().map(|(_, one)| one))
             .collect();
         let anchors: Vec<usize> = (0..chain.len()).filter(|at| self.is_anchor(&chain[*at])).collect();
+        let is_root = anchors.first() == Some(&0) && chain[0].subject() == chain[0].issuer();
+        let voucher = if now_trusted.is_ok() { self.voucher(&chain, is_root, leaf, others, now) } else { None };
+        let of = |doubted: bool| voucher.filter(|one| (one.doubt == Some(Doubt::OutOfTime)) == doubted);
+        let lapsed = of(true).map(|one| one.certificate.clone());
+        let unfit = of(false).filter(|_| !is_root).and_then(|one| match one.doubt {
+            Some(Doubt::Unfit(why)) => Some((one.certificate.clone(), why)),
+            _ => None,
+        });
+        match (&lapsed, &unfit) {
+            (Some(lapsed), _) => now_trusted = Err(out_of_time(lapsed, now)),
+            (_, Some(_)) => now_trusted = Err(CertificateError::ApplicationVerificationFailure),
+            _ => {}
+        }
+        let short = if now_trusted == Err(CertificateError::BadSignature) { self.short(&chain, others) } else { None };
         Verdict {
             trust: now_trusted,
             trust_when_valid,
-            name: name.map_err(certificate_error),
-            is_root: anchors.first() == Some(&0) && chain[0].subject() == chain[0].issuer(),
+            name,
+            purpose: purpose(chain.first()),
+            is_root,
             anchors,
             misfit: misfit(&chain),
-            lapsed: lapsed.map(|lapsed| lapsed.certificate.clone()),
+            anchor: voucher.filter(|_| !is_root).map(|one| one.certificate.clone()),
+            lapsed,
+            unfit,
+            short,
             signature: Ok(()),
         }
     }
@@ -117,27 +149,40 @@ impl Watch {
         verify_server_cert_signed_by_trust_anchor(&parsed, roots, others, at, algorithms)
     }
 
-    /// The authority that is out of its time and without which nobody vouches for it.
-    fn lapsed(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Option<&Lapsed> {
-        if self.lapsed.is_empty() {
-            return None;
-        }
-        let is_lapsed = |anchor: &&TrustAnchor| self.lapsed.iter().any(|lapsed| is_same(&lapsed.anchor, anchor));
-        let timely = self.roots.roots.iter().filter(|anchor| !is_lapsed(anchor)).cloned().collect();
-        let by = |roots: RootCertStore| self.trust(&roots, leaf, others, now).is_ok();
-        if by(timely) {
-            return None;
-        }
-        self.lapsed.iter().find(|lapsed| by([lapsed.anchor.clone()].into_iter().collect()))
+    /// The best of the authorities that vouch for it alone: one that nobody doubts, and that is valid longest.
+    fn voucher(
+        &self,
+        chain: &[X509Certificate],
+        is_root: bool,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<&Known> {
+        let signs = |known: &&Known| chain.iter().any(|one| is_subject(&known.anchor, one.issuer()));
+        let vouches = |known: &&Known| {
+            let roots: RootCertStore = [known.anchor.clone()].into_iter().collect();
+            self.trust(&roots, leaf, others, now).is_ok()
+        };
+        let is_doubted = |known: &Known| known.doubt.is_some_and(|doubt| !is_root || doubt == Doubt::OutOfTime);
+        let all = self.known.iter().filter(signs).take(MOST_NAMESAKES).filter(vouches);
+        all.max_by_key(|known| (!is_doubted(known), known.until))
+    }
+
+    /// An authority of the chain with a key that is too short, sent or known here by its name.
+    fn short(&self, chain: &[X509Certificate], others: &[CertificateDer<'_>]) -> Option<CertificateDer<'static>> {
+        let signs = |authority: &X509Certificate| chain.iter().any(|one| one.issuer() == authority.subject());
+        let is_short =
+            |der: &&CertificateDer| X509Certificate::from_der(der).is_ok_and(|(_, one)| is_short(&one) && signs(&one));
+        let known = self.known.iter().map(|known| &known.certificate);
+        others.iter().take(MOST).chain(known).find(is_short).map(|one| one.clone().into_owned())
     }
 
     /// A trust anchor has the name and the key of a certificate, and no more (RFC 5914): the same in both is the same.
     fn is_anchor(&self, one: &X509Certificate) -> bool {
-        let (subject, key) = (inner(one.subject().as_raw()), inner(one.public_key().raw));
-        self.roots
-            .roots
-            .iter()
-            .any(|root| Some(root.subject.as_ref()) == subject && Some(root.subject_public_key_info.as_ref()) == key)
+        let key = inner(one.public_key().raw);
+        let is_same =
+            |root: &TrustAnchor| is_subject(root, one.subject()) && Some(root.subject_public_key_info.as_ref()) == key;
+        self.roots.roots.iter().any(is_same)
     }
 
     /// What the handshake's signature is worth: where the library cannot read the certificate or has no use for its key, nobody
@@ -177,6 +222,25 @@ fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
 fn is_short(certificate: &X509Certificate) -> bool {
     let key = certificate.public_key().parsed();
     matches!(key, Ok(PublicKey::RSA(key)) if key.key_size() < SMALLEST_RSA)
+}
+
+/// True if the authority has this name.
+fn is_subject(anchor: &TrustAnchor<'_>, name: &X509Name<'_>) -> bool {
+    inner(name.as_raw()) == Some(anchor.subject.as_ref())
+}
+
+/// Whether the certificate names this host, which the library takes for none.
+fn holds(leaf: &CertificateDer<'_>, name: &str) -> bool {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return false };
+    let Ok(Some(names)) = leaf.subject_alternative_name() else { return false };
+    names.value.general_names.iter().any(|one| matches!(one, GeneralName::DNSName(one) if matches(one, name)))
+}
+
+/// Whether a server may show it: the library looks at that last, and not at all at one that signed itself.
+fn purpose(leaf: Option<&X509Certificate<'_>>) -> Result<(), CertificateError> {
+    let purposes = leaf.and_then(|leaf| leaf.extended_key_usage().ok().flatten());
+    let is_limited = purposes.is_some_and(|purposes| !purposes.value.server_auth);
+    if is_limited { Err(CertificateError::InvalidPurpose) } else { Ok(()) }
 }
 
 /// On which side of its time an authority is.
@@ -277,13 +341,14 @@ impl ResolvesClientCert for Watch {
 }
 
 impl Verdict {
-    /// Everything that counts against the certificate. One that is itself among the trusted ones is accepted within its time, as by
-    /// OpenSSL (`x509_vfy.c`: a self-signed one that is trusted ends the chain), Go and Java: rustls alone demands another that
+    /// Everything that counts against the certificate. One that is itself among the trusted ones is accepted within its time and for
+    /// its purpose, as by OpenSSL (`x509_vfy.c`: a self-signed one that is trusted ends the chain), Go and Java: rustls alone demands another that
     /// signed it.
     pub fn against(&self) -> impl Iterator<Item = &CertificateError> {
         let later = self.trust_when_valid.as_ref().and_then(|then| then.as_ref().err());
         let trust = self.trust.as_ref().err().into_iter().chain(later);
-        trust.filter(|error| !self.is_root || is_of_time(error)).chain(self.name.as_ref().err())
+        let trust = trust.filter(|error| !self.is_root || is_of_time(error));
+        trust.chain(self.purpose.as_ref().err()).chain(self.name.as_ref().err())
     }
 
     /// Why the certificate is not accepted, if it is not.

@@ -53,6 +53,15 @@ impl Authority {
         Self { issuer, between: String::new() }
     }
 
+    /// One that signed itself, with one thing changed.
+    #[must_use]
+    pub fn odd(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority(name);
+        change(&mut params);
+        let issuer = CertifiedIssuer::self_signed(params, key()).expect("a certificate");
+        Self { issuer, between: String::new() }
+    }
+
     /// One that this one vouches for.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {

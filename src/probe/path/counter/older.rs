@@ -4,31 +4,20 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::model::Observed;
+use crate::probe::path::tls::Tls;
 use crate::probe::path::tls::oldhello::{self, Answer, MOST_BYTES};
-use crate::probe::path::tls::{Ended, Hello, Tls};
 use crate::sys::socket::{self, Dial, Read};
 use crate::sys::{Clock, clock};
 
 /// How long it may take: the server has just answered.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the preferred address answers to an old client, where it may be too old for us.
+/// What the first address that turned us away answers to an old client: it may be too old for us.
 pub(super) async fn gather(tls: &Observed<Tls>, clock: &Clock) -> Option<Answer> {
-    let refused = tls.seen()?.preferred().filter(|hello| may_be_older(hello))?;
+    let refused = tls.seen()?.turned_away()?;
     let deadline = clock.step_end().min(clock::now() + PATIENCE);
     let address: SocketAddr = refused.address.parse().ok()?;
-    ask(address, refused.server_name.as_deref(), deadline).await
-}
-
-/// True if it ended before the server has shown anything: for want of something in common, perhaps.
-fn may_be_older(hello: &Hello) -> bool {
-    let refuses = match &hello.end {
-        // handshake_failure, protocol_version, insufficient_security.
-        Ended::Alert(alert) => [40, 70, 71].contains(alert),
-        Ended::Incompatible(_) | Ended::Misbehaved(_) => true,
-        _ => false,
-    };
-    refuses && hello.asked.is_none() && hello.chain.is_empty()
+    ask(address, refused.server_name.as_deref().or(refused.unsent_name.as_deref()), deadline).await
 }
 
 async fn ask(address: SocketAddr, name: Option<&str>, deadline: Instant) -> Option<Answer> {

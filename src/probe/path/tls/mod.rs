@@ -76,6 +76,12 @@ pub struct Hello {
     /// The first of the chain that another one of it was to sign, and did not.
     #[serde(default)]
     pub misfit: Option<usize>,
+    /// The name that would have been sent, where our library cannot send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent_name: Option<String>,
+    /// The authority that is trusted here and vouches for the server, where that is not its own certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Certificate>,
     /// The authority that is trusted and out of its time, where it alone vouches for the server.
     #[serde(default)]
     pub lapsed: Option<Certificate>,
@@ -113,7 +119,7 @@ pub enum Ended {
     Silent,
     /// More came than any handshake has, and no end to it.
     TooMuch,
-    /// The name cannot be one of TLS: in the library's words.
+    /// Our side could not be made: in the library's words.
     BadName(String),
 }
 
@@ -135,7 +141,11 @@ pub enum Flaw {
     WrongPurpose,
     /// An authority of the name that it gives is trusted, and did not sign it: that one has another key.
     BadSignature,
-    /// Another, in the library's words.
+    /// The authority that alone vouches for it is none of servers, which the library does not look at: in words.
+    UnfitAuthority(String),
+    /// It is signed in a way that the library does not have, and others do: in words.
+    Beyond(String),
+    /// Another, in words.
     Other(String),
 }
 
@@ -143,6 +153,11 @@ impl Tls {
     /// The handshake with the preferred address.
     pub fn preferred(&self) -> Option<&Hello> {
         self.hellos.first()
+    }
+
+    /// The first that ended before the server has shown anything.
+    pub fn turned_away(&self) -> Option<&Hello> {
+        self.hellos.iter().find(|hello| hello.is_turned_away())
     }
 }
 
@@ -163,6 +178,17 @@ impl Hello {
             }
         }
         needed
+    }
+
+    /// True if it ended before the server has shown anything: for want of something in common, perhaps.
+    pub fn is_turned_away(&self) -> bool {
+        let turns_away = match &self.end {
+            // handshake_failure, protocol_version, insufficient_security (RFC 8446 section 6).
+            Ended::Alert(alert) => [40, 70, 71].contains(alert),
+            Ended::Incompatible(_) | Ended::Misbehaved(_) => true,
+            _ => false,
+        };
+        turns_away && self.asked.is_none() && self.chain.is_empty()
     }
 
     /// True if the conversation could go on inside.
@@ -239,7 +265,7 @@ pub fn is_kin(one: &str, other: &str) -> bool {
 /// Our side for one connection: the name is `--sni`, else the host.
 fn client(target: &Target, connection: &Connection, material: &Material, roots: &Roots) -> Result<Client, String> {
     let name = target.server_name().unwrap_or(&connection.address);
-    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?.minding(&roots.lapsed);
+    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?.minding(&roots.known);
     Ok(if target.certificates.insecure { client.lenient() } else { client })
 }
 
@@ -275,6 +301,8 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         only_itself: verdict.as_ref().is_some_and(|verdict| verdict.is_root && verdict.trust.is_err()),
         anchors,
         misfit,
+        unsent_name: client.unsent_name().map(|name| escape(name.as_bytes())),
+        anchor: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.anchor.as_ref()?)),
         lapsed: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.lapsed.as_ref()?)),
         asked: asked
             .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
@@ -286,7 +314,7 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
 }
 
 impl Hello {
-    /// Not even begun: the name cannot be sent.
+    /// Not even begun.
     fn unnamed(address: String, says: String) -> Self {
         Self {
             address,
@@ -299,6 +327,8 @@ impl Hello {
             only_itself: false,
             anchors: Vec::new(),
             misfit: None,
+            unsent_name: None,
+            anchor: None,
             lapsed: None,
             asked: None,
             shown: false,
@@ -341,7 +371,7 @@ fn incompatible(why: &PeerIncompatible) -> String {
 /// Everything that is said against a certificate, each once.
 fn flaws(verdict: &Verdict, chain: &[Certificate]) -> Vec<Flaw> {
     let mut flaws: Vec<Flaw> = Vec::new();
-    for flaw in verdict.against().map(|error| flaw(error, chain)) {
+    for flaw in verdict.against().map(|error| of_authority(error, verdict).unwrap_or_else(|| flaw(error, chain))) {
         if !flaws.contains(&flaw) {
             flaws.push(flaw);
         }
@@ -357,9 +387,30 @@ fn flaws(verdict: &Verdict, chain: &[Certificate]) -> Vec<Flaw> {
     flaws
 }
 
+/// What is wrong with an authority, where that is it.
+fn of_authority(error: &CertificateError, verdict: &Verdict) -> Option<Flaw> {
+    match error {
+        CertificateError::ApplicationVerificationFailure => {
+            let (authority, why) = verdict.unfit.as_ref()?;
+            let subject = Certificate::parse(authority)?.subject;
+            Some(Flaw::UnfitAuthority(format!("{subject}, which signed it and is trusted here, may not: {why}")))
+        }
+        CertificateError::BadSignature => {
+            let authority = Certificate::parse(verdict.short.as_ref()?)?;
+            let (subject, key) = (authority.subject, authority.key?);
+            Some(Flaw::Other(format!(
+                "the key of {subject}, which signed it, is {key}, and the library takes none of less than 2048"
+            )))
+        }
+        _ => None,
+    }
+}
+
 fn flaw(error: &CertificateError, chain: &[Certificate]) -> Flaw {
     use CertificateError as E;
-    let weak = || chain.iter().find(|one| ["SHA-1", "MD5"].iter().any(|hash| one.signed_with.ends_with(hash)));
+    let counts = |one: &&Certificate| !one.self_signed || Some(*one) == chain.first();
+    let signed = || chain.iter().filter(counts);
+    let weak = || signed().find(|one| ["SHA-1", "MD5"].iter().any(|hash| one.signed_with.ends_with(hash)));
     match error {
         E::UnknownIssuer => Flaw::UnknownIssuer,
         E::Expired | E::ExpiredContext { .. } => Flaw::Expired,
@@ -368,9 +419,32 @@ fn flaw(error: &CertificateError, chain: &[Certificate]) -> Flaw {
         E::BadSignature => Flaw::BadSignature,
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => Flaw::WrongPurpose,
         E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => Flaw::AuthorityAsServer,
-        error => Flaw::Other(match weak().filter(|_| format!("{error:?}").contains("SignatureAlgorithm")) {
-            Some(one) => format!("{} is signed with {}", one.subject, one.signed_with),
-            None => escape(error.to_string().as_bytes()),
-        }),
+        error if format!("{error:?}").contains("UnsupportedSignatureAlgorithm") => {
+            if let Some(one) = weak() {
+                return Flaw::Other(format!("{} is signed with {}", one.subject, one.signed_with));
+            }
+            let told: Vec<String> = signed().map(|one| format!("{} by {}", one.signed_with, one.issuer)).collect();
+            let told = told.join("; ");
+            Flaw::Beyond(format!("a signature of its chain is of a kind that the library does not have ({told})"))
+        }
+        error if format!("{error:?}").contains("MaximumPathDepthExceeded") => Flaw::Beyond(in_words(error)),
+        error => Flaw::Other(in_words(error)),
     }
+}
+
+/// What the library calls by a name of its own alone.
+fn in_words(error: &CertificateError) -> String {
+    let says = escape(error.to_string().as_bytes());
+    let known = [
+        ("UnsupportedCertVersion", "it, or one that it depends on, is of version 1 (made without extensions)"),
+        (
+            "NameConstraintViolation",
+            "its authority is limited to other names than those of the certificate (nameConstraints)",
+        ),
+        ("PathLenConstraintViolated", "more authorities stand between it and the root than the root allows (pathlen)"),
+        ("EndEntityUsedAsCa", "it is signed by a certificate that is not one of an authority (CA:FALSE)"),
+        ("UnsupportedCriticalExtension", "it has a critical extension that the library does not know"),
+        ("MaximumPathDepthExceeded", "its chain is longer than the library follows"),
+    ];
+    known.iter().find(|(name, _)| says.contains(name)).map_or(says.clone(), |(_, words)| (*words).to_owned())
 }

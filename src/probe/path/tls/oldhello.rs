@@ -44,8 +44,9 @@ const OURS: [(u16, &str); 9] = [
     (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
     (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
 ];
-/// Those that it lacks and servers of the field have.
-const LACKED: &[(u16, &str)] = &[
+/// Those that it lacks and OpenSSL offers by itself (`openssl ciphers -s DEFAULT`), and so redis-cli; Python offers fewer, without
+/// RSA for the exchange of keys and SHA-1.
+const OF_OPENSSL: &[(u16, &str)] = &[
     (0xc014, "ECDHE-RSA-AES256-SHA"),
     (0xc013, "ECDHE-RSA-AES128-SHA"),
     (0xc00a, "ECDHE-ECDSA-AES256-SHA"),
@@ -67,6 +68,9 @@ const LACKED: &[(u16, &str)] = &[
     (0x003c, "AES128-SHA256"),
     (0x0035, "AES256-SHA"),
     (0x002f, "AES128-SHA"),
+];
+/// Those that neither offers and servers of the field have.
+const LACKED: &[(u16, &str)] = &[
     (0xc0ad, "ECDHE-ECDSA-AES256-CCM"),
     (0xc0ac, "ECDHE-ECDSA-AES128-CCM"),
     (0x0088, "DHE-RSA-CAMELLIA256-SHA"),
@@ -83,10 +87,10 @@ const LACKED: &[(u16, &str)] = &[
 const VERSIONS: [u16; 4] = [0x0304, 0x0303, 0x0302, 0x0301];
 /// X25519, P-256, P-384, P-521, X448, secp256k1, the Brainpool curves, and the finite fields of RFC 7919.
 const GROUPS: [u16; 11] = [0x001d, 0x0017, 0x0018, 0x0019, 0x001e, 0x0016, 0x001a, 0x001b, 0x001c, 0x0100, 0x0101];
-/// Signatures with SHA-256 to SHA-512, and those with SHA-1 that TLS 1.1 is content with.
-const SIGNATURES: [u16; 15] = [
+/// Signatures with SHA-256 to SHA-512, those with SHA-1 that TLS 1.1 is content with, and those with SHA-224 that OpenSSL offers.
+const SIGNATURES: [u16; 17] = [
     0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0807, 0x0808, 0x0401, 0x0501, 0x0601, 0x0203, 0x0201, 0x0202,
-    0x0402,
+    0x0402, 0x0303, 0x0301,
 ];
 
 /// The record that asks. `name` is the server's name, if it is one that may be sent.
@@ -172,13 +176,13 @@ fn version_name(version: u16) -> String {
     }
 }
 
-/// True for the name of a cipher suite that our library has.
-pub fn is_ours(cipher: &str) -> bool {
-    OURS.iter().any(|(_, name)| *name == cipher)
+/// True for the name of a cipher suite that our library has, or clients with OpenSSL.
+pub fn is_common(cipher: &str) -> bool {
+    OURS.iter().chain(OF_OPENSSL).any(|(_, name)| *name == cipher)
 }
 
 fn suites() -> impl Iterator<Item = &'static (u16, &'static str)> {
-    OURS.iter().chain(LACKED)
+    OURS.iter().chain(OF_OPENSSL).chain(LACKED)
 }
 
 fn suite_name(suite: u16) -> String {
