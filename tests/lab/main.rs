@@ -18,6 +18,8 @@ mod dns;
 mod endpoints;
 mod firewall;
 mod firewall_oracle;
+mod fronts;
+mod fronts;
 mod harmless;
 mod hold;
 mod host;
