@@ -19,7 +19,6 @@ mod endpoints;
 mod firewall;
 mod firewall_oracle;
 mod fronts;
-mod fronts;
 mod harmless;
 mod hold;
 mod host;

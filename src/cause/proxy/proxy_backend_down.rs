@@ -114,18 +114,14 @@ fn is_ssh(proxy: &Process) -> bool {
 
 /// Why a proxy brings no answer from a Redis that answers.
 fn though_it_answers(front: &Front) -> (Confidence, &'static str) {
-    match front.edited() {
+    if let Some((proxy, ..)) = front.edited() {
         // stunnel reads its file again without starting anew.
-        Some((proxy, ..)) => {
-            let sure = if proxy.name.starts_with("stunnel") { Confidence::Possible } else { Confidence::Likely };
-            (sure, "its file was changed after its start, and it may still lead to where that led before")
-        }
-        None => {
-            let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS), or its health checks \
-                        refuse the server, or a limit (maxconn) or a rule (reject) of it ends the connection";
-            (Confidence::Possible, says)
-        }
+        let sure = if proxy.name.starts_with("stunnel") { Confidence::Possible } else { Confidence::Likely };
+        return (sure, "its file was changed after its start, and it may still lead to where that led before");
     }
+    let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS), or its health checks \
+                refuse the server, or a limit (maxconn) or a rule (reject) of it ends the connection";
+    (Confidence::Possible, says)
 }
 
 /// True if every place behind the proxy refuses, all of them are known, and it is nobody but those places that refuses.

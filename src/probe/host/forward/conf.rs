@@ -132,9 +132,9 @@ impl<'a> File<'a> {
             }
             ("default_backend" | "use_backend", false) => section.refers.push(first),
             ("server", false) => {
-                let Some(to) = rest.get(1) else { return };
-                section.places.push((number, full(to)));
-                self.beyond |= is_as_asked(to);
+                let (asked, told): (Vec<&str>, _) = rest.get(1).into_iter().copied().partition(|to| is_as_asked(to));
+                self.beyond |= !asked.is_empty();
+                section.places.extend(told.into_iter().map(|to: &str| (number, full(to))));
             }
             _ => {}
         }

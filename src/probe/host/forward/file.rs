@@ -35,7 +35,9 @@ pub fn find(process: &Process) -> Option<Found> {
     if files::exists(&own) {
         let names = ["/etc/hosts", "/etc/resolv.conf"];
         let shares_names = names.into_iter().all(|path| files::are_same(path, &inside(path)) == Some(true));
-        return Some(read(process, own, is_only, shares_names));
+        // A service with some mounts of its own has most files in common with everybody.
+        let path = if files::are_same(&named, &own) == Some(true) { named } else { own };
+        return Some(read(process, path, is_only, shares_names));
     }
     // Who has changed its root since it read its file has it where we have it, if it is no container's; that is not sure.
     process.container.is_none().then(|| Found { is_its: false, ..read(process, named, false, false) })
