@@ -8,7 +8,7 @@ use crate::probe::host::process::Process;
 use crate::sys::{files, process as sys};
 
 /// A proxy's file, as it is now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Found {
     /// Where it is, as seen from here.
     pub path: String,
@@ -16,8 +16,6 @@ pub struct Found {
     pub text: String,
     /// True if it is surely the one that the proxy was told of, and the only one.
     pub is_its: bool,
-    /// True if a host's name means to the proxy what it means to us.
-    pub shares_names: bool,
     /// When it was last changed (RFC 3339, UTC), where that was after the start of the proxy.
     pub edited_at: Option<String>,
 }
@@ -28,27 +26,35 @@ pub fn find(process: &Process) -> Option<Found> {
     let is_only = !arguments::names_more(&process.args);
     let same = sys::same_mounts(process.pid);
     if same == Some(true) {
-        return Some(read(process, named, is_only, true));
+        return Some(read(process, named, is_only));
     }
-    let inside = |path: &str| format!("/proc/{}/root{path}", process.pid);
-    let own = inside(&named);
+    let own = inside(process.pid, &named);
     if files::exists(&own) {
-        let names = ["/etc/hosts", "/etc/resolv.conf"];
-        let shares_names = names.into_iter().all(|path| files::are_same(path, &inside(path)) == Some(true));
         // A service with some mounts of its own has most files in common with everybody.
         let path = if files::are_same(&named, &own) == Some(true) { named } else { own };
-        return Some(read(process, path, is_only, shares_names));
+        return Some(read(process, path, is_only));
     }
     // Who has changed its root since it read its file has it where we have it, if it is no container's; that is not sure.
-    process.container.is_none().then(|| Found { is_its: false, ..read(process, named, false, false) })
+    process.container.is_none().then(|| read(process, named, false))
 }
 
-fn read(process: &Process, path: String, is_only: bool, shares_names: bool) -> Found {
+/// True if a host's name means to a process what it means to us.
+pub fn shares_names(pid: u32) -> bool {
+    let is_same = |path: &str| files::are_same(path, &inside(pid, path)) == Some(true);
+    sys::same_mounts(pid) == Some(true) || ["/etc/hosts", "/etc/resolv.conf"].into_iter().all(is_same)
+}
+
+/// Where a process has this file, as seen from here.
+fn inside(pid: u32, path: &str) -> String {
+    format!("/proc/{pid}/root{path}")
+}
+
+fn read(process: &Process, path: String, is_only: bool) -> Found {
     let text = files::read_text(&path);
     let (is_its, text) = (is_only && text.is_ok(), text.unwrap_or_default());
     let changed = files::changed_at(&path);
     let edited_at = changed.filter(|changed| is_after(changed, process.started_at.as_deref()));
-    Found { path, text, is_its, shares_names, edited_at }
+    Found { path, text, is_its, edited_at }
 }
 
 /// True if the first is after the second, as far as a clock tick of 10 ms tells.

@@ -245,9 +245,10 @@ fn of(process: &Process, port: Option<u16>) -> Forward {
     if let Some(file) = &file {
         way = conf::parse(&process.name, &file.text);
         way.leads.retain(|lead| port.is_none_or(|asked| lead.port.is_none_or(|own| own == asked)));
-        let named = way.leads.iter().any(|lead| literal(&lead.place).is_none());
-        way.whole &= file.is_its && file.edited_at.is_none() && (file.shares_names || !named);
+        way.whole &= file.is_its && file.edited_at.is_none();
     }
+    let named = way.leads.iter().any(|lead| literal(&lead.place).is_none());
+    way.whole &= !named || file::shares_names(process.pid);
     let said_by = |lead: &Lead| match (&file, lead.line) {
         (Some(file), Some(line)) => format!("{}:{line}", escape(file.path.as_bytes())),
         _ => format!("the arguments of pid {}", process.pid),
