@@ -139,7 +139,9 @@ fn rules_of_the_proxys_own_machine() {
     rejected.first_cause("proxy-backend-down", Confidence::Likely).nothing_certain().exit(1);
     says(&rejected, "stops what goes to 10.77.1.1:6379");
     says(&rejected, "pass the packet filter of the proxy's own machine");
-    server.diagnose(&["-p", "7005"]).nothing_certain().exit(1);
+    let led = server.diagnose(&["-p", "7005"]);
+    led.cause("proxy-backend-down", Confidence::Possible).nothing_certain().exit(1);
+    says(&led, "see what listens at 127.0.0.1:7006");
     server.nft("delete table ip t");
     // Elsewhere, it may be more than that it does not run.
     drop(far);

@@ -79,6 +79,13 @@ fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<S
         let contained = behind.iter().filter_map(|backend| contained::of(host, backend));
         contained.fold(with_holders(support, host, behind), |support, it| it.shown_in(support, host))
     };
+    if let Some((to, place)) = front.passed_by(case.facts) {
+        let summary =
+            format!("a rule leads what comes to port {port} to {to}: a proxy may have that, with nobody behind it");
+        let support = Support::new(Confidence::Possible, &[code], summary).on(finding);
+        let support = support.because(host.source(place.source.list()), place.says());
+        return Some(support.because(host.source("sock_diag(7)"), listens).settled_by(whose_is(case.facts, to.port())));
+    }
     let takes: Vec<&str> = behind.iter().filter(|it| it.takes()).map(|it| it.place.as_str()).collect();
     let down: Vec<&str> = behind.iter().filter(|it| it.is_down()).map(|it| it.place.as_str()).collect();
     let support = if takes.is_empty() && is_certain(case, host, &front, code) {
@@ -196,7 +203,10 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
 
 /// Shows whose the port is.
 fn whose(facts: &Facts) -> Step {
-    let port = facts.ask.target.port().unwrap_or_default();
+    whose_is(facts, facts.ask.target.port().unwrap_or_default())
+}
+
+fn whose_is(facts: &Facts, port: u16) -> Step {
     let tells = "docker-proxy, haproxy, stunnel, ssh, kubectl …: a proxy, and Redis is to be looked for behind it; \
                  redis-server: it is no proxy";
     Step::look(redis_host(facts), format!("sudo ss -ltnp 'sport = :{port}'"), tells)
@@ -223,6 +233,10 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         let text = "if it is a proxy: start Redis where it leads, or name the right place in its configuration";
         return vec![whose(facts), Step::tell(on(), text)];
     };
+    if let Some((to, place)) = front.passed_by(facts) {
+        let text = format!("see what listens at {to} and where that leads, or take the rule away: {}", place.says());
+        return vec![whose_is(facts, to.port()), Step::tell(on(), text)];
+    }
     let Front { behind, proxies, forwards, .. } = &front;
     let reload = front.edited().map(|(proxy, file, _)| reload(on(), proxy, file));
     let further = if let Some(steps) = behind.iter().find_map(|backend| behind_it(facts, host, backend)) {

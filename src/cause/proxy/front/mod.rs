@@ -25,7 +25,7 @@ pub struct Front<'a> {
 }
 
 impl<'a> Front<'a> {
-    /// `None` where the owner is no proxy.
+    /// Those of this machine that have the port; `None` where an owner of it is no proxy.
     pub fn of(facts: &Facts, host: &'a Host, port: u16) -> Option<Self> {
         let proxies = process::strangers(facts, host, port);
         (!proxies.is_empty() && proxies.iter().all(|proxy| forward::passes_on(proxy, port))).then_some(())?;
@@ -50,10 +50,20 @@ impl<'a> Front<'a> {
         })
     }
 
+    /// Where a rule of their machine leads what comes to the asked port, past them and what is behind them, and the rule.
+    pub fn passed_by(&self, facts: &Facts) -> Option<(SocketAddr, Place)> {
+        let moved = |ip| facts.arrival(ip).ok()?.moved().map(|(to, place)| (to, place.clone()));
+        let is_at = |backend: &Backend, to: &SocketAddr| {
+            backend.port() == Some(to.port()) && backend.attempt().is_some_and(|attempt| attempt.ip == Some(to.ip()))
+        };
+        let is_behind = |to: &SocketAddr| self.behind.iter().any(|backend| is_at(backend, to));
+        facts.asked_addresses().into_iter().find_map(moved).filter(|(to, _)| !is_behind(to))
+    }
+
     /// What else is to be said of how these proxies were looked at.
     pub fn shown_in(&self, support: Support, host: &Host) -> Support {
-        let listeners = self.forwards.iter().filter(|forward| forward.left_out > 0);
-        let support = listeners.fold(support, |support, forward| {
+        let cut = self.forwards.iter().filter(|forward| forward.left_out > 0);
+        let support = cut.fold(support, |support, forward| {
             let file = forward.file.as_deref().unwrap_or("the proxy's file");
             support.because(host.source(file), format!("{} more places of it were left out", forward.left_out))
         });
