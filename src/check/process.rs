@@ -191,14 +191,46 @@ pub fn holder(host: &Host, port: u16) -> Option<&Process> {
 
 /// The owner of the listeners that serve the target, if none of them is a Redis server's.
 pub fn stranger<'a>(facts: &Facts, host: &'a Host, port: u16) -> Option<&'a Process> {
-    let strangers = &host.processes.seen()?.strangers;
+    strangers(facts, host, port).into_iter().next()
+}
+
+/// All of them: several may share an address with its port (`SO_REUSEPORT`), and the kernel deals out the connections.
+pub fn strangers<'a>(facts: &Facts, host: &'a Host, port: u16) -> Vec<&'a Process> {
+    let owners = owners(facts, host, port);
+    let is_served = owners.iter().flatten().any(|pid| host.server(*pid).is_some());
+    let strangers = host.processes.seen().filter(|_| !is_served).map_or(&[][..], |processes| &processes.strangers);
+    strangers.iter().filter(|process| owners.contains(&Some(process.pid))).collect()
+}
+
+/// Whose the listeners are that take what comes to the asked port, each once; `None` of one whose owner is not known.
+pub fn owners(facts: &Facts, host: &Host, port: u16) -> Vec<Option<u32>> {
+    let listeners = host.listeners(port);
     let asked = facts.asked_addresses();
-    let serves = |at: &&Listener| asked.is_empty() || asked.iter().any(|ip| at.serves(*ip));
-    let owners: Vec<u32> = host.listeners(port).into_iter().filter(serves).filter_map(|at| at.owner).collect();
-    if owners.iter().any(|pid| host.server(*pid).is_some()) {
-        return None;
-    }
-    strangers.iter().find(|process| owners.contains(&process.pid))
+    let attempts = facts.tcp.seen().map_or(&[][..], |tcp| &tcp.attempts);
+    let taken = attempts.iter().filter(|attempt| attempt.is_taken()).filter_map(|attempt| attempt.ip);
+    let taken: Vec<IpAddr> = taken.filter(|ip| asked.contains(ip)).collect();
+    let at = if taken.is_empty() { &asked } else { &taken };
+    let serving: Vec<&Listener> =
+        if at.is_empty() { listeners } else { at.iter().flat_map(|ip| nearest(&listeners, *ip)).collect() };
+    let mut owners: Vec<Option<u32>> = serving.into_iter().map(|listener| listener.owner).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
+}
+
+/// Of the listeners that serve an address, those that the kernel takes: on this very address before on all of them, and of
+/// those on all, of its own family before IPv6 ones that take both (`inet_lhash2_lookup`).
+fn nearest<'a>(listeners: &[&'a Listener], ip: IpAddr) -> Vec<&'a Listener> {
+    let rank = |at: &Listener| {
+        if at.ip.to_canonical() == ip.to_canonical() {
+            2
+        } else {
+            u8::from(at.ip.is_ipv4() == ip.to_canonical().is_ipv4())
+        }
+    };
+    let serving = listeners.iter().filter(|at| at.serves(ip));
+    let best = serving.clone().map(|at| rank(at)).max();
+    serving.filter(|at| Some(rank(at)) == best).copied().collect()
 }
 
 fn healthy_summary(facts: &Facts, host: &Host) -> String {
@@ -356,6 +388,27 @@ mod tests {
         check(&stranger("python3"), &["process/stranger"], "python3 (pid 812, user redis) listens on 127.0.0.1:6379");
         check(&stranger("docker-proxy"), &[], "docker-proxy (pid 812, user redis) serves port 6379");
         assert_eq!(PID, 812);
+    }
+
+    #[test]
+    fn the_nearest_listener_takes_it() {
+        let at = |ip: &str, owner: u32| Listener {
+            ip: ip.parse().unwrap(),
+            v6only: Some(false),
+            owner: Some(owner),
+            ..seen(&mut Host::healthy().sockets).tcp[0].clone()
+        };
+        let owners = |places: &[(&str, u32)]| {
+            let facts = Facts::at_home().host(|host| {
+                seen(&mut host.sockets).tcp = places.iter().map(|(ip, owner)| at(ip, *owner)).collect();
+            });
+            owners(&facts, facts.server_host().unwrap(), 6379).into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(owners(&[("0.0.0.0", 1), ("127.0.0.1", 2)]), [2]);
+        assert_eq!(owners(&[("::", 1), ("0.0.0.0", 2)]), [2]);
+        assert_eq!(owners(&[("::", 1), ("10.0.0.9", 2)]), [1]);
+        assert_eq!(owners(&[("127.0.0.1", 1), ("127.0.0.1", 2)]), [1, 2]);
+        assert!(owners(&[("10.0.0.9", 2)]).is_empty());
     }
 
     #[test]

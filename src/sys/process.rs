@@ -70,6 +70,11 @@ pub fn same_network(pid: u32) -> Option<bool> {
     Some(inode(&format!("/proc/{pid}/net/dev"))? == inode("/proc/self/net/dev")?)
 }
 
+/// Whether a process has the mounts that we have, where we may see it: else its files may be others.
+pub fn same_mounts(pid: u32) -> Option<bool> {
+    Some(link(pid, "ns/mnt")? == files::link("/proc/self/ns/mnt")?)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that looks at processes")]
 fn inode(path: &str) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
@@ -187,6 +192,7 @@ mod tests {
         assert!(are_seen() && pids(1 << 16).unwrap().contains(&own));
         assert_eq!(pids(3).unwrap().len(), 3);
         assert_eq!(same_network(own), Some(true));
+        assert_eq!(same_mounts(own), Some(true));
         assert!(inode(&format!("/proc/{own}/net/dev")) == inode("/proc/self/net/dev"));
         assert!(open_files(own, true).unwrap() > 2);
         assert!(started_at(0).is_some_and(|date| date < clock::date()));

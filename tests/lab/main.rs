@@ -18,6 +18,7 @@ mod dns;
 mod endpoints;
 mod firewall;
 mod firewall_oracle;
+mod fronts;
 mod groups;
 mod harmless;
 mod hold;

@@ -182,7 +182,7 @@ fn a_tunnel_of_ssh_to_a_server_that_is_down() {
     assert!(!said.contains("127.0.0.1:6379 does not") && said.contains("as seen from its far end"), "{down}");
     // Its SOCKS leads nowhere by itself.
     let line = format!(
-        "ssh -N -i /run/lab/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -D 1080 root@{SERVER}"
+        "ssh -i /run/lab/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -ND1080 root@{SERVER}"
     );
     let _socks = client.command(&line.split(' ').collect::<Vec<_>>()).spawn();
     listens(&client, 1080);

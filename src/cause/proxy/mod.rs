@@ -1,5 +1,7 @@
 //! Causes in what stands between: proxies, tunnels and meshes.
 
+mod contained;
+mod front;
 mod mesh_reset;
 mod plaintext_probe_noise;
 mod proxy_backend_down;

@@ -1,15 +1,14 @@
 //! What accepts is a proxy, and nobody answers behind it.
 
-use std::net::IpAddr;
-
+use super::contained;
+use super::front::{Front, address, holder, is_own, may_be_turned_away, met, stop};
 use crate::cause::{Case, Cause, checks_again, client, redis_host, startup};
 use crate::check::{self, ping, process, state, tcp, tls};
 use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::forward::{self, Backend, Forward};
+use crate::probe::host::forward::{Backend, Forward};
 use crate::probe::host::process::Process;
-use crate::probe::host::socket::Listener;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::Command;
 use crate::probe::path::tcp::{Outcome, Tcp};
@@ -27,11 +26,13 @@ proxy even completes the handshake.
 
 From the client it is one candidate among others: a TLS port, another service, and a filter close the same way. On the \
 proxy's machine redisdoc sees whose the listener is, where it leads as far as its arguments or its configuration say, and \
-whether anybody takes a connection there: refused is certain, unless more places may be there than it could see. Where a Redis \
-answers behind it, proxy and Redis, or proxy and client, speak differently: 'accept-proxy' and 'send-proxy' want the PROXY \
-protocol's header on both sides or on none.
+whether anybody takes a connection there: refused is certain, unless more places may be there than it could see, the file was \
+changed after the proxy had started, or a rule of the proxy's own machine may be what refuses. Where a Redis answers behind \
+it, proxy and Redis, or proxy and client, may speak differently ('accept-proxy' and 'send-proxy' want the PROXY protocol's \
+header on both sides or on none), the proxy's health checks may refuse the server, or a limit or rule of it may end the \
+connection; or what is written there was not read yet.
 
-Repair: start Redis where the proxy leads, or name the right place in the proxy's configuration. In a container Redis must \
+Repair: start Redis where the proxy leads, or name the right place in the proxy's configuration, and reload it. In a container Redis must \
 listen on more than 127.0.0.1, and on the port that is published.",
     infer,
     remedy,
@@ -65,36 +66,42 @@ fn said_of_ping(case: &Case) -> Option<&'static Code> {
 
 /// What the proxy's own machine shows.
 fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<Support> {
-    let Some(proxy) = process::stranger(case.facts, host, port) else {
+    if process::strangers(case.facts, host, port).is_empty() {
         // A rule may lead the port elsewhere, or the owner is out of sight; a Redis that closes is no proxy.
         let unseen = host.listeners(port).iter().all(|at| at.owner.is_none());
         return if unseen { from_afar(case, code) } else { None };
-    };
-    if !forward::passes_on(proxy, port) {
-        return None;
     }
-    let who = process::who(proxy);
-    let forward = host.forwards.iter().find(|forward| forward.pid == proxy.pid);
-    let behind = behind(case.facts, forward);
+    let front = Front::of(case.facts, host, port)?;
+    let (who, behind) = (front.who(), &front.behind);
     let finding = case.raised(code)?;
-    let listens = format!("{who} listens on port {port}");
+    let (listen, share) = if front.proxies.len() > 1 { ("listen", ", and share it") } else { ("listens", "") };
+    let listens = format!("{who} {listen} on port {port}{share}");
     let supported = |confidence, summary: String| {
         let support = Support::new(confidence, &[code], summary).on(finding);
         let support = support.because(host.source("sock_diag(7)"), listens.clone());
         let support = behind.iter().fold(support, |support, backend| {
             support.because(host.source(backend.said_by.as_str()), format!("it leads to {}", met(backend)))
         });
-        with_holders(support, host, &behind)
+        let support = with_rules(front.shown_in(support, host), case.facts, host, behind);
+        let contained = behind.iter().filter_map(|backend| contained::of(host, backend));
+        contained.fold(with_holders(support, host, behind), |support, it| it.shown_in(support, host))
     };
+    if let Some((to, place)) = front.passed_by(case.facts) {
+        let summary =
+            format!("a rule leads what comes to port {port} to {to}: a proxy may have that, with nobody behind it");
+        let support = Support::new(Confidence::Possible, &[code], summary).on(finding);
+        let support = support.because(host.source(place.source.list()), place.says());
+        return Some(support.because(host.source("sock_diag(7)"), listens).settled_by(whose_is(case.facts, to.port())));
+    }
     let takes: Vec<&str> = behind.iter().filter(|it| it.takes()).map(|it| it.place.as_str()).collect();
     let down: Vec<&str> = behind.iter().filter(|it| it.is_down()).map(|it| it.place.as_str()).collect();
-    let support = if takes.is_empty() && is_certain(case, host, forward, &behind, code) {
+    let support = if takes.is_empty() && is_certain(case, host, &front, code) {
         let support = supported(Confidence::Certain, format!("{who} accepts, and {} refuses", down.join(", ")));
         let support = support.not("plaintext-to-tls-port", "who closes is the proxy, and it has nowhere to go");
-        return Some(with_contained(support, host, &behind));
+        return Some(support);
     } else if down.is_empty() && behind.iter().any(|backend| backend.pongs()) {
-        let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS)";
-        supported(Confidence::Possible, format!("{who} brings no answer, though {} does: {says}", takes.join(", ")))
+        let (sure, says) = though_it_answers(&front);
+        supported(sure, format!("{who} brings no answer, though {} does: {says}", takes.join(", ")))
     } else if code.id == ping::CUT_AT_TIMES.id && !down.is_empty() {
         let says = format!("{who} takes turns, and {} takes no connection", down.join(", "));
         supported(Confidence::Likely, says)
@@ -103,35 +110,57 @@ fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<S
         let says = format!("{who} brings no answer; {} takes connections{says}", takes.join(", "));
         supported(Confidence::Possible, says)
     } else if down.is_empty() {
-        let sure = if code.id == ping::SILENT.id { Confidence::Possible } else { Confidence::Likely };
-        supported(sure, format!("{who} accepts, and brings no answer: behind it nobody may be there"))
+        // The arguments of ssh do not tell what its own file says: it may be a SOCKS, which says nothing to a PING.
+        let is_untold = behind.is_empty() && front.proxies.iter().any(|proxy| is_ssh(proxy));
+        let sure = if code.id == ping::SILENT.id || is_untold { Confidence::Possible } else { Confidence::Likely };
+        let socks =
+            if is_untold { ", or it is a SOCKS proxy (DynamicForward), and not to be spoken to as Redis" } else { "" };
+        supported(sure, format!("{who} accepts, and brings no answer: behind it nobody may be there{socks}"))
     } else {
         supported(Confidence::Likely, format!("{who} accepts, and {} does not", down.join(", ")))
     };
-    Some(support.settled_by(look_at(case.facts, proxy, forward)))
+    Some(support.settled_by(look_at(case.facts, front.proxies[0], front.forwards.first().copied())))
 }
 
-/// The places that the proxy leads to from where it was asked.
-fn behind<'a>(facts: &Facts, forward: Option<&'a Forward>) -> Vec<&'a Backend> {
-    let port = facts.ask.target.port().unwrap_or_default();
-    forward.map_or_else(Vec::new, |forward| forward.behind(port, &facts.asked_addresses()))
+fn is_ssh(proxy: &Process) -> bool {
+    ["ssh", "autossh"].contains(&proxy.name.as_str())
 }
 
-/// True if every place behind the proxy refuses, all of them are known, and nobody has their ports.
-fn is_certain(case: &Case, host: &Host, forward: Option<&Forward>, behind: &[&Backend], code: &Code) -> bool {
+/// Why a proxy brings no answer from a Redis that answers.
+fn though_it_answers(front: &Front) -> (Confidence, &'static str) {
+    if let Some((proxy, ..)) = front.edited() {
+        // stunnel reads its file again without starting anew.
+        let sure = if proxy.name.starts_with("stunnel") { Confidence::Possible } else { Confidence::Likely };
+        return (sure, "its file was changed after its start, and it may still lead to where that led before");
+    }
+    let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS), or its health checks \
+                refuse the server, or a limit (maxconn) or a rule (reject) of it ends the connection";
+    (Confidence::Possible, says)
+}
+
+/// True if every place behind the proxy refuses, all of them are known, and it is nobody but those places that refuses.
+fn is_certain(case: &Case, host: &Host, front: &Front, code: &Code) -> bool {
+    let behind = &front.behind;
     let refuses = |backend: &&Backend| backend.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Refused);
-    let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && forward.is_some_and(|forward| forward.whole);
-    let vacant = behind.iter().all(|backend| holder(host, backend).is_none());
+    let is_whole = !front.forwards.is_empty() && front.forwards.iter().all(|forward| forward.whole);
+    let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && is_whole && front.is_alone;
+    let is_contained = |backend: &Backend| contained::of(host, backend).is_some_and(|it| it.listens_there());
+    let is_vacant = |backend: &Backend| holder(host, backend).is_none() && !is_contained(backend);
+    let vacant = behind.iter().all(|backend| is_vacant(backend) && !may_be_turned_away(case.facts, host, backend));
     // Who has met a refusal does not stay silent for long, but may try again; and who answers at times has another place.
     let fits = ![ping::SILENT.id, ping::CUT_AT_TIMES.id].contains(&code.id);
     all_refuse && vacant && fits && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
 }
 
-/// Who has the port of a place on the proxy's own machine that took no connection: on another address, or behind a rule.
-fn holder<'a>(host: &'a Host, backend: &Backend) -> Option<&'a Listener> {
-    let ip = backend.attempt().filter(|_| backend.is_down())?.ip?;
-    let is_own = ip.is_loopback() || host.origin.addresses.contains(&ip);
-    host.listeners(backend.port()?).into_iter().find(|_| is_own)
+/// The rules of the proxy's own machine that stop what it sends to the places behind it.
+fn with_rules(support: Support, facts: &Facts, host: &Host, behind: &[&Backend]) -> Support {
+    behind.iter().filter_map(|backend| Some((backend, stop(facts, backend)?))).fold(
+        support,
+        |support, (backend, at)| {
+            support
+                .because(host.source(at.source.list()), format!("{} stops what goes to {}", at.says(), backend.place))
+        },
+    )
 }
 
 /// Who has the ports of places that took no connection.
@@ -143,45 +172,15 @@ fn with_holders(support: Support, host: &Host, behind: &[&Backend]) -> Support {
     })
 }
 
-/// True if a rule of the proxy's machine may lead the port past the proxy, as Docker's do.
+/// True if a rule of the proxy's machine may lead the port past the proxy, as Docker's do; also what the machine sends itself.
 fn may_be_led_elsewhere(case: &Case) -> bool {
-    let asked = case.facts.asked_addresses();
-    asked.into_iter().filter(|ip| !ip.is_loopback()).any(|ip| match case.facts.arrival(ip) {
+    case.facts.asked_addresses().into_iter().any(|ip| match case.facts.arrival(ip) {
         Ok(passage) => {
             let there = &passage.there;
             there.translated_by.is_some() || there.may_go_elsewhere || !passage.firewall.unread.is_empty()
         }
         Err(_) => true,
     })
-}
-
-/// A place behind a proxy, and what was met there.
-fn met(backend: &Backend) -> String {
-    let Backend { place, met, .. } = backend;
-    match met {
-        Observed::Seen(met) => match (&met.ping, met.attempt.outcome) {
-            (Some(ping), _) => format!("{place}: PING is answered {ping}"),
-            (None, Outcome::Connected) => format!("{place}: it takes connections, and does not answer PING"),
-            (None, _) => format!("{place}: {}", met.attempt.says()),
-        },
-        Observed::Skipped(skip) => format!("{place}: {}", skip.reason),
-        Observed::Hidden(blocker) => format!("{place}: {}", blocker.says),
-    }
-}
-
-/// The Redis of the container that a published port leads to.
-fn contained<'a>(host: &'a Host, behind: &[&Backend]) -> Option<&'a Process> {
-    let ips: Vec<IpAddr> = behind.iter().filter_map(|backend| backend.attempt()?.ip).collect();
-    host.servers()
-        .iter()
-        .find(|server| server.same_network == Some(false) && server.addresses.iter().any(|ip| ips.contains(ip)))
-}
-
-fn with_contained(support: Support, host: &Host, behind: &[&Backend]) -> Support {
-    let Some(server) = contained(host, behind) else { return support };
-    let places: Vec<String> = server.listens.iter().map(ToString::to_string).collect();
-    let says = format!("{} listens on {}", process::who(server), places.join(", "));
-    support.because(host.source(format!("/proc/{}/net/tcp", server.pid)), says)
 }
 
 fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
@@ -211,7 +210,10 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
 
 /// Shows whose the port is.
 fn whose(facts: &Facts) -> Step {
-    let port = facts.ask.target.port().unwrap_or_default();
+    whose_is(facts, facts.ask.target.port().unwrap_or_default())
+}
+
+fn whose_is(facts: &Facts, port: u16) -> Step {
     let tells = "docker-proxy, haproxy, stunnel, ssh, kubectl …: a proxy, and Redis is to be looked for behind it; \
                  redis-server: it is no proxy";
     Step::look(redis_host(facts), format!("sudo ss -ltnp 'sport = :{port}'"), tells)
@@ -231,29 +233,36 @@ fn look_at(facts: &Facts, proxy: &Process, forward: Option<&Forward>) -> Step {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let on = redis_host(facts);
+    let on = || redis_host(facts);
     let port = facts.ask.target.port().unwrap_or_default();
     let host = facts.server_host().ok();
-    let proxy = host.and_then(|host| process::stranger(facts, host, port)).filter(|it| forward::passes_on(it, port));
-    let (Some(host), Some(proxy)) = (host, proxy) else {
+    let (Some(host), Some(front)) = (host, host.and_then(|host| Front::of(facts, host, port))) else {
         let text = "if it is a proxy: start Redis where it leads, or name the right place in its configuration";
-        return vec![whose(facts), Step::tell(on, text)];
+        return vec![whose(facts), Step::tell(on(), text)];
     };
-    let forward = host.forwards.iter().find(|forward| forward.pid == proxy.pid);
-    let behind = behind(facts, forward);
-    if let Some(steps) = behind.iter().find_map(|backend| behind_it(facts, host, backend)) {
-        return steps;
+    if let Some((to, place)) = front.passed_by(facts) {
+        let text = format!("see what listens at {to} and where that leads, or take the rule away: {}", place.says());
+        return vec![whose_is(facts, to.port()), Step::tell(on(), text)];
     }
-    if let Some(server) = contained(host, &behind) {
-        let places: Vec<String> = server.listens.iter().map(ToString::to_string).collect();
-        let text = format!(
-            "the Redis in that container listens on {}: let it listen on the container's own address ('bind * -::*', with a \
-             password), and publish the port that it has",
-            places.join(", ")
-        );
-        return vec![Step::tell(on, text)];
-    }
-    vec![look_at(facts, proxy, forward), advice(facts, host, proxy, &behind)]
+    let Front { behind, proxies, forwards, .. } = &front;
+    let reload = front.edited().map(|(proxy, file, _)| reload(on(), proxy, file));
+    let further = if let Some(steps) = behind.iter().find_map(|backend| behind_it(facts, host, backend)) {
+        steps
+    } else if let Some(contained) = behind.iter().find_map(|backend| contained::of(host, backend)) {
+        vec![Step::tell(on(), contained.advice())]
+    } else {
+        vec![look_at(facts, proxies[0], forwards.first().copied()), advice(facts, host, proxies[0], behind)]
+    };
+    reload.into_iter().chain(further).collect()
+}
+
+/// Lets a proxy read its file that was changed after its start.
+fn reload(on: Where, proxy: &Process, file: &str) -> Step {
+    let verb = if proxy.name == "nutcracker" { "restart" } else { "reload" };
+    let unit = proxy.unit.as_deref().map(crate::model::text::shell_quote);
+    let how = unit.map_or_else(String::new, |unit| format!(": sudo systemctl {verb} {unit}"));
+    let who = process::who(proxy);
+    Step::tell(on, format!("{file} was changed after {who} had started: {verb} it, if that was not done since{how}"))
 }
 
 /// What to do where redisdoc does not know how to bring life behind the proxy.
@@ -268,7 +277,9 @@ fn advice(facts: &Facts, host: &Host, proxy: &Process, behind: &[&Backend]) -> S
         return Step::tell(Where::RedisHost, text);
     }
     if behind.iter().any(|backend| backend.pongs()) && !behind.iter().any(|backend| backend.is_down()) {
-        let text = "let both sides speak alike: 'accept-proxy' only where clients send the PROXY protocol's header, 'send-proxy' only \
+        let text = "see what the proxy says of that server ('show servers state' and 'show errors' of HAProxy's own socket, or its \
+                    log): whether its health checks refuse it, and what ends connections (maxconn, a reject rule). Let both \
+                    sides speak alike: 'accept-proxy' only where clients send the PROXY protocol's header, 'send-proxy' only \
                     where the server takes it (Redis does not), and TLS on both sides or on none";
         return Step::tell(on, text);
     }
@@ -284,6 +295,16 @@ fn advice(facts: &Facts, host: &Host, proxy: &Process, behind: &[&Backend]) -> S
             at.address()
         ),
         None if backend.takes() => format!("see why what listens at {place} ({said_by}) does not answer"),
+        None if stop(facts, backend).is_some() => {
+            format!(
+                "let what goes to {place} ({said_by}) pass the packet filter of the proxy's own machine, or name another place there"
+            )
+        }
+        None if address(backend).is_some_and(|to| !is_own(host, to)) => format!(
+            "see at {place} whether Redis runs there, listens on more than 127.0.0.1, and no packet filter rejects it; or name the \
+             place where it is ({said_by}) and restart {}",
+            proxy.name
+        ),
         None => format!("start Redis at {place}, or name the place where it is ({said_by}) and restart {}", proxy.name),
     };
     Step::tell(on, text)
@@ -321,6 +342,7 @@ mod tests {
     use crate::cause::tests::check_cause;
     use crate::probe::healthy_host::seen;
     use crate::probe::host::forward::Met;
+    use crate::probe::host::socket::Listener;
     use crate::probe::path::tcp::Attempt;
 
     /// A proxy of this name has the port, and leads to 127.0.0.1:6380, where this is met.
@@ -348,7 +370,8 @@ mod tests {
             let mut proxy = processes.servers.remove(0);
             name.clone_into(&mut proxy.name);
             let file = Some("/etc/haproxy/haproxy.cfg".to_owned());
-            host.forwards = vec![Forward { pid: proxy.pid, file, backends: vec![backend], whole: true }];
+            let (pid, backends) = (proxy.pid, vec![backend]);
+            host.forwards = vec![Forward { pid, file, backends, whole: true, edited_at: None, left_out: 0 }];
             processes.strangers.push(proxy);
         })
     }
@@ -380,6 +403,38 @@ mod tests {
         check_cause(&CAUSE, &apart([10, 0, 0, 77]), Some(Confidence::Likely));
         let old = joined.with(|facts| facts.taken_at = "2026-11-20T10:05:00Z".to_owned());
         check_cause(&CAUSE, &old, Some(Confidence::Likely));
+    }
+
+    #[test]
+    fn what_was_changed_or_is_shared_is_not_certain() {
+        let edited = |facts: Facts| {
+            facts.host(|host| {
+                host.forwards[0].whole = false;
+                host.forwards[0].edited_at = Some("2026-11-20T09:00:00Z".to_owned());
+            })
+        };
+        let dead = edited(proxied("haproxy", Some(Outcome::Refused)));
+        check_cause(&CAUSE, &dead, Some(Confidence::Likely));
+        let steps = format!("{:?}", remedy(&dead));
+        assert!(steps.contains("haproxy.cfg was changed after") && steps.contains("sudo systemctl reload"), "{steps}");
+        let answering = |name: &str| {
+            proxied(name, Some(Outcome::Connected)).host(|host| {
+                seen(&mut host.forwards[0].backends[0].met).ping = Some("PONG".to_owned());
+            })
+        };
+        check_cause(&CAUSE, &answering("haproxy"), Some(Confidence::Possible));
+        check_cause(&CAUSE, &edited(answering("haproxy")), Some(Confidence::Likely));
+        check_cause(&CAUSE, &edited(answering("stunnel4")), Some(Confidence::Possible));
+        let shared = proxied("haproxy", Some(Outcome::Refused)).host(|host| {
+            let twin = Process { pid: 9, ..seen(&mut host.processes).strangers[0].clone() };
+            seen(&mut host.processes).strangers.push(twin);
+            let twin = Listener { owner: Some(9), ..seen(&mut host.sockets).tcp[0].clone() };
+            seen(&mut host.sockets).tcp.push(twin);
+        });
+        check_cause(&CAUSE, &shared, Some(Confidence::Likely));
+        // What ssh reads in its own file is not seen.
+        let socks = proxied("ssh", Some(Outcome::Refused)).host(|host| host.forwards[0].backends.clear());
+        check_cause(&CAUSE, &socks, Some(Confidence::Possible));
     }
 
     #[test]

@@ -270,7 +270,7 @@ async fn look(wanted: Wanted<'_>, clock: &Clock) -> Host {
     let mut sockets = socket::gather(port.filter(|_| !all), port.is_none() || all);
     let processes = process::gather(&mut sockets, pid, all);
     let known = dialogue.filter(|dialogue| says_pong(dialogue)).map(|dialogue| dialogue.address.as_str());
-    let forwards = if all { forward::gather(&processes, port, asked, clock).await } else { Vec::new() };
+    let forwards = if all { forward::gather(&processes, &sockets, port, asked, clock).await } else { Vec::new() };
     let fronts = front::gather(&forwards, &processes);
     let running = if all { running::gather(&processes, known, clock).await } else { Vec::new() };
     let system = if all { system::gather() } else { Observed::skipped("all is well") };

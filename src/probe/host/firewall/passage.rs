@@ -205,6 +205,26 @@ impl Facts {
         Ok(passage.beside(self.was_answered(ip)))
     }
 
+    /// What becomes of a connection that the server's machine itself makes to `to`, in its own packet filter.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn onward(&self, to: SocketAddr) -> Result<Fate, Gap> {
+        let host = self.server_host()?;
+        let firewall = match (&host.firewall, host.origin.collected) {
+            (Observed::Skipped(_), false) => self.firewall.known()?,
+            (firewall, _) => firewall.known()?,
+        };
+        let own = host.origin.addresses.as_slice();
+        if to.ip().is_loopback() || own.contains(&to.ip().to_canonical()) {
+            return Ok(over_loopback(firewall, host, to, own).there);
+        }
+        let interfaces = host.network.seen().map_or(&[][..], |network| &network.interfaces);
+        let link = interfaces.iter().find(|at| shares_prefix(at.ip, to.ip(), at.prefix));
+        let syn = Packet::syn_out(link.map(|at| at.ip), to, link.map(|at| at.name.clone()));
+        Ok(fate(firewall, &walk::outgoing(firewall, syn, own), None))
+    }
+
     /// The address that our packets to `ip` come from: as the kernel routes them, or the only one of that family.
     pub fn source_to(&self, ip: IpAddr) -> Option<IpAddr> {
         let way = || self.ways.seen()?.iter().find(|way| way.to == ip)?.source;

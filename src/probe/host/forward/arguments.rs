@@ -4,8 +4,14 @@ use std::net::IpAddr;
 
 use super::Lead;
 
+/// The options of ssh(1) that take a value.
+const TAKING: &str = "BbcDEeFIiJLlmOopPQRSWw";
 /// The flags of docker-proxy.
 const DOCKER: [&str; 5] = ["-proto", "-host-ip", "-host-port", "-container-ip", "-container-port"];
+/// After this word haproxy(1) takes more names of files.
+const MORE: &str = "--";
+/// What stands in the place of an argument that is not kept.
+const UNTOLD: &str = "[untold]";
 /// The longest name of a file or a place.
 const LONGEST: usize = 255;
 
@@ -21,11 +27,17 @@ pub fn kept(name: &str, args: &[String]) -> Vec<String> {
         "socat" => args.iter().filter_map(|arg| address(arg)).collect(),
         "systemd-socket-" => args.iter().filter(|arg| place(arg)).cloned().collect(),
         "kubectl" => kubectl(args),
-        "haproxy" | "nginx" => pairs(args, |flag, value| ["-f", "-c"].contains(&flag) && is_path(value)),
+        "haproxy" | "nginx" => {
+            let more = args.iter().filter(|arg| arg.as_str() == MORE).cloned();
+            pairs(args, |flag, value| ["-f", "-c"].contains(&flag) && is_path(value)).into_iter().chain(more).collect()
+        }
         "nutcracker" | "envoy" => {
             pairs(args, |flag, value| ["-c", "--conf-file", "--config-path"].contains(&flag) && is_path(value))
         }
-        "stunnel" | "stunnel4" => args.iter().filter(|arg| arg.starts_with('/') && is_path(arg)).cloned().collect(),
+        // That there is something to say which file it reads is kept too.
+        "stunnel" | "stunnel4" => {
+            args.iter().map(|arg| if is_path(arg) { arg.clone() } else { UNTOLD.to_owned() }).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -57,18 +69,24 @@ pub fn leads(name: &str, args: &[String]) -> Vec<Lead> {
     }
 }
 
-/// The file that says where a proxy leads.
+/// The file that says where a proxy leads, by its own name and those arguments.
 pub fn file(name: &str, args: &[String]) -> Option<String> {
     let value = args.windows(2).find(|pair| pair[0].starts_with('-')).map(|pair| pair[1].clone());
     match name {
         "haproxy" | "nutcracker" | "envoy" => value,
         "nginx" => Some(value.unwrap_or_else(|| "/etc/nginx/nginx.conf".to_owned())),
-        "stunnel" | "stunnel4" => {
-            let given = args.iter().find(|arg| arg.starts_with('/') && !arg.ends_with(name)).cloned();
-            Some(given.unwrap_or_else(|| "/etc/stunnel/stunnel.conf".to_owned()))
-        }
+        "stunnel" | "stunnel4" => match args.get(1) {
+            None => Some("/etc/stunnel/stunnel.conf".to_owned()),
+            // `-fd 3`: a file that somebody else has opened.
+            Some(given) => Some(given.clone()).filter(|given| !given.starts_with('-') && given != UNTOLD),
+        },
         _ => None,
     }
+}
+
+/// True if those name more than one file.
+pub fn names_more(args: &[String]) -> bool {
+    args.iter().filter(|arg| arg.as_str() == "-f").count() > 1 || args.iter().any(|arg| arg == MORE)
 }
 
 fn pairs(args: &[String], fits: impl Fn(&str, &str) -> bool) -> Vec<String> {
@@ -109,17 +127,29 @@ fn forwardings(args: &[String]) -> Vec<&str> {
     values(args, 'L').into_iter().filter(|spec| forwarding(spec).is_some()).collect()
 }
 
-/// The values of `-D`: `[bind_address:]port`.
+/// The values of `-D`, and of `-o DynamicForward=`: `[bind_address:]port`.
 fn dynamic(args: &[String]) -> Vec<&str> {
     let fits = |spec: &&str| spec.parse::<u16>().is_ok() || place(spec);
-    values(args, 'D').into_iter().filter(fits).collect()
+    let set = values(args, 'o').into_iter().filter_map(|word| {
+        let (name, spec) = word.split_once(['=', ' '])?;
+        name.eq_ignore_ascii_case("DynamicForward").then(|| spec.trim())
+    });
+    values(args, 'D').into_iter().chain(set).filter(fits).collect()
 }
 
+/// The values of an option of ssh(1), each in a word of its own or the end of the word with the option, after options that
+/// take none: `-fND 1080`, `-fND1080`.
 fn values(args: &[String], name: char) -> Vec<&str> {
-    let flag = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with(name);
-    let next = args.windows(2).filter(|pair| flag(&pair[0])).map(|pair| pair[1].as_str());
-    let within = args.iter().filter_map(|arg| arg.strip_prefix('-')?.strip_prefix(name));
-    next.chain(within).collect()
+    let mut found = Vec::new();
+    let mut words = args.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let Some(options) = word.strip_prefix('-').filter(|options| !options.starts_with('-')) else { continue };
+        let Some(at) = options.find(|option| TAKING.contains(option)) else { continue };
+        let rest = &options[at + 1..];
+        let value = if rest.is_empty() { words.next() } else { Some(rest) };
+        found.extend(value.filter(|_| options[at..].starts_with(name)));
+    }
+    found
 }
 
 /// `[bind_address:]port:host:hostport`.
@@ -186,6 +216,11 @@ mod tests {
         check("ssh", "-fNL|127.0.0.1:6380:10.0.0.5:6379|x", "-L|127.0.0.1:6380:10.0.0.5:6379", &["6380>10.0.0.5:6379"]);
         check("ssh", "-L6380:[fd00::5]:6379|x", "-L|6380:[fd00::5]:6379", &["6380>[fd00::5]:6379"]);
         check("ssh", "-fND|127.0.0.1:1080|-Dhunter2|x", "-D|127.0.0.1:1080", &[]);
+        check("ssh", "-fND7645|x", "-D|7645", &[]);
+        check("ssh", "-o|dynamicforward 127.0.0.1:7645|x", "-D|127.0.0.1:7645", &[]);
+        check("ssh", "-fNL6380:db:6379|x", "-L|6380:db:6379", &["6380>db:6379"]);
+        check("ssh", "-i|-L|-fN|x|-L|6380:db:6379", "-L|6380:db:6379", &["6380>db:6379"]);
+        check("ssh", "-oProxyCommand=-L6380:db:6379|-L", "", &[]);
         check("ssh", "-L|hunter2|-o|ProxyCommand=hunter2", "", &[]);
         check(
             "socat",
@@ -213,14 +248,25 @@ mod tests {
     #[test]
     fn a_file_is_named_or_usual() {
         let of = |name: &str, line: &str| {
-            let args: Vec<String> = line.split('|').map(str::to_owned).collect();
-            file(name, &kept(name, &args))
+            let args: Vec<String> = line.split('|').filter(|arg| !arg.is_empty()).map(str::to_owned).collect();
+            file(name, &[vec![format!("/usr/bin/{name}")], kept(name, &args)].concat())
         };
         assert_eq!(of("haproxy", "-f|/etc/h.cfg").as_deref(), Some("/etc/h.cfg"));
         assert_eq!(of("nutcracker", "-d|-c|n.yml").as_deref(), Some("n.yml"));
         assert_eq!(of("stunnel4", "/etc/stunnel/redis.conf").as_deref(), Some("/etc/stunnel/redis.conf"));
+        assert_eq!(of("stunnel4", "r2.conf").as_deref(), Some("r2.conf"));
         assert_eq!(of("stunnel4", "").as_deref(), Some("/etc/stunnel/stunnel.conf"));
+        assert_eq!(of("stunnel4", "-fd|3"), None);
+        assert_eq!(of("stunnel4", "my file"), None);
         assert_eq!(of("socat", "TCP-LISTEN:1"), None);
+    }
+
+    #[test]
+    fn more_files_than_one_are_known_of() {
+        for (line, expected) in [("-f|a", false), ("-f|a|-f|b", true), ("-f|a|--|b", true)] {
+            let args: Vec<String> = line.split('|').map(str::to_owned).collect();
+            assert_eq!(names_more(&kept("haproxy", &args)), expected, "{line}");
+        }
     }
 
     proptest::proptest! {

@@ -31,6 +31,9 @@ const ASIDE: [&str; 19] = [
     "healthcheck",
 ];
 
+/// The words of `HAProxy`'s by which a connection goes elsewhere than to the address of its server, or to no server at all.
+const LEADING_AWAY: [&str; 6] = ["set-dst", "set-dst-port", "namespace", "socks4", "use-service", "transparent"];
+
 /// What a file says of where its proxy leads.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Way {
@@ -115,6 +118,8 @@ impl<'a> File<'a> {
     fn haproxy_line(&mut self, word: &str, rest: &[&'a str], number: usize) {
         let Some(section) = self.sections.last_mut() else { return };
         let first = rest.first().copied().unwrap_or_default();
+        let leads_away = |word: &&str| LEADING_AWAY.contains(word) || word.starts_with("lua.");
+        self.beyond |= rest.iter().any(leads_away) || ["dispatch", "transparent"].contains(&word);
         match (word, section.aside) {
             // Conditions of the file itself, what all sections after it take over, and servers that a name is asked for.
             (".if" | ".elif" | ".else" | ".include", _) | ("default_backend", true) | ("server-template", false) => {
@@ -126,7 +131,11 @@ impl<'a> File<'a> {
                 }
             }
             ("default_backend" | "use_backend", false) => section.refers.push(first),
-            ("server", false) => section.places.extend(rest.get(1).map(|to| (number, full(to)))),
+            ("server", false) => {
+                let (asked, told): (Vec<&str>, _) = rest.get(1).into_iter().copied().partition(|to| is_as_asked(to));
+                self.beyond |= !asked.is_empty();
+                section.places.extend(told.into_iter().map(|to: &str| (number, full(to))));
+            }
             _ => {}
         }
     }
@@ -158,7 +167,13 @@ fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
         }
         let Some((key, value)) = line.split_once('=') else { continue };
         let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
-        file.beyond |= key == "include";
+        file.beyond |= match key.as_str() {
+            "include" | "exec" => true,
+            // Of a server, the service that it takes a connection from: `redis:*.example.com`.
+            "sni" => value.contains(':'),
+            "transparent" => ["destination", "both"].contains(&value),
+            _ => false,
+        };
         let Some(section) = file.sections.last_mut() else { continue };
         match key.as_str() {
             "accept" => file.beyond |= section.listens(value),
@@ -191,6 +206,15 @@ fn nutcracker<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
         }
     }
     file
+}
+
+/// True if a part of this address of a `server` line is taken from the connection that came in: its host (`*`, `0.0.0.0`), or
+/// its port (0).
+fn is_as_asked(to: &str) -> bool {
+    let to = to.strip_prefix("ipv4@").or_else(|| to.strip_prefix("ipv6@")).unwrap_or(to);
+    let host = to.rsplit_once(':').map_or(to, |(host, _)| host).trim_matches(['[', ']']);
+    let is_any = host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    is_any || ["", "*"].contains(&host) || port(to) == Some(0)
 }
 
 /// The port of `6379`, `:6379`, `*:6379`, `db:6379`; none of `:+1`, which is an offset.
@@ -262,6 +286,27 @@ mod tests {
         let beyond = [" server-template s 1-3 h:1", " bind db:2", " bind :\"${P}\"", " bind :1-9", " use_backend %[x]"];
         for line in beyond.into_iter().chain([".if x", "defaults\n default_backend b"]) {
             is_whole("haproxy", &listen(line), false);
+        }
+        let away = [
+            " server d 0.0.0.0:0",
+            " server d 0.0.0.0:6379",
+            " server d *:6379",
+            " server d [::]:6379",
+            " server d h:0",
+            " server d 10.0.0.1:1 check namespace n",
+            " server d 10.0.0.1:1 socks4 10.0.0.2:1080",
+            " tcp-request content set-dst ipv4(127.0.0.1)",
+            " tcp-request content lua.x",
+            " default-server socks4 h:1",
+            " option transparent",
+            " dispatch h:1",
+        ];
+        for line in away {
+            is_whole("haproxy", &listen(line), false);
+        }
+        is_whole("haproxy", &listen(" tcp-request content reject if x\n server b 10.0.0.1:1 check backup"), true);
+        for (line, whole) in [("sni = a.example", true), ("sni = a:b.example", false), ("exec = /x", false)] {
+            is_whole("stunnel", &format!("[a]\naccept = 1\n{line}\n"), whole);
         }
         is_whole("haproxy", &listen(" bind unix@/s"), true);
         is_whole("stunnel", "include = /x\n[a]\naccept = 1\n", false);

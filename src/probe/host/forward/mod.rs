@@ -3,8 +3,9 @@
 
 pub mod arguments;
 mod conf;
+mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use conf::Way;
 
 use super::process::{Process, Processes};
+use super::socket::Sockets;
 use crate::model::{Family, Observed, escape};
 use crate::probe::path::redis;
 use crate::probe::path::reply::{Command, Reply};
 use crate::probe::path::tcp::{self, Attempt, Dialled, Outcome};
 use crate::sys::resolver::{self, Lookup};
-use crate::sys::{Clock, clock, files};
+use crate::sys::{Clock, clock};
 
 /// The most proxies that are told of, and the most places of each.
 const MOST: usize = 256;
@@ -84,6 +86,18 @@ pub struct Forward {
     /// True if all that says where it leads was understood: else there may be other places.
     #[serde(default)]
     pub whole: bool,
+    /// When that file was last changed (RFC 3339, UTC), where that was after the start of the process, which may not have read
+    /// it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<String>,
+    /// How many more places it leads to, which are not told of.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks it so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A place behind a proxy.
@@ -179,12 +193,17 @@ impl Backend {
 /// Looks at the proxies among the strangers: at those that have `port`, or at all, and at what is behind them.
 pub async fn gather(
     processes: &Observed<Processes>,
+    sockets: &Observed<Sockets>,
     port: Option<u16>,
     asked: &[IpAddr],
     clock: &Clock,
 ) -> Vec<Forward> {
     let strangers = processes.seen().map_or(&[][..], |processes| &processes.strangers);
-    let has_port = |process: &&Process| port.is_none_or(|port| process.listens.iter().any(|at| at.port() == port));
+    // Not by what a process listens on: of a proxy with many ports only some are told.
+    let listeners = sockets.seen().map_or(&[][..], |sockets| &sockets.tcp);
+    let owners: HashSet<u32> =
+        listeners.iter().filter(|at| Some(at.port) == port).filter_map(|listener| listener.owner).collect();
+    let has_port = |process: &&Process| port.is_none() || owners.contains(&process.pid);
     let proxies = strangers.iter().filter(|process| is_proxy(&process.name)).filter(has_port).take(MOST);
     let mut found: Vec<Forward> = proxies.map(|process| of(process, port)).collect();
     let deadline = clock.end().min(clock::now() + PATIENCE);
@@ -221,16 +240,17 @@ fn to_try(forward: &Forward, port: Option<u16>, asked: &[IpAddr]) -> Vec<usize> 
 
 /// Where a proxy leads, at the asked port or at all, before anything was tried.
 fn of(process: &Process, port: Option<u16>) -> Forward {
-    let file = arguments::file(&process.name, &process.args).map(|file| absolute(&file, process.cwd.as_deref()));
     let mut way = Way { leads: arguments::leads(&process.name, &process.args), whole: true };
-    if let (true, Some(file)) = (way.leads.is_empty(), &file) {
-        way = conf::parse(&process.name, &files::read_text(file).unwrap_or_default());
-        way.whole &= process.args.iter().filter(|arg| arg.as_str() == "-f").count() < 2;
+    let file = if way.leads.is_empty() { file::find(process) } else { None };
+    if let Some(file) = &file {
+        way = conf::parse(&process.name, &file.text);
+        way.leads.retain(|lead| port.is_none_or(|asked| lead.port.is_none_or(|own| own == asked)));
+        way.whole &= file.is_its && file.edited_at.is_none();
     }
-    way.leads.retain(|lead| port.is_none_or(|asked| lead.port.is_none_or(|own| own == asked)));
-    let whole = way.whole && way.leads.len() <= MOST_PLACES;
+    let named = way.leads.iter().any(|lead| literal(&lead.place).is_none());
+    way.whole &= !named || file::shares_names(process.pid);
     let said_by = |lead: &Lead| match (&file, lead.line) {
-        (Some(file), Some(line)) => format!("{}:{line}", escape(file.as_bytes())),
+        (Some(file), Some(line)) => format!("{}:{line}", escape(file.path.as_bytes())),
         _ => format!("the arguments of pid {}", process.pid),
     };
     let told = |lead: &Lead| Backend {
@@ -240,8 +260,11 @@ fn of(process: &Process, port: Option<u16>) -> Forward {
         said_by: said_by(lead),
         met: Observed::skipped(out_of_reach(process).unwrap_or(NOT_TRIED)),
     };
+    let left_out = way.leads.len().saturating_sub(MOST_PLACES);
     let backends = way.leads.iter().take(MOST_PLACES).map(told).collect();
-    Forward { pid: process.pid, file: file.map(|file| escape(file.as_bytes())), backends, whole }
+    let edited_at = file.as_ref().and_then(|file| file.edited_at.clone());
+    let file = file.as_ref().map(|file| escape(file.path.as_bytes()));
+    Forward { pid: process.pid, file, backends, whole: way.whole && left_out == 0, edited_at, left_out }
 }
 
 /// Why what a proxy leads to is not to be met from here.
@@ -250,13 +273,6 @@ fn out_of_reach(process: &Process) -> Option<&'static str> {
         ("ssh" | "autossh", _) => Some("it is meant as seen from the other end of the tunnel"),
         (_, Some(true)) => None,
         (_, Some(false) | None) => Some("the proxy is in another network namespace"),
-    }
-}
-
-fn absolute(file: &str, cwd: Option<&str>) -> String {
-    match cwd {
-        Some(cwd) if !file.starts_with('/') => format!("{}/{file}", cwd.trim_end_matches('/')),
-        _ => file.to_owned(),
     }
 }
 
@@ -283,14 +299,22 @@ async fn said(address: SocketAddr, deadline: Instant) -> Option<String> {
 
 /// The address of a place, by this machine's own resolver.
 async fn resolve(place: &str, deadline: Instant) -> Option<SocketAddr> {
-    let (host, _) = place.rsplit_once(':')?;
-    let (host, port) = (host.trim_matches(['[', ']']), conf::port(place)?);
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        // Who connects to the unspecified address connects to this machine (ip(7)).
-        return Some(SocketAddr::new(if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }, port));
+    if let Some(address) = literal(place) {
+        return Some(address);
     }
+    let (host, _) = place.rsplit_once(':')?;
+    let port = conf::port(place)?;
     match resolver::lookup(host, Family::Any, deadline).await {
         Lookup::Addresses { addresses, .. } => addresses.first().map(|ip| SocketAddr::new(*ip, port)),
         Lookup::Failed { .. } | Lookup::TimedOut | Lookup::Unasked(_) => None,
     }
+}
+
+/// The address of a place that is written as one.
+fn literal(place: &str) -> Option<SocketAddr> {
+    let (host, _) = place.rsplit_once(':')?;
+    let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
+    // Who connects to the unspecified address connects to this machine (ip(7)).
+    let ip = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
+    Some(SocketAddr::new(ip, conf::port(place)?))
 }
