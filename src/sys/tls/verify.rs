@@ -115,6 +115,7 @@ impl Watch {
             Some(Doubt::Unfit(why)) => Some((one.certificate.clone(), why)),
             _ => None,
         });
+        let misfit = if now_trusted.is_ok() { None } else { misfit(&chain) };
         match (&lapsed, &unfit) {
             (Some(lapsed), _) => now_trusted = Err(out_of_time(lapsed, now)),
             (_, Some(_)) => now_trusted = Err(CertificateError::ApplicationVerificationFailure),
@@ -128,7 +129,7 @@ impl Watch {
             purpose: purpose(chain.first()),
             is_root,
             anchors,
-            misfit: misfit(&chain),
+            misfit,
             anchor: voucher.filter(|_| !is_root).map(|one| one.certificate.clone()),
             lapsed,
             unfit,
@@ -164,7 +165,11 @@ impl Watch {
             self.trust(&roots, leaf, others, now).is_ok()
         };
         let is_doubted = |known: &Known| known.doubt.is_some_and(|doubt| !is_root || doubt == Doubt::OutOfTime);
-        let all = self.known.iter().filter(signs).take(MOST_NAMESAKES).filter(vouches);
+        let namesakes: Vec<&Known> = self.known.iter().filter(signs).take(MOST_NAMESAKES).collect();
+        if let [only] = namesakes[..] {
+            return Some(only);
+        }
+        let all = namesakes.into_iter().filter(vouches);
         all.max_by_key(|known| (!is_doubted(known), known.until))
     }
 
