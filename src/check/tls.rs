@@ -32,6 +32,7 @@ pub static CHECK: Check = Check {
         &EXPIRES_SOON,
         &DIFFERS,
         &BY_ITSELF,
+        &PARTLY_TRUSTED,
         &OVERLOOKED,
     ],
     judge,
@@ -146,6 +147,15 @@ pub static BY_ITSELF: Code = Code::remark(
      and so does redisdoc; libraries of Rust (rustls, webpki) refuse a certificate that is one of an authority (CA:TRUE) and \
      used as a server's.",
 );
+/// Trusted here, and elsewhere not.
+pub static PARTLY_TRUSTED: Code = Code::warn(
+    "tls/partly-trusted",
+    Level::Reachable,
+    "the certificate is trusted here, and not by every client",
+    "What is trusted is an intermediate authority without the one that signed it. redisdoc takes that for enough, as Go, Java and \
+     curl do. OpenSSL does not unless it is told to (X509_V_FLAG_PARTIAL_CHAIN): redis-cli, Python before 3.13, Node.js, PHP and \
+     Ruby say 'unable to get issuer certificate'.",
+);
 /// With eyes shut.
 pub static OVERLOOKED: Code = Code::remark(
     "tls/overlooked",
@@ -181,7 +191,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     };
     let all_well = failure.is_none() && flaws.is_empty();
     let soon = if all_well { soon(facts) } else { None };
-    let more = [soon, differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
+    let partly = if all_well { partly_trusted(hello) } else { None };
+    let more = [soon, partly, differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
     let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
 }
@@ -384,6 +395,16 @@ fn differs(facts: &Facts, tls: &Tls) -> Option<Finding> {
             None => format!("{} does not", hello.address),
         };
     Some(Finding::new(&DIFFERS, "rustls", format!("{}; {}", says(preferred), says(other))))
+}
+
+/// What OpenSSL makes of what is trusted here.
+fn partly_trusted(hello: &Hello) -> Option<Finding> {
+    let anchor = hello.anchor.as_ref().filter(|_| hello.unrooted)?;
+    let says = format!(
+        "{}, which vouches for it, is trusted; {}, which signed that one, is not",
+        anchor.subject, anchor.issuer
+    );
+    Some(Finding::new(&PARTLY_TRUSTED, "certificate", says))
 }
 
 fn by_itself(hello: &Hello) -> Option<Finding> {

@@ -1,6 +1,7 @@
 //! `redisdoc check`: look, judge, infer, report.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -27,7 +28,11 @@ pub fn run(args: CheckArgs) -> Result<Answer, Error> {
     }
     let err: String = warnings.into_iter().flat_map(|warning| [warning, "\n"]).collect();
     let answer = match look(ask, Side { password: password.as_ref(), material: &material }, host_facts)? {
-        Ok(facts) => show::render(&facts, &diagnose(&facts), &show)?,
+        Ok(facts) => {
+            // The program ends with them: nobody need take them apart.
+            let facts = ManuallyDrop::new(facts);
+            show::render(&facts, &ManuallyDrop::new(diagnose(&facts)), &show)?
+        }
         Err(signal) => Answer { exit: signal, ..Answer::default() },
     };
     Ok(Answer { err: err + &answer.err, ..answer })

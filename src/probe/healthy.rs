@@ -306,6 +306,7 @@ impl Shaken {
             misfit: None,
             unsent_name: None,
             anchor: None,
+            unrooted: false,
             lapsed: None,
             asked: None,
             shown: false,

@@ -9,13 +9,12 @@ pub mod path;
 
 use serde::{Deserialize, Serialize};
 
-use std::cell::LazyCell;
 use std::future::Future;
 use std::io;
 
 use crate::model::{Ask, Observed, Secret};
 use crate::sys::tls::Material;
-use crate::sys::{Clock, clock, machine, thread};
+use crate::sys::{Clock, clock, machine};
 use host::firewall::{self, Firewall};
 use host::{Given, Host};
 use path::counter::inside::Inside;
@@ -155,11 +154,9 @@ pub fn starved(ask: Ask, error: &io::Error, clock: &Clock) -> Facts {
 pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>, clock: Clock) -> Facts {
     let (taken_at, password) = (clock::date(), side.password);
     let target = &ask.target;
-    // With each address comes all that its interface counts, which takes longer than a handshake on loopback.
-    let addresses = thread::begin(machine::addresses);
-    let own = LazyCell::new(|| addresses.end());
     let mut dns = path::dns::gather(&ask, &clock).await;
-    let here = path::vantage::is_here(target, &dns, &[]) || path::vantage::is_here(target, &dns, &own);
+    let own = machine::addresses();
+    let here = path::vantage::is_here(target, &dns, &own);
     let overflows = here.then(host::limits::overflows).flatten();
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let alone = counter::plain::alone(&ask, &connections);
@@ -179,7 +176,7 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let ways = way::gather(&tcp);
     let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
-    let vantage = path::vantage::gather(target, &dns, &tcp, own.clone());
+    let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let seen = host::Path { vantage: &vantage, tcp: &tcp, tls: &tls, redis: &redis, overflows };
     let host = host::gather(&ask, seen, given.await, &clock).await;
     let firewall = own_firewall(&ask, (&vantage, &tcp, &host, &mesh), &clock).await;

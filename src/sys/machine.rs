@@ -4,6 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 
+use super::netlink;
+
 /// The name of this machine.
 pub fn hostname() -> Option<String> {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok())
@@ -11,7 +13,7 @@ pub fn hostname() -> Option<String> {
 
 /// The addresses of this machine's interfaces, in this network namespace.
 pub fn addresses() -> Vec<IpAddr> {
-    interfaces().into_iter().map(|(_, ip)| ip).collect()
+    netlink::addresses().unwrap_or_else(|_| interfaces().into_iter().map(|(_, ip)| ip).collect())
 }
 
 /// The same, each with the name of its interface.

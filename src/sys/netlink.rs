@@ -1,5 +1,5 @@
 //! The kernel's own list of listening sockets, by its `sock_diag` (`sock_diag(7)`): it needs no privilege, tells of this
-//! network namespace alone, and passes over connections without printing them as /proc/net/tcp does.
+//! network namespace alone, and passes over connections without printing them as /proc/net/tcp does. And its list of addresses.
 
 #[cfg(not(target_os = "linux"))]
 use std::io;
@@ -73,7 +73,7 @@ pub struct HalfOpen {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{half_open, peers, sent_again, tcp, unix};
+pub use linux::{addresses, half_open, peers, sent_again, tcp, unix};
 
 /// How many segments of this connection of ours were sent again since it began; `None` where the kernel does not tell.
 ///
@@ -111,14 +111,24 @@ pub fn half_open(_v6: bool, _port: Option<u16>, _most: usize) -> io::Result<Vec<
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The addresses of the interfaces.
+///
+/// # Errors
+/// There is no `rtnetlink` here.
+#[cfg(not(target_os = "linux"))]
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
     use std::os::fd::{AsRawFd, OwnedFd};
 
     use netlink_packet_core::{
-        NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+        Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlaBuffer,
+        NlasIterator,
     };
     use netlink_packet_sock_diag::inet::nlas::Nla;
     use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer};
@@ -140,6 +150,14 @@ mod linux {
     const MOST_ALIKE: usize = 64;
     /// Where `tcpi_total_retrans` lies in `struct tcp_info`.
     const TOTAL_RETRANS: std::ops::Range<usize> = 100..104;
+    /// The length of a header of netlink(7), and of `struct ifaddrmsg` behind it.
+    const HEADER: usize = 16;
+    const ADDRESS_HEADER: usize = 8;
+    /// `RTM_NEWADDR` and `RTM_GETADDR` of rtnetlink(7), with the attributes `IFA_ADDRESS` and `IFA_LOCAL`.
+    const NEW_ADDRESS: u16 = 20;
+    const GET_ADDRESSES: u16 = 22;
+    const ADDRESS: u16 = 1;
+    const LOCAL: u16 = 2;
 
     /// The TCP listeners of one family, at most `most`; the kernel itself leaves out other ports than `port`.
     ///
@@ -299,6 +317,52 @@ mod linux {
         })
     }
 
+    /// The addresses of the interfaces of this network namespace (`RTM_GETADDR` of rtnetlink(7)). `getifaddrs(3)` lets the kernel
+    /// count up what every interface has seen, too, which takes many times as long.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn addresses() -> io::Result<Vec<IpAddr>> {
+        let mut request = NetlinkHeader::default();
+        request.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        request.message_type = GET_ADDRESSES;
+        request.length = u32::try_from(HEADER + ADDRESS_HEADER).unwrap_or_default();
+        let mut bytes = [0; HEADER + ADDRESS_HEADER];
+        request.emit(&mut bytes);
+        let socket = send(&bytes, SockProtocol::NetlinkRoute)?;
+        let mut found = Vec::new();
+        let mut buffer = vec![0; ROOM];
+        for _ in 0..MOST_READS {
+            let count = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+            let mut bytes = &buffer[..count];
+            while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
+                match message.message_type() {
+                    NEW_ADDRESS => found.extend(address_of(message.payload())),
+                    // The end, or an error.
+                    _ => return Ok(found),
+                }
+                let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
+                bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+        Ok(found)
+    }
+
+    /// The address of an interface: its own end (`IFA_LOCAL`), where there are two.
+    fn address_of(message: &[u8]) -> Option<IpAddr> {
+        let attributes = NlasIterator::new(message.get(ADDRESS_HEADER..)?).flatten();
+        let of = |kind: u16| {
+            let attribute = attributes.clone().find(|attribute: &NlaBuffer<&[u8]>| attribute.kind() == kind)?;
+            ip(attribute.value())
+        };
+        of(LOCAL).or_else(|| of(ADDRESS))
+    }
+
+    fn ip(bytes: &[u8]) -> Option<IpAddr> {
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    }
+
     /// Asks, and hands every message of the answer to `each` until it says that it has enough. The kernel makes the answer
     /// while we ask and read, so there is never anything to wait for: nothing here blocks.
     fn dump(request: SockDiagMessage, mut each: impl FnMut(SockDiagMessage) -> bool) -> io::Result<()> {
@@ -320,9 +384,12 @@ mod linux {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?;
-        sendto(socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::MSG_DONTWAIT)?;
+        send(&bytes, SockProtocol::NetlinkSockDiag)
+    }
+
+    fn send(request: &[u8], protocol: SockProtocol) -> io::Result<OwnedFd> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        sendto(socket.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::MSG_DONTWAIT)?;
         Ok(socket)
     }
 
@@ -371,6 +438,15 @@ mod linux {
         }
 
         #[test]
+        fn sees_the_addresses_that_the_library_sees() {
+            let ips = crate::sys::machine::interfaces().into_iter().map(|(_, ip)| ip);
+            let (mut known, mut found) = (ips.collect::<Vec<_>>(), addresses().unwrap());
+            known.sort();
+            found.sort();
+            assert_eq!(found, known);
+        }
+
+        #[test]
         fn sees_a_connection_by_the_port_of_its_peer() {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -413,6 +489,7 @@ mod linux {
                 framed.extend([20, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
                 framed.extend(bytes);
                 let _ = take(&framed, &mut |_| true);
+                let _ = address_of(&framed);
             }
         }
     }

@@ -39,34 +39,6 @@ pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     receiver.await.map_err(io::Error::other)
 }
 
-/// Work that is under way, or was never begun.
-#[derive(Debug)]
-pub enum Begun<T> {
-    /// In a thread.
-    Running(mpsc::Receiver<T>),
-    /// To be done where it is asked for: no thread could be had.
-    Waiting(fn() -> T),
-}
-
-/// Begins `work` that is known to end, beside what is done until [`Begun::end`].
-pub fn begin<T: Send + 'static>(work: fn() -> T) -> Begun<T> {
-    let (sender, receiver) = mpsc::channel();
-    match start(move || drop(sender.send(work()))) {
-        Ok(()) => Begun::Running(receiver),
-        Err(_) => Begun::Waiting(work),
-    }
-}
-
-impl<T: Default> Begun<T> {
-    /// What it gave, as soon as it is there.
-    pub fn end(self) -> T {
-        match self {
-            Self::Running(receiver) => receiver.recv().unwrap_or_default(),
-            Self::Waiting(work) => work(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,8 +47,6 @@ mod tests {
     fn what_takes_longer_is_left_behind() {
         assert_eq!(within(Duration::from_secs(20), || 7).unwrap(), 7);
         let late = within(Duration::from_millis(1), || std::thread::sleep(Duration::from_millis(300)));
-        assert_eq!(begin(|| 7).end(), 7);
-        assert_eq!(Begun::Waiting(|| 7).end(), 7);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

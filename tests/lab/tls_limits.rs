@@ -226,6 +226,40 @@ fn a_key_that_does_not_belong_to_the_certificate() {
 }
 
 #[test]
+fn what_the_library_trusts_and_openssl_does_not() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let root = Authority::root("Lab Root");
+    let between = root.intermediate("Lab Intermediate");
+    let mut issued = between.certify(&[SERVER]);
+    issued.chain.push_str(&between.pem());
+    server.certificate(&issued, &root.pem());
+    let redis = server.tls_redis(&[&ANYBODY[..], &["--requirepass", "pw"]].concat());
+    let check = || client.doctor(&TLS).env("REDISCLI_AUTH", "pw").diagnose();
+    client.file("/tmp/ca.crt", between.pem());
+    check().finding("tls/partly-trusted").first_cause("untrusted-ca", Likely).nothing_certain().exit(0);
+    assert!(!redis_cli(&client, "6379").contains("NOAUTH"));
+    for whole in [root.pem(), root.pem() + &between.pem()] {
+        client.file("/tmp/ca.crt", whole);
+        check().healthy();
+        assert!(redis_cli(&client, "6379").contains("NOAUTH"));
+    }
+    drop(redis);
+    // One that signed itself, and was made again with the same key and name.
+    server.sh(&format!(
+        "cd /etc/tls && openssl genrsa -out server.key 2048 2>/dev/null && for to in old.crt server.crt; do openssl req -x509 -new -key \
+         server.key -out $to -subj /CN=db -addext subjectAltName=IP:{SERVER} -days 60 2>/dev/null; done"
+    ));
+    let _redis = server.tls_redis(&[&ANYBODY[..], &["--requirepass", "pw"]].concat());
+    client.file("/tmp/ca.crt", server.read("/etc/tls/old.crt"));
+    check().first_cause("untrusted-ca", Certain).exit(1);
+    assert!(!redis_cli(&client, "6379").contains("NOAUTH"));
+    client.file("/tmp/ca.crt", server.read("/etc/tls/server.crt"));
+    check().exit(0);
+    assert!(redis_cli(&client, "6379").contains("NOAUTH"));
+}
+
+#[test]
 fn files_of_authorities_as_openssl_takes_them() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();

@@ -2,7 +2,7 @@
 
 use super::{behind, file, has, held, hello, is_own_authority_trusted, top};
 use crate::cause::{Case, Cause, redis_host};
-use crate::check::tls::UNTRUSTED;
+use crate::check::tls::{PARTLY_TRUSTED, UNTRUSTED};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
@@ -30,6 +30,12 @@ Not: switch verification off (rejectUnauthorized false, ssl_cert_reqs none): the
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    if let Some(finding) = case.raised(&PARTLY_TRUSTED) {
+        let hello = hello(case.facts)?;
+        let summary = "an intermediate authority is trusted without its root: OpenSSL, as most set it up, does not take that for enough";
+        let support = Support::new(Confidence::Likely, &[&PARTLY_TRUSTED], summary).on(finding);
+        return Some(support.settled_by(as_openssl_sees_it(case.facts, hello)));
+    }
     let finding = case.raised(&UNTRUSTED)?;
     let tls = case.facts.tls.seen()?;
     let hello = tls.preferred()?;
@@ -55,6 +61,10 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     let own_authority = has(hello, &Flaw::AuthorityAsServer) && leaf.self_signed;
     if !unknown && !forged && !own_authority {
         return None;
+    }
+    if unknown && leaf.self_signed && is_anchor(hello, leaf) {
+        let says = "the certificate signed itself, and the one that is trusted has its name and key, and is another: it was made again";
+        return Some((Confidence::Certain, says.to_owned()));
     }
     // The chain breaks before its end: whose that is, is another question (incomplete-chain).
     if hello.misfit.is_some() || (!own_authority && is_anchor(hello, last)) {
@@ -118,6 +128,17 @@ fn trusted(trust: &Trust) -> String {
     format!("{} {plural} {whose}{among}{names}", trust.authorities)
 }
 
+fn as_openssl_sees_it(facts: &Facts, hello: &Hello) -> Step {
+    let cacert = facts.ask.target.certificates.cacert.as_deref();
+    let trusting = cacert.map_or_else(String::new, |path| format!(" -CAfile {}", shell_quote(path)));
+    let command = format!("openssl s_client -connect {}{trusting} -verify_return_error </dev/null", hello.address);
+    Step::look(
+        Where::Here,
+        command,
+        "'unable to get issuer certificate': so do clients with OpenSSL; no error: this one takes it",
+    )
+}
+
 fn settle(facts: &Facts, hello: &Hello) -> Step {
     let issuer = top(hello).map(|last| last.issuer.clone()).unwrap_or_default();
     let text = format!(
@@ -130,6 +151,13 @@ fn settle(facts: &Facts, hello: &Hello) -> Step {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some((tls, hello)) = facts.tls.seen().zip(hello(facts)) else { return Vec::new() };
+    if let Some(anchor) = hello.anchor.as_ref().filter(|_| hello.unrooted) {
+        let text = format!(
+            "add the certificate of {}, the root, to those that the application trusts (--cacert)",
+            anchor.issuer
+        );
+        return vec![Step::tell(Where::Here, text)];
+    }
     let mut steps = Vec::new();
     if tls.trust.of_the_system && tls.trust.authorities == 0 {
         let text = "install the system's authorities: 'apt-get install ca-certificates', 'apk add ca-certificates', 'dnf install \
@@ -203,6 +231,22 @@ mod tests {
         check_cause(&CAUSE, &public, Some(Confidence::Possible));
         check_cause(&CAUSE, &flawed(&[Flaw::Expired]), None);
         check_cause(&CAUSE, &flawed(&[Flaw::WrongPurpose]), None);
+    }
+
+    #[test]
+    fn an_intermediate_alone_is_a_matter_of_the_library() {
+        let unrooted = Facts::encrypted().hello(|hello| {
+            hello.anchor = Some(Certificate { self_signed: false, ..Certificate::healthy() });
+            hello.unrooted = true;
+        });
+        check_cause(&CAUSE, &unrooted, Some(Confidence::Likely));
+        check_cause(&CAUSE, &unrooted.hello(|hello| hello.unrooted = false), None);
+        // The same name and key, made again.
+        let again = flawed(&[Flaw::UnknownIssuer]).hello(|hello| {
+            hello.chain[0].self_signed = true;
+            hello.anchors = vec![0];
+        });
+        check_cause(&CAUSE, &again, Some(Confidence::Certain));
     }
 
     #[test]

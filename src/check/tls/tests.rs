@@ -173,3 +173,15 @@ fn times_are_told_in_the_unit_that_fits() {
     assert_eq!(date(253_402_300_799), "9999-12-31T23:59:59Z");
     assert_eq!((date(i64::MAX), date(-1)), ("the end of time".to_owned(), "1970-01-01T00:00:00Z".to_owned()));
 }
+
+#[test]
+fn an_intermediate_without_its_root_is_not_enough_for_everybody() {
+    let unrooted = |is| {
+        Facts::encrypted().hello(|hello| {
+            hello.anchor = Some(Certificate { self_signed: false, ..Certificate::healthy() });
+            hello.unrooted = is;
+        })
+    };
+    check(&unrooted(true), &["tls/partly-trusted"]);
+    check(&unrooted(false), &[]);
+}

@@ -1,5 +1,6 @@
 //! What the vantage sees on its way to the target.
 
+mod again;
 pub mod command;
 pub mod counter;
 pub mod dns;

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::command::SETTINGS;
 use super::counter::Through;
 use super::counter::inside::Inside;
-use super::keyed;
 use super::reply::{Command, ErrorKind, Info, Reply};
 use super::stranger::Stranger;
 use super::talk::Talk;
 use super::tcp::{Connection, Dialled, Tcp};
+use super::{again, keyed};
 use crate::model::{Ask, Level, Observed, Secret};
 use crate::sys::socket::Stream;
 use crate::sys::{Clock, clock};
@@ -440,43 +440,19 @@ async fn talk(
     let inside = inside.filter(|_| first.is_mute());
     let aside = async { inside.as_ref()?.probe(&dial, deadline).await };
     let again = async { tokio::join!(first.listen(deadline), second_talk(&dial, lines, secret, deadline)).1 };
-    let (second, through) = Box::pin(beside(again, aside)).await;
+    // Who takes turns would give the one connection that is answered to the wrong one of two.
+    let ahead = if ended { LISTEN * 2 } else { Duration::ZERO };
+    let (second, through) = Box::pin(again::beside(again, aside, ahead)).await;
     let first = first.conclude();
     let is_odd = first.is_cut() && second.answers_ping();
-    let mut further = if is_odd { further(&dial, script, secret, deadline).await } else { Vec::new() };
-    further.extend(keyed::gather(&dial, (&first, &second), &script.least, secret, deadline).await);
-    (Dialogue { address, first, second: Some(second), further }, through)
-}
-
-/// Both, but what is tried beside a conversation is given up where that one is answered: a Redis waits for the end of what
-/// it takes for a line.
-async fn beside<T>(
-    again: impl Future<Output = Conversation>,
-    aside: impl Future<Output = Option<T>>,
-) -> (Conversation, Option<T>) {
-    let (mut again, mut aside) = (std::pin::pin!(again), std::pin::pin!(aside));
-    tokio::select! {
-        biased;
-        second = &mut again => {
-            let through = if second.answers_ping() { None } else { aside.await };
-            (second, through)
-        }
-        through = &mut aside => (again.await, through),
+    let scripts = [&script.least, &script.whole, &script.whole];
+    let further = if is_odd { again::further(&dial, scripts, secret, deadline).await } else { Vec::new() };
+    let mut dialogue = Dialogue { address, first, second: Some(second), further };
+    if let (Some(second), false) = (&dialogue.second, dialogue.is_cut_at_times()) {
+        let keyed = keyed::gather(&dial, (&dialogue.first, second), &script.least, secret, deadline).await;
+        dialogue.further.extend(keyed);
     }
-}
-
-/// Tries both scripts again, after the whole one was cut and the least one answered: who takes turns with a dead place in two,
-/// three or four cuts one that was answered before, or answers one that was cut.
-async fn further(dial: &Dialled, script: &Script, secret: Option<&Secret>, deadline: Instant) -> Vec<Conversation> {
-    let mut further = Vec::new();
-    for lines in [&script.least, &script.whole, &script.whole] {
-        let Some(stream) = dial.again(deadline).await else { break };
-        let mut talk = Talk::new(&stream, secret);
-        talk.say(lines, deadline).await;
-        talk.listen(deadline).await;
-        further.push(talk.conclude());
-    }
-    further
+    (dialogue, through)
 }
 
 /// Listens before it writes. Both conversations share one deadline: a peer that is slow to end the first one must not

@@ -87,6 +87,9 @@ pub struct Verdict {
     pub lapsed: Option<CertificateDer<'static>>,
     /// The same of one that OpenSSL does not take for an authority of servers, and why.
     pub unfit: Option<(CertificateDer<'static>, &'static str)>,
+    /// Whether the authority that vouches for it is an intermediate, and whoever signed that one is not trusted. The library, Go, Java
+    /// and curl take that for enough; OpenSSL does not without `X509_V_FLAG_PARTIAL_CHAIN`.
+    pub unrooted: bool,
     /// The certificate of an authority of the chain whose key is too short for the library to verify what it signed.
     pub short: Option<CertificateDer<'static>>,
     /// Whether the server proved that it has the certificate's key, as far as the library can tell.

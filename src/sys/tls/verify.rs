@@ -107,7 +107,13 @@ impl Watch {
             .map_while(|one| X509Certificate::from_der(one).ok().map(|(_, one)| one))
             .collect();
         let anchors: Vec<usize> = (0..chain.len()).filter(|at| self.is_anchor(&chain[*at])).collect();
-        let is_root = anchors.first() == Some(&0) && chain[0].subject() == chain[0].issuer();
+        // One that was made again with the same key has the name and the key of that which is trusted, and nobody takes it for it.
+        let is_same = self.known.iter().any(|known| known.certificate == *leaf);
+        let is_own = anchors.first() == Some(&0) && chain[0].subject() == chain[0].issuer();
+        let is_root = is_own && is_same;
+        if is_own && !is_same && trust_when_valid.is_none() {
+            now_trusted = Err(CertificateError::UnknownIssuer);
+        }
         let voucher = if now_trusted.is_ok() { self.voucher(&chain, is_root, leaf, others, now) } else { None };
         let of = |doubted: bool| voucher.filter(|one| (one.doubt == Some(Doubt::OutOfTime)) == doubted);
         let lapsed = of(true).map(|one| one.certificate.clone());
@@ -133,6 +139,7 @@ impl Watch {
             anchor: voucher.filter(|_| !is_root).map(|one| one.certificate.clone()),
             lapsed,
             unfit,
+            unrooted: voucher.is_some_and(|one| self.is_unrooted(one)),
             short,
             signature: Ok(()),
         }
@@ -171,6 +178,13 @@ impl Watch {
         }
         let all = namesakes.into_iter().filter(vouches);
         all.max_by_key(|known| (!is_doubted(known), known.until))
+    }
+
+    /// True for an authority that did not sign itself, where whoever signed it is not trusted.
+    fn is_unrooted(&self, authority: &Known) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(&authority.certificate) else { return false };
+        let is_rooted = |known: &Known| is_subject(&known.anchor, parsed.issuer());
+        parsed.subject() != parsed.issuer() && !self.known.iter().any(is_rooted)
     }
 
     /// An authority of the chain with a key that is too short, sent or known here by its name.

@@ -82,6 +82,9 @@ pub struct Hello {
     /// The authority that is trusted here and vouches for the server, where that is not its own certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Certificate>,
+    /// True if that authority is an intermediate, and whoever signed it is not trusted: OpenSSL may not take that for enough.
+    #[serde(default)]
+    pub unrooted: bool,
     /// The authority that is trusted and out of its time, where it alone vouches for the server.
     #[serde(default)]
     pub lapsed: Option<Certificate>,
@@ -303,6 +306,7 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         misfit,
         unsent_name: client.unsent_name().map(|name| escape(name.as_bytes())),
         anchor: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.anchor.as_ref()?)),
+        unrooted: verdict.as_ref().is_some_and(|verdict| verdict.unrooted),
         lapsed: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.lapsed.as_ref()?)),
         asked: asked
             .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
@@ -329,6 +333,7 @@ impl Hello {
             misfit: None,
             unsent_name: None,
             anchor: None,
+            unrooted: false,
             lapsed: None,
             asked: None,
             shown: false,
