@@ -6,7 +6,9 @@
 use super::Check;
 use crate::model::{Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
+use crate::probe::path::counter::Elsewhere;
 use crate::probe::path::others::Other;
+use crate::probe::path::reply::{Command, Reply};
 use crate::probe::path::tcp::{Attempt, IcmpMeaning, Outcome, Tcp};
 
 /// The check.
@@ -176,7 +178,22 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         facts.ask.waited_out(first.elapsed_ms)?;
     }
     let took = tcp.connected().or(tcp.attempts.first()).map_or(0.0, |attempt| attempt.elapsed_ms);
-    Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(findings(tcp)).finding(stale(facts)))
+    let found = findings(tcp).into_iter().map(|finding| beside_refused(facts, finding));
+    Ok(Judgement::pass(summary(tcp)).took(took).observing(tcp).finding(found).finding(stale(facts)))
+}
+
+/// What another address of this machine met, beside the one that refused.
+fn beside_refused(facts: &Facts, mut finding: Finding) -> Finding {
+    let elsewhere = facts.counter.seen().and_then(|counter| counter.elsewhere.as_ref());
+    if let Some(Elsewhere { attempt, said }) = elsewhere.filter(|_| finding.code.id == REFUSED.id) {
+        let says = match said.as_ref().and_then(|said| said.reply(Command::Ping).or(said.unasked.as_ref())) {
+            Some(Reply::Status(status)) => format!("{}: PING is answered {status}", attempt.address),
+            Some(Reply::Error(error)) => format!("{}: PING is answered {}", attempt.address, error.text),
+            _ => attempt.says(),
+        };
+        finding.evidence.push(Evidence::new("another address of this machine", says));
+    }
+    finding
 }
 
 /// Who waits at an address that the name does not have.
@@ -299,6 +316,7 @@ pub fn code_of(attempt: &Attempt) -> &'static Code {
 mod tests {
     use super::*;
     use crate::model::Observed;
+    use crate::probe::path::counter::Counter;
     use crate::probe::path::tcp::Icmp;
 
     #[track_caller]
@@ -323,6 +341,22 @@ mod tests {
     #[test]
     fn a_connection_is_no_finding() {
         check(vec![Attempt::connected(ip(9))], &[]);
+    }
+
+    #[test]
+    fn another_address_of_the_same_machine_stands_beside_the_one_that_refused() {
+        let said = Facts::healthy().redis.seen().map(|redis| redis.dialogues[0].first.clone());
+        let facts = Facts::healthy().refused([10, 0, 0, 9]).with(|facts| {
+            let elsewhere = Elsewhere { attempt: Attempt::connected([127, 0, 0, 1].into()), said };
+            facts.counter = Observed::Seen(Counter { elsewhere: Some(elsewhere), ..Counter::default() });
+        });
+        let found = judge(&facts).unwrap().findings;
+        assert_eq!(found[0].evidence[1].says, "127.0.0.1:6379: PING is answered PONG");
+        let closed = facts.with(|facts| {
+            let Observed::Seen(Counter { elsewhere: Some(elsewhere), .. }) = &mut facts.counter else { return };
+            (elsewhere.attempt, elsewhere.said) = (failed(Outcome::Refused, "ECONNREFUSED"), None);
+        });
+        assert!(judge(&closed).unwrap().findings[0].evidence[1].says.contains("ECONNREFUSED"));
     }
 
     #[test]
