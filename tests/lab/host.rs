@@ -103,7 +103,9 @@ fn loopback_only_is_certain_with_the_listeners_seen() {
     let conf = "# ours\n\nbind 127.0.0.1 -::1\ndir /var/lib/redis\n";
     server.systemd(conf).sh("systemctl start redis-server");
     client.diagnose(&["-h", SERVER]).cause("loopback-only", Confidence::Possible).nothing_certain();
-    server.diagnose(&["-h", SERVER]).first_cause("loopback-only", Confidence::Certain).exit(1);
+    let local = server.diagnose(&["-h", SERVER]);
+    local.first_cause("loopback-only", Confidence::Certain).exit(1);
+    assert!(local.report.to_string().contains("127.0.0.1:6379: PING is answered PONG"), "{local}");
     let joined = client.joined(&server, &["-h", SERVER]);
     joined.first_cause("loopback-only", Confidence::Certain).exit(1);
     let evidence = joined.report["causes"][0]["evidence"].to_string();
