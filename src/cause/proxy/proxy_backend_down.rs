@@ -1,7 +1,7 @@
 //! What accepts is a proxy, and nobody answers behind it.
 
+use super::advice::{advice, look_at, reload, though_it_answers};
 use super::contained;
-use super::front::advice::{advice, look_at, reload, though_it_answers};
 use super::front::{Front, holder, may_be_turned_away, met, stop};
 use crate::cause::{Case, Cause, checks_again, client, redis_host, startup};
 use crate::check::{self, ping, process, state, tcp, tls};

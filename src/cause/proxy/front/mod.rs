@@ -1,7 +1,5 @@
 //! The proxies that have the asked port, and what the machine that they run on shows of the places behind them.
 
-pub mod advice;
-
 use std::net::SocketAddr;
 
 use crate::check::process;

@@ -1,6 +1,6 @@
 //! What to do about a proxy that brings no answer: where to look, what to start, and what it is to read again.
 
-use super::{Front, address, holder, is_own, stop};
+use super::front::{Front, address, holder, is_own, stop};
 use crate::cause::redis_host;
 use crate::check::process;
 use crate::model::{Confidence, Step, Where};
