@@ -90,7 +90,9 @@ fn shards_behind_twemproxy() {
     let _locked = one.redis(&["--port", "6392", "--bind", "127.0.0.1", "--requirepass", "pw"]);
     let pool = |port: u16, servers: &[u16]| {
         let servers: String = servers.iter().map(|port| format!("   - 127.0.0.1:{port}:1\n")).collect();
-        format!("p{port}:\n  listen: 127.0.0.1:{port}\n  hash: md5\n  redis: true\n  timeout: 400\n  servers:\n{servers}")
+        format!(
+            "p{port}:\n  listen: 127.0.0.1:{port}\n  hash: md5\n  redis: true\n  timeout: 400\n  servers:\n{servers}"
+        )
     };
     let pools = [pool(7271, &[6399]), pool(7272, &[6391, 6399]), pool(7273, &[6392])].concat();
     one.file("/run/lab/nutcracker.yml", pools);

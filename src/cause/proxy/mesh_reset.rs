@@ -106,7 +106,8 @@ fn redirect(facts: &Facts) -> Option<Redirect> {
         let says = format!("what is meant for {ip} is sent to {}this machine: {}", to(port), place.says());
         return is_here(at).then_some(Redirect { port, says, is_sure: true });
     }
-    let maybe = there.doubts.iter().find_map(|doubt| Some((doubt, leads_here(doubt, is_here)?)));
+    let asked = facts.ask.target.port()?;
+    let maybe = there.doubts.iter().find_map(|doubt| Some((doubt, Some(leads_here(doubt, asked, is_here)?))));
     maybe.map(|(doubt, port)| {
         let says = format!("what is meant for {ip} may be sent to {}this machine: {}", to(port), doubt.at.says());
         Redirect { port, says, is_sure: false }
@@ -114,10 +115,10 @@ fn redirect(facts: &Facts) -> Option<Redirect> {
 }
 
 /// The port of this machine that a rule would lead to, if it leads here.
-fn leads_here(doubt: &Doubt, is_here: impl Fn(IpAddr) -> bool) -> Option<Option<u16>> {
+fn leads_here(doubt: &Doubt, asked: u16, is_here: impl Fn(IpAddr) -> bool) -> Option<u16> {
     doubt.at.rule.as_ref()?.parts.iter().find_map(|part| match part {
-        Part::Verdict(Verdict::Redirect(port)) => Some(*port),
-        Part::Verdict(Verdict::Destination(Some(to), port)) if is_here(*to) => Some(*port),
+        Part::Verdict(Verdict::Redirect(port)) => Some(port.unwrap_or(asked)),
+        Part::Verdict(Verdict::Destination(Some(to), port)) if is_here(*to) => Some(port.unwrap_or(asked)),
         _ => None,
     })
 }
