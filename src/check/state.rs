@@ -3,7 +3,8 @@
 use super::{Check, ping};
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
-use crate::probe::path::redis::{Conversation, Dialogue, End};
+pub use crate::probe::path::keyed::is_of_upstream;
+use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Info, Reply};
 use crate::probe::path::sizes::Try;
 use crate::probe::path::tcp::Outcome;
@@ -139,9 +140,9 @@ pub static NODES_UNREACHABLE: Code = Code::warn(
 pub static UPSTREAM: Code = Code::fail(
     "state/upstream",
     Level::Ready,
-    "a proxy answers that it reaches no Redis",
+    "a proxy answers that it does not reach a Redis behind it",
     "PING was answered, as some proxies do by themselves, and another command with an error that no Redis has: twemproxy passes \
-     on what connecting met (Connection refused), Envoy says 'upstream failure' or 'no upstream host'.",
+     on what connecting met (Connection refused), for one of its servers or for all; Envoy says 'upstream failure' or 'no upstream host'.",
 );
 /// A replica without a link to its master.
 pub static LINK_DOWN: Code = Code::warn(
@@ -153,23 +154,6 @@ pub static LINK_DOWN: Code = Code::warn(
 );
 /// A link that is down for less may come back by itself: 'repl-timeout' is a minute.
 const LINK_DOWN_S: u64 = 60;
-/// How such an error begins: twemproxy's, by strerror(3), and Envoy's.
-const UPSTREAM_SAYS: [&str; 9] = [
-    "ERR Connection refused",
-    "ERR Connection timed out",
-    "ERR Connection reset by peer",
-    "ERR No route to host",
-    "ERR Host is down",
-    "ERR Server Error",
-    "ERR no upstream host",
-    "upstream failure",
-    "ERR upstream failure",
-];
-
-/// True for an error in the words of a proxy that reaches nobody.
-pub fn is_of_upstream(error: &ErrorReply) -> bool {
-    UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says))
-}
 
 fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let redis = facts.redis.known()?;
@@ -283,13 +267,8 @@ fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
 
 /// What a proxy says of its way, in the place of an answer.
 fn upstream(dialogue: &Dialogue) -> Option<Finding> {
-    let commands = [Command::Select, Command::Exists, Command::PfCount, Command::Hello, Command::Info];
-    let answers = |one| commands.into_iter().filter_map(move |command| Conversation::reply(one, command));
-    let mut errors =
-        std::iter::once(dialogue.telling()).chain(&dialogue.further).flat_map(answers).filter_map(Reply::error);
-    errors
-        .find(|error| is_of_upstream(error))
-        .map(|error| Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
+    let error = dialogue.upstream()?;
+    Some(Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
 }
 
 /// True if INFO was asked for and nothing came, where PING was answered, by whichever connection.

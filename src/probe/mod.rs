@@ -226,7 +226,7 @@ async fn own_firewall(
         silent && attempt.icmp.is_none() || attempt.icmp.as_ref().is_some_and(from_us)
     };
     let failed = tcp.seen().filter(|tcp| ask.wants("firewall") && tcp.connected().is_none());
-    let taken = ask.wants("firewall") && mesh.seen().is_some_and(Mesh::is_likely);
+    let taken = ask.wants("firewall") && mesh.seen().is_some();
     let may_be = taken || failed.is_some_and(|tcp| tcp.attempts.iter().any(stopped_here));
     if may_be || ask.deep { firewall::gather(clock).await } else { Observed::skipped("nothing was stopped here") }
 }

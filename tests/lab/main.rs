@@ -35,6 +35,7 @@ mod neighbour;
 mod network;
 mod odd_certificates;
 mod ours;
+mod passed_on;
 mod path;
 mod process;
 mod proxies;

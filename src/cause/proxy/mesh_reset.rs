@@ -1,16 +1,23 @@
 //! The sidecar of a service mesh takes the connection and resets it.
 
+use std::net::IpAddr;
+
 use crate::cause::{Case, Cause, dialogue};
 use crate::check::{ping, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::host::firewall::rules::{Part, Verdict};
+use crate::probe::host::firewall::walk::Doubt;
 use crate::probe::path::mesh::Mesh;
 use crate::probe::path::redis::End;
+
+/// The ports of sidecars that a rule leads connections to.
+const SIDECARS: [u16; 3] = [15_001, 15_006, 4_140];
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "mesh-reset",
-    title: "the sidecar of a service mesh takes the connection and resets it",
+    title: "a redirect on this side, as that of a mesh's sidecar, takes the connection and ends it",
     explain: "\
 In a service mesh (Istio, Linkerd, Consul) a redirect of the packet filter leads what leaves the pod to a sidecar, which \
 accepts connections to anywhere itself. Where it speaks mutual TLS to a Redis outside of the mesh, or plain text into a \
@@ -21,7 +28,10 @@ Signs that redisdoc looks for on this side: the ports of sidecars (15001, 4140) 
 whose packets may pass no router, though the way leads through one; as root, the rule that redirects. With the rule or \
 the packets it is likely, with the port alone possible: the server may still reset for reasons of its own. An end in order is so common that it takes the rule, or port and packets.
 
-Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication).",
+A rule that leads to another port is not a sidecar's: another proxy of this machine takes the connection then.
+
+Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication). Of \
+another proxy: mend what is behind it, or take the rule away.",
     infer,
     remedy,
 };
@@ -32,15 +42,19 @@ fn infer(case: &Case) -> Option<Support> {
     let redirect = redirect(case.facts);
     let near = mesh.near == Some(true);
     (redirect.is_some() || mesh.is_likely()).then_some(())?;
-    let sure = redirect.is_some() || near && !mesh.listeners.is_empty();
+    let sure = match &redirect {
+        Some(redirect) => redirect.is_sure || redirect.is_of_mesh(),
+        None => near && !mesh.listeners.is_empty(),
+    };
     // Whoever closes in order has more reasons to than whoever resets.
     let closes = dialogue(case.facts).is_some_and(|dialogue| dialogue.first.end == End::Closed);
-    (sure || !closes).then_some(())?;
+    (sure || redirect.is_some() || !closes).then_some(())?;
     let confidence = if sure { Confidence::Likely } else { Confidence::Possible };
     let ends = if closes { "closes" } else { "resets" };
     let summary = format!("something on this side of the network accepts what is meant for Redis, and {ends} it");
     let mut support = Support::new(confidence, &[finding.code], summary).on(finding);
-    for port in &mesh.listeners {
+    let is_other = redirect.as_ref().is_some_and(|redirect| !redirect.is_of_mesh());
+    for port in mesh.listeners.iter().filter(|_| !is_other) {
         support =
             support.because("sock_diag(7)", format!("port {port} of this machine is listened on: {}", whose(*port)));
     }
@@ -48,8 +62,8 @@ fn infer(case: &Case) -> Option<Support> {
         let says = format!("accepted with a TTL of 1, though the way leads through the gateway {gateway}");
         support = support.because("connect(2)", says);
     }
-    if let Some(says) = redirect {
-        support = support.because("the packet filter", says);
+    if let Some(redirect) = redirect {
+        support = support.because("the packet filter", redirect.says);
     }
     let tells = "the same check from where there is no sidecar: it works there, and this is it";
     let look = Step::look(Where::Network, case.facts.ask.target.check_command(), tells);
@@ -64,16 +78,49 @@ fn whose(port: u16) -> &'static str {
     }
 }
 
-/// The rule of this machine that leads the connection to this machine itself.
-fn redirect(facts: &Facts) -> Option<String> {
+/// A rule of this machine that leads the connection to this machine itself.
+struct Redirect {
+    /// To which port.
+    port: Option<u16>,
+    /// The rule.
+    says: String,
+    /// False if it cannot be told whether it meets this connection: by the user that asks, or the interface.
+    is_sure: bool,
+}
+
+impl Redirect {
+    /// True if it leads to a port of the sidecars that are known.
+    fn is_of_mesh(&self) -> bool {
+        self.port.is_some_and(|port| SIDECARS.contains(&port))
+    }
+}
+
+fn redirect(facts: &Facts) -> Option<Redirect> {
     let ip = facts.tcp.seen()?.attempts.iter().find(|attempt| attempt.is_taken())?.ip?;
     let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
-    let passage = facts.departure(ip).ok()?;
-    let (to, port) = passage.there.to;
-    let place = passage.there.translated_by.as_ref()?;
-    let port = port.map_or_else(String::new, |port| format!("port {port} of "));
-    let here = to.is_loopback() || to.is_unspecified() || own.contains(&to);
-    here.then(|| format!("what is meant for {ip} is sent to {port}this machine: {}", place.says()))
+    let is_here = |to: IpAddr| to.is_loopback() || to.is_unspecified() || own.contains(&to);
+    let there = facts.departure(ip).ok()?.there;
+    let to = |port: Option<u16>| port.map_or_else(String::new, |port| format!("port {port} of "));
+    if let Some(place) = &there.translated_by {
+        let (at, port) = there.to;
+        let says = format!("what is meant for {ip} is sent to {}this machine: {}", to(port), place.says());
+        return is_here(at).then_some(Redirect { port, says, is_sure: true });
+    }
+    let asked = facts.ask.target.port()?;
+    let maybe = there.doubts.iter().find_map(|doubt| Some((doubt, Some(leads_here(doubt, asked, is_here)?))));
+    maybe.map(|(doubt, port)| {
+        let says = format!("what is meant for {ip} may be sent to {}this machine: {}", to(port), doubt.at.says());
+        Redirect { port, says, is_sure: false }
+    })
+}
+
+/// The port of this machine that a rule would lead to, if it leads here.
+fn leads_here(doubt: &Doubt, asked: u16, is_here: impl Fn(IpAddr) -> bool) -> Option<u16> {
+    doubt.at.rule.as_ref()?.parts.iter().find_map(|part| match part {
+        Part::Verdict(Verdict::Redirect(port)) => Some(port.unwrap_or(asked)),
+        Part::Verdict(Verdict::Destination(Some(to), port)) if is_here(*to) => Some(port.unwrap_or(asked)),
+        _ => None,
+    })
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -84,13 +131,20 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     } else {
         format!("leave the port out: annotate the pod with traffic.sidecar.istio.io/excludeOutboundPorts: \"{port}\"")
     };
-    vec![
+    let sidecar = [
         Step::tell(Where::Cluster, text),
         Step::tell(
             Where::Cluster,
             "or tell the mesh: a DestinationRule with tls mode DISABLE for a Redis outside of the mesh, a PeerAuthentication that \
              is not STRICT for a client outside, and a port of the Service whose name begins with tcp",
         ),
+    ];
+    let Some(other) = redirect(facts).filter(|redirect| !redirect.is_of_mesh()) else { return sidecar.to_vec() };
+    let to = other.port.unwrap_or(port);
+    let tells = "the program that takes the connection: see where it leads, and whether a Redis answers there";
+    vec![
+        Step::look(Where::Here, format!("sudo ss -ltnp 'sport = :{to}'"), tells),
+        Step::tell(Where::Here, format!("mend what listens there, or take the rule away: {}", other.says)),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Causes in what stands between: proxies, tunnels and meshes.
 
+mod advice;
 mod contained;
 mod front;
 mod mesh_reset;

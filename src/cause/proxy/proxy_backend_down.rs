@@ -1,13 +1,14 @@
 //! What accepts is a proxy, and nobody answers behind it.
 
+use super::advice::{advice, look_at, reload, though_it_answers};
 use super::contained;
-use super::front::{Front, address, holder, is_own, may_be_turned_away, met, stop};
+use super::front::{Front, holder, may_be_turned_away, met, stop};
 use crate::cause::{Case, Cause, checks_again, client, redis_host, startup};
 use crate::check::{self, ping, process, state, tcp, tls};
-use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support, Where};
+use crate::model::{Code, Confidence, Endpoint, Observed, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::Host;
-use crate::probe::host::forward::{Backend, Forward};
+use crate::probe::host::forward::Backend;
 use crate::probe::host::process::Process;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::Command;
@@ -102,6 +103,10 @@ fn on_host(case: &Case, host: &Host, port: u16, code: &'static Code) -> Option<S
     } else if down.is_empty() && behind.iter().any(|backend| backend.pongs()) {
         let (sure, says) = though_it_answers(&front);
         supported(sure, format!("{who} brings no answer, though {} does: {says}", takes.join(", ")))
+    } else if code.id == state::UPSTREAM.id && !takes.is_empty() && !down.is_empty() {
+        let says =
+            format!("{who} reaches not all: {} takes no connection, and has its share of the keys", down.join(", "));
+        supported(Confidence::Likely, says)
     } else if code.id == ping::CUT_AT_TIMES.id && !down.is_empty() {
         let says = format!("{who} takes turns, and {} takes no connection", down.join(", "));
         supported(Confidence::Likely, says)
@@ -126,18 +131,6 @@ fn is_ssh(proxy: &Process) -> bool {
     ["ssh", "autossh"].contains(&proxy.name.as_str())
 }
 
-/// Why a proxy brings no answer from a Redis that answers.
-fn though_it_answers(front: &Front) -> (Confidence, &'static str) {
-    if let Some((proxy, ..)) = front.edited() {
-        // stunnel reads its file again without starting anew.
-        let sure = if proxy.name.starts_with("stunnel") { Confidence::Possible } else { Confidence::Likely };
-        return (sure, "its file was changed after its start, and it may still lead to where that led before");
-    }
-    let says = "proxy and Redis, or proxy and client, may speak differently (PROXY protocol, TLS), or its health checks \
-                refuse the server, or a limit (maxconn) or a rule (reject) of it ends the connection";
-    (Confidence::Possible, says)
-}
-
 /// True if every place behind the proxy refuses, all of them are known, and it is nobody but those places that refuses.
 fn is_certain(case: &Case, host: &Host, front: &Front, code: &Code) -> bool {
     let behind = &front.behind;
@@ -149,7 +142,9 @@ fn is_certain(case: &Case, host: &Host, front: &Front, code: &Code) -> bool {
     let vacant = behind.iter().all(|backend| is_vacant(backend) && !may_be_turned_away(case.facts, host, backend));
     // Who has met a refusal does not stay silent for long, but may try again; and who answers at times has another place.
     let fits = ![ping::SILENT.id, ping::CUT_AT_TIMES.id].contains(&code.id);
-    all_refuse && vacant && fits && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
+    // What a name meant when the proxy started may be another place; and who wants a header ends what has none.
+    let is_plain = front.fixed().is_empty() && !front.wants_header;
+    all_refuse && vacant && is_plain && fits && !case.facts.has_old_host() && !may_be_led_elsewhere(case)
 }
 
 /// The rules of the proxy's own machine that stop what it sends to the places behind it.
@@ -197,7 +192,10 @@ fn from_afar(case: &Case, code: &'static Code) -> Option<Support> {
             "what accepts may be a balancer, and at some of the places that it takes turns with nobody answers",
         )
     } else if [state::UPSTREAM.id, ping::ERROR.id].contains(&code.id) {
-        (Confidence::Likely, "what answers says that it reaches no Redis, in a proxy's words")
+        (
+            Confidence::Likely,
+            "what answers says, in a proxy's words, that it does not reach the Redis behind it, or one of several",
+        )
     } else if inside {
         (Confidence::Likely, "the TLS of a proxy answers, and then it closes: nobody seems to be behind it")
     } else {
@@ -219,19 +217,6 @@ fn whose_is(facts: &Facts, port: u16) -> Step {
     Step::look(redis_host(facts), format!("sudo ss -ltnp 'sport = :{port}'"), tells)
 }
 
-/// Shows where a proxy leads, or what it logs.
-fn look_at(facts: &Facts, proxy: &Process, forward: Option<&Forward>) -> Step {
-    let on = redis_host(facts);
-    let tells = "where it leads, and what it says of that place";
-    let args = format!("ps -o args= -p {}", proxy.pid);
-    let file = forward.and_then(|forward| forward.file.as_deref()).map(crate::model::text::shell_quote);
-    let unit = proxy.unit.as_deref().map(crate::model::text::shell_quote);
-    let shown = file.map(|file| format!("sudo grep -nE 'server|connect|proxy_pass|address' {file}"));
-    let logged = unit.map(|unit| format!("journalctl -n 20 -u {unit}"));
-    let command: Vec<String> = std::iter::once(args).chain(shown).chain(logged).collect();
-    Step::look(on, command.join("; "), tells)
-}
-
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = || redis_host(facts);
     let port = facts.ask.target.port().unwrap_or_default();
@@ -245,7 +230,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         return vec![whose_is(facts, to.port()), Step::tell(on(), text)];
     }
     let Front { behind, proxies, forwards, .. } = &front;
-    let reload = front.edited().map(|(proxy, file, _)| reload(on(), proxy, file));
+    let reload = reload(on(), &front);
     let further = if let Some(steps) = behind.iter().find_map(|backend| behind_it(facts, host, backend)) {
         steps
     } else if let Some(contained) = behind.iter().find_map(|backend| contained::of(host, backend)) {
@@ -254,60 +239,6 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         vec![look_at(facts, proxies[0], forwards.first().copied()), advice(facts, host, proxies[0], behind)]
     };
     reload.into_iter().chain(further).collect()
-}
-
-/// Lets a proxy read its file that was changed after its start.
-fn reload(on: Where, proxy: &Process, file: &str) -> Step {
-    let verb = if proxy.name == "nutcracker" { "restart" } else { "reload" };
-    let unit = proxy.unit.as_deref().map(crate::model::text::shell_quote);
-    let how = unit.map_or_else(String::new, |unit| format!(": sudo systemctl {verb} {unit}"));
-    let who = process::who(proxy);
-    Step::tell(on, format!("{file} was changed after {who} had started: {verb} it, if that was not done since{how}"))
-}
-
-/// What to do where redisdoc does not know how to bring life behind the proxy.
-fn advice(facts: &Facts, host: &Host, proxy: &Process, behind: &[&Backend]) -> Step {
-    let on = redis_host(facts);
-    if ["ssh", "autossh", "sshd"].contains(&proxy.name.as_str()) {
-        let places: Vec<&str> = behind.iter().map(|backend| backend.place.as_str()).collect();
-        let to = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
-        let text = format!(
-            "see whether Redis answers where the tunnel leads{to}, as seen from its far end, the machine that ssh is connected to"
-        );
-        return Step::tell(Where::RedisHost, text);
-    }
-    if behind.iter().any(|backend| backend.pongs()) && !behind.iter().any(|backend| backend.is_down()) {
-        let text = "see what the proxy says of that server ('show servers state' and 'show errors' of HAProxy's own socket, or its \
-                    log): whether its health checks refuse it, and what ends connections (maxconn, a reject rule). Let both \
-                    sides speak alike: 'accept-proxy' only where clients send the PROXY protocol's header, 'send-proxy' only \
-                    where the server takes it (Redis does not), and TLS on both sides or on none";
-        return Step::tell(on, text);
-    }
-    let Some(backend) = behind.iter().find(|it| it.is_down()).or(behind.first()) else {
-        let text =
-            format!("start Redis where {} leads, or name the right place in its configuration", process::who(proxy));
-        return Step::tell(on, text);
-    };
-    let Backend { place, said_by, .. } = *backend;
-    let text = match holder(host, backend) {
-        Some(at) => format!(
-            "somebody listens on {}, and {place} takes no connection: name an address in {said_by} that it has, or let {place} through",
-            at.address()
-        ),
-        None if backend.takes() => format!("see why what listens at {place} ({said_by}) does not answer"),
-        None if stop(facts, backend).is_some() => {
-            format!(
-                "let what goes to {place} ({said_by}) pass the packet filter of the proxy's own machine, or name another place there"
-            )
-        }
-        None if address(backend).is_some_and(|to| !is_own(host, to)) => format!(
-            "see at {place} whether Redis runs there, listens on more than 127.0.0.1, and no packet filter rejects it; or name the \
-             place where it is ({said_by}) and restart {}",
-            proxy.name
-        ),
-        None => format!("start Redis at {place}, or name the place where it is ({said_by}) and restart {}", proxy.name),
-    };
-    Step::tell(on, text)
 }
 
 /// How what is behind the proxy is mended, where that is a Redis of the same machine.
@@ -341,7 +272,7 @@ mod tests {
     use super::*;
     use crate::cause::tests::check_cause;
     use crate::probe::healthy_host::seen;
-    use crate::probe::host::forward::Met;
+    use crate::probe::host::forward::{Forward, Met};
     use crate::probe::host::socket::Listener;
     use crate::probe::path::tcp::Attempt;
 
@@ -371,7 +302,7 @@ mod tests {
             name.clone_into(&mut proxy.name);
             let file = Some("/etc/haproxy/haproxy.cfg".to_owned());
             let (pid, backends) = (proxy.pid, vec![backend]);
-            host.forwards = vec![Forward { pid, file, backends, whole: true, edited_at: None, left_out: 0 }];
+            host.forwards = vec![Forward { pid, file, backends, whole: true, ..Forward::default() }];
             processes.strangers.push(proxy);
         })
     }
@@ -435,6 +366,22 @@ mod tests {
         // What ssh reads in its own file is not seen.
         let socks = proxied("ssh", Some(Outcome::Refused)).host(|host| host.forwards[0].backends.clear());
         check_cause(&CAUSE, &socks, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn what_is_set_while_it_runs_or_ends_all_is_not_certain() {
+        let dead = |change: fn(&mut Forward)| {
+            proxied("haproxy", Some(Outcome::Refused)).host(|host| change(&mut host.forwards[0]))
+        };
+        check_cause(&CAUSE, &dead(|it| it.fixed = vec!["127.0.0.1:6380".to_owned()]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &dead(|it| it.fixed = vec!["other.lan:6380".to_owned()]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &dead(|it| it.headers = vec![6379]), Some(Confidence::Likely));
+        check_cause(&CAUSE, &dead(|it| it.headers = vec![6381]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &dead(|it| it.settable = Some(2)), Some(Confidence::Certain));
+        let told = |facts: &Facts| format!("{:?}", crate::cause::tests::diagnose(facts).causes[0]);
+        assert!(told(&dead(|it| it.settable = Some(2))).contains("haproxy.cfg:2"));
+        let named = dead(|it| it.fixed = vec!["127.0.0.1:6380".to_owned()]);
+        assert!(told(&named).contains("sudo systemctl reload"), "{}", told(&named));
     }
 
     #[test]

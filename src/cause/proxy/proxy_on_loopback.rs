@@ -1,4 +1,4 @@
-//! A proxy or tunnel listens on loopback addresses only.
+//! A proxy or tunnel listens on other addresses than the asked one: on loopback alone, most often.
 
 use std::net::IpAddr;
 
@@ -7,22 +7,24 @@ use crate::check::{process, tcp};
 use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::process::Process;
+use crate::probe::host::socket::Listener;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "proxy-on-loopback",
-    title: "a proxy or tunnel listens on loopback addresses only",
+    title: "a proxy or tunnel listens on other addresses only, as on loopback",
     explain: "\
 What listens on the port is a program that passes connections on, and it does so on 127.0.0.1 or ::1 only: that is what 'ssh -L' \
 and 'kubectl port-forward' do unless told otherwise, what sshd does with 'ssh -R' unless 'GatewayPorts' allows more, and what a \
 'bind' or 'listen' with 127.0.0.1 in the configuration of HAProxy, nginx or stunnel says, or '-p 127.0.0.1:…' of a container. At \
-any other address of the machine the connection is refused.
+any other address of the machine the connection is refused. So it is where such a line names one of the machine's addresses, and \
+another is asked.
 
-The machine's listeners show it: the port is there on loopback, and nowhere else. Whether the proxy is what is meant at that \
+The machine's listeners show it: the port is there, and not at that address. Whether the proxy is what is meant at that \
 address is not to be seen, and so it is likely, not certain. Redis' own 'bind' has nothing to do with it.
 
-Repair: let the proxy listen on the address that the clients use, after Redis behind it has a password: who reaches the proxy \
+Repair: ask at the address that the proxy has, if there is one that clients reach; or let it listen on the one that they use, after Redis behind it has a password: who reaches the proxy \
 reaches Redis, and protected mode takes the proxy for a local client.",
     infer,
     remedy,
@@ -31,15 +33,20 @@ reaches Redis, and protected mode takes the proxy for a local client.",
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::PROXY_ELSEWHERE)?;
     let (host, port) = (case.host()?, case.facts.ask.target.port()?);
-    let asked = case.facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip))?;
     let (listeners, proxy) = (host.listeners(port), holder(case.facts)?);
-    listeners.iter().all(|at| at.ip.is_loopback()).then_some(())?;
+    let asked = asked(case.facts, &listeners)?;
     let summary =
         format!("{} listens on {}, and {asked} is refused", process::who(proxy), process::addresses(&listeners));
     let support = Support::new(Confidence::Likely, &[&tcp::REFUSED, &process::PROXY_ELSEWHERE], summary).on(finding);
     let tells = "the proxy or tunnel by which the clients are to reach Redis: this is it; another: Redis is meant to be there itself";
     let look = Step::look(redis_host(case.facts), format!("ps -o args= -p {}", proxy.pid), tells);
     Some(support.not("loopback-only", "what listens there is no Redis").settled_by(look))
+}
+
+/// The address that nobody listens on. Where loopback is asked, only the other family of it may be meant.
+fn asked(facts: &Facts, listeners: &[&Listener]) -> Option<IpAddr> {
+    let is_apart = listeners.iter().any(|at| !at.ip.is_loopback());
+    facts.asked_addresses().into_iter().find(|ip| is_apart || !is_this_machine(*ip))
 }
 
 /// The proxy that has the port.
@@ -49,16 +56,24 @@ fn holder(facts: &Facts) -> Option<&Process> {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let (on, port) = (redis_host(facts), facts.ask.target.port().unwrap_or_default());
-    let ip = facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip));
+    let listeners = facts.server_host().map_or_else(|_| Vec::new(), |host| host.listeners(port));
+    let ip = asked(facts, &listeners);
     let name = holder(facts).map_or("", |proxy| proxy.name.as_str());
-    vec![
+    let apart: Vec<&Listener> = listeners.into_iter().filter(|at| !at.ip.is_loopback()).collect();
+    let other = format!(
+        "ask at the address that the proxy has, if it is that one that is meant: {}",
+        process::addresses(&apart)
+    );
+    let other = (!apart.is_empty()).then(|| Step::tell(on.clone(), other));
+    let wider = [
         Step::tell(
             on.clone(),
             "see that Redis behind it has a password: protected mode takes what comes through a proxy for local",
         ),
         Step::tell(on.clone(), wider(name, ip, port)),
         Step::tell(on, "let only the clients' addresses through the firewall to that port"),
-    ]
+    ];
+    other.into_iter().chain(wider).collect()
 }
 
 /// How a program of this name is told to listen on this address, too.
@@ -70,7 +85,7 @@ fn wider(name: &str, ip: Option<IpAddr>, port: u16) -> String {
     };
     match name {
         "ssh" | "autossh" => format!("name the address in the tunnel's arguments: ssh -L {at}:{port}:…"),
-        "sshd" => format!(
+        "sshd" | "sshd-session" => format!(
             "let the tunnel ask for the address, ssh -R {at}:{port}:…, and allow it with 'GatewayPorts clientspecified' in \
              /etc/ssh/sshd_config (sudo systemctl reload ssh)"
         ),
@@ -115,7 +130,11 @@ mod tests {
         }
         check_cause(&CAUSE, &Facts::on_loopback(), None);
         check_cause(&CAUSE, &of("python3", Facts::on_loopback()), None);
-        check_cause(&CAUSE, &of("ssh", Facts::joined().listening(&["10.0.0.7:6379"]).refused([10, 0, 0, 9])), None);
+        let apart = of("ssh", Facts::joined().listening(&["10.0.0.7:6379"]).refused([10, 0, 0, 9]));
+        check_cause(&CAUSE, &apart, Some(Confidence::Likely));
+        let steps = format!("{:?}", remedy(&apart));
+        assert!(steps.contains("ask at the address that the proxy has") && steps.contains("10.0.0.7:6379"), "{steps}");
+        check_cause(&CAUSE, &of("ssh", Facts::on_loopback().refused([127, 0, 0, 1])), None);
         check_cause(&CAUSE, &of("ssh", Facts::joined()), None);
     }
 

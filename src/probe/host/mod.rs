@@ -167,7 +167,7 @@ pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> O
         Given::Facts(host) => Some(host.origin.hostname.unwrap_or_else(|| "a machine without a name".to_owned())),
         Given::Late | Given::Nothing => None,
     };
-    let is_well = |dialogue| says_pong(dialogue) && !dialogue.is_cut_at_times();
+    let is_well = |dialogue| says_pong(dialogue) && !dialogue.is_cut_at_times() && !dialogue.is_stuck_behind();
     let all = ask.deep || !dialogue.is_some_and(is_well);
     if !is_here {
         let within = if all { contained(path.tcp) } else { None };

@@ -4,11 +4,48 @@
 
 use std::time::Instant;
 
-use super::redis::{Conversation, Line, NO_KEY, line};
-use super::reply::{Command, ErrorKind, Reply};
+use super::redis::{Conversation, Dialogue, Line, NO_KEY, line};
+use super::reply::{Command, ErrorKind, ErrorReply, Reply};
 use super::talk::Talk;
 use super::tcp::Dialled;
 use crate::model::Secret;
+
+/// How an error begins that no Redis has, but a proxy that reaches none: twemproxy's, by strerror(3), and Envoy's.
+const UPSTREAM_SAYS: [&str; 9] = [
+    "ERR Connection refused",
+    "ERR Connection timed out",
+    "ERR Connection reset by peer",
+    "ERR No route to host",
+    "ERR Host is down",
+    "ERR Server Error",
+    "ERR no upstream host",
+    "upstream failure",
+    "ERR upstream failure",
+];
+
+/// True for an error in the words of a proxy that reaches nobody.
+pub fn is_of_upstream(error: &ErrorReply) -> bool {
+    UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says))
+}
+
+impl Dialogue {
+    /// What a proxy says of its way, in the place of an answer.
+    pub fn upstream(&self) -> Option<&ErrorReply> {
+        let commands = [Command::Select, Command::Exists, Command::PfCount, Command::Hello, Command::Info];
+        self.errors(commands).find(|error| is_of_upstream(error))
+    }
+
+    /// True if a command with a key meets what PING does not: a proxy that reaches no Redis, or has no password for it.
+    pub fn is_stuck_behind(&self) -> bool {
+        let wants_password = |error: &ErrorReply| error.kind == ErrorKind::NoAuth;
+        self.upstream().is_some() || self.errors([Command::Exists]).any(wants_password)
+    }
+
+    fn errors<const N: usize>(&self, commands: [Command; N]) -> impl Iterator<Item = &ErrorReply> {
+        let answers = move |one| commands.into_iter().filter_map(move |command| Conversation::reply(one, command));
+        std::iter::once(self.telling()).chain(&self.further).flat_map(answers).filter_map(Reply::error)
+    }
+}
 
 /// Asks for a key, where `pongs` answered PING, and the `first` conversation, which may be the same, shows no server.
 pub(super) async fn gather(

@@ -5,7 +5,7 @@ pub mod command;
 pub mod counter;
 pub mod dns;
 pub mod hold;
-mod keyed;
+pub mod keyed;
 pub mod mesh;
 pub mod nodes;
 pub mod others;

@@ -22,6 +22,8 @@ pub struct Front<'a> {
     pub behind: Vec<&'a Backend>,
     /// True if they are all that have it.
     pub is_alone: bool,
+    /// True if what does not begin with the PROXY protocol's header is ended at the asked port.
+    pub wants_header: bool,
 }
 
 impl<'a> Front<'a> {
@@ -34,7 +36,8 @@ impl<'a> Front<'a> {
         let asked = facts.asked_addresses();
         let behind = forwards.iter().flat_map(|forward| forward.behind(port, &asked)).collect();
         let is_alone = process::owners(facts, host, port).len() == 1;
-        Some(Self { proxies, forwards, behind, is_alone })
+        let wants_header = forwards.iter().any(|forward| forward.headers.contains(&port));
+        Some(Self { proxies, forwards, behind, is_alone, wants_header })
     }
 
     /// Their names.
@@ -48,6 +51,16 @@ impl<'a> Front<'a> {
             let proxy = self.proxies.iter().find(|proxy| proxy.pid == forward.pid)?;
             Some((*proxy, forward.file.as_deref()?, forward.edited_at.as_deref()?))
         })
+    }
+
+    /// The places behind them that are names which they looked up when they started, each with its proxy.
+    pub fn fixed(&self) -> Vec<(&'a Process, &'a str)> {
+        let of = |forward: &&'a Forward| {
+            let proxy = self.proxies.iter().find(|proxy| proxy.pid == forward.pid)?;
+            let fixed = forward.fixed.iter().map(String::as_str);
+            Some(fixed.filter(|place| self.behind.iter().any(|it| it.place == *place)).map(|place| (*proxy, place)))
+        };
+        self.forwards.iter().filter_map(of).flatten().collect()
     }
 
     /// Where a rule of their machine leads what comes to the asked port, past them and what is behind them, and the rule.
@@ -67,6 +80,13 @@ impl<'a> Front<'a> {
             let file = forward.file.as_deref().unwrap_or("the proxy's file");
             support.because(host.source(file), format!("{} more places of it were left out", forward.left_out))
         });
+        let support = self.fixed().into_iter().fold(support, |support, (proxy, place)| {
+            let source = host.source(format!("the start of {}", process::who(proxy)));
+            support.because(source, format!("it looked up {place} then, and may lead to what the name meant"))
+        });
+        let settable = self.forwards.iter().filter_map(|it| Some(format!("{}:{}", it.file.as_deref()?, it.settable?)));
+        let says = "an admin's socket: other addresses may have been set over it since ('show servers state' tells)";
+        let support = settable.fold(support, |support, place| support.because(host.source(place), says));
         let Some((proxy, file, at)) = self.edited() else { return support };
         let started = proxy.started_at.as_deref().unwrap_or_default();
         let says =

@@ -41,6 +41,12 @@ pub struct Way {
     pub leads: Vec<Lead>,
     /// True if nothing of it was beyond us: else there may be other places.
     pub whole: bool,
+    /// True if the proxy looks names up whenever it connects, and not when it starts alone.
+    pub resolves_anew: bool,
+    /// The ports where it wants the PROXY protocol's header.
+    pub headers: Vec<u16>,
+    /// The line that lets its places be changed while it runs.
+    pub settable: Option<usize>,
 }
 
 /// Reads the file of this proxy.
@@ -53,7 +59,10 @@ pub fn parse(name: &str, text: &str) -> Way {
         _ => return Way::default(),
     };
     file.beyond |= text.lines().nth(MOST_LINES).is_some();
-    Way { leads: leads(&file.sections), whole: !file.beyond }
+    let wants = file.sections.iter().filter(|section| section.wants_header);
+    let headers = wants.flat_map(|section| section.binds.iter().map(|(_, port)| *port)).collect();
+    let File { beyond, resolves_anew, settable, .. } = file;
+    Way { leads: leads(&file.sections), whole: !beyond, resolves_anew, headers, settable }
 }
 
 /// What was read of a file.
@@ -62,6 +71,10 @@ struct File<'a> {
     sections: Vec<Section<'a>>,
     /// True if something of it may lead elsewhere, and was not understood.
     beyond: bool,
+    /// See [`Way::resolves_anew`].
+    resolves_anew: bool,
+    /// See [`Way::settable`].
+    settable: Option<usize>,
 }
 
 /// A part of a file: its name, the addresses it listens on, the parts it refers to, and the places it leads to.
@@ -72,6 +85,8 @@ struct Section<'a> {
     binds: Vec<(Option<IpAddr>, u16)>,
     refers: Vec<&'a str>,
     places: Vec<(usize, String)>,
+    /// True if one of its listeners wants the PROXY protocol's header.
+    wants_header: bool,
 }
 
 impl<'a> Section<'a> {
@@ -120,12 +135,17 @@ impl<'a> File<'a> {
         let first = rest.first().copied().unwrap_or_default();
         let leads_away = |word: &&str| LEADING_AWAY.contains(word) || word.starts_with("lua.");
         self.beyond |= rest.iter().any(leads_away) || ["dispatch", "transparent"].contains(&word);
+        let is_admin = || rest.windows(2).any(|two| two == ["level", "admin"]);
         match (word, section.aside) {
+            // The addresses of servers as they were when it ended, for whatever section.
+            ("load-server-state-from-file", _) => self.beyond |= first != "none",
+            ("stats", true) if first == "socket" && is_admin() => self.settable = Some(number),
             // Conditions of the file itself, what all sections after it take over, and servers that a name is asked for.
             (".if" | ".elif" | ".else" | ".include", _) | ("default_backend", true) | ("server-template", false) => {
                 self.beyond = true;
             }
             ("bind", false) => {
+                section.wants_header |= rest.contains(&"accept-proxy");
                 for to in first.split(',') {
                     self.beyond |= section.listens(to);
                 }
@@ -174,6 +194,8 @@ fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
             "transparent" => ["destination", "both"].contains(&value),
             _ => false,
         };
+        // Before the first service it counts for all.
+        file.resolves_anew |= key == "delay" && value == "yes" && file.sections.is_empty();
         let Some(section) = file.sections.last_mut() else { continue };
         match key.as_str() {
             "accept" => file.beyond |= section.listens(value),
@@ -309,10 +331,25 @@ mod tests {
             is_whole("stunnel", &format!("[a]\naccept = 1\n{line}\n"), whole);
         }
         is_whole("haproxy", &listen(" bind unix@/s"), true);
+        is_whole("haproxy", &listen("defaults\n load-server-state-from-file global"), false);
+        is_whole("haproxy", &listen("defaults\n load-server-state-from-file none"), true);
         is_whole("stunnel", "include = /x\n[a]\naccept = 1\n", false);
         is_whole("nutcracker", "a:\n  servers: [h:1:1]\n", false);
         is_whole("nginx", "", false);
         is_whole("haproxy", &"\n".repeat(MOST_LINES + 1), false);
+    }
+
+    #[test]
+    fn what_changes_while_it_runs_is_known() {
+        let text = "global\n stats socket /a mode 660 level admin\nlisten a\n bind :1 accept-proxy\n server x h:3\nlisten b\n bind :2\n";
+        let way = parse("haproxy", text);
+        assert_eq!((way.settable, way.headers, way.resolves_anew), (Some(2), vec![1], false));
+        assert_eq!(parse("haproxy", "global\n stats socket /a level operator\n").settable, None);
+        for (text, expected) in
+            [("delay = yes\n[a]\n", true), ("delay = no\n[a]\n", false), ("[a]\ndelay=yes\n", false)]
+        {
+            assert_eq!(parse("stunnel", text).resolves_anew, expected, "{text}");
+        }
     }
 
     #[test]

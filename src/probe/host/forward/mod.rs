@@ -4,10 +4,11 @@
 pub mod arguments;
 mod conf;
 mod file;
+mod meet;
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +16,8 @@ use conf::Way;
 
 use super::process::{Process, Processes};
 use super::socket::Sockets;
-use crate::model::{Family, Observed, escape};
-use crate::probe::path::redis;
-use crate::probe::path::reply::{Command, Reply};
-use crate::probe::path::tcp::{self, Attempt, Dialled, Outcome};
-use crate::sys::resolver::{self, Lookup};
+use crate::model::{Observed, escape};
+use crate::probe::path::tcp::{Attempt, Outcome};
 use crate::sys::{Clock, clock};
 
 /// The most proxies that are told of, and the most places of each.
@@ -35,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const NOT_TRIED: &str = "it was not tried: there are many";
 
 /// Programs that pass connections on, by the name of their process, of which the kernel keeps 15 bytes.
-const PROXIES: [&str; 36] = [
+const PROXIES: [&str; 37] = [
     "docker-proxy",
     "rootlessport",
     "rootlesskit",
@@ -63,6 +61,7 @@ const PROXIES: [&str; 36] = [
     "redis-cluster-p",
     "ssh",
     "sshd",
+    "sshd-session",
     "autossh",
     "socat",
     "kubectl",
@@ -75,7 +74,7 @@ const PROXIES: [&str; 36] = [
 ];
 
 /// A program that has a port and passes its connections on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forward {
     /// Its process.
     pub pid: u32,
@@ -93,6 +92,15 @@ pub struct Forward {
     /// How many more places it leads to, which are not told of.
     #[serde(default, skip_serializing_if = "is_none")]
     pub left_out: usize,
+    /// Its places that are names, where it looked them up when it started, and may still lead to what they meant then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<String>,
+    /// The ports at which it ends what does not begin with the PROXY protocol's header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<u16>,
+    /// The line by which others may change where it leads while it runs (`HAProxy`'s 'stats socket … level admin').
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settable: Option<usize>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks it so")]
@@ -212,12 +220,13 @@ pub async fn gather(
         for order in to_try(forward, port, asked) {
             if tries.len() < MOST_TRIES_IN_ALL {
                 let place = forward.backends[order].place.clone();
-                tries.spawn(async move { (proxy, order, met(&place, deadline).await) });
+                tries.spawn(async move { (proxy, order, meet::met(&place, deadline).await) });
             }
         }
     }
-    for (proxy, order, met) in tries.join_all().await {
+    for (proxy, order, (met, is_sure)) in tries.join_all().await {
         found[proxy].backends[order].met = met;
+        found[proxy].whole &= is_sure;
     }
     found
 }
@@ -240,15 +249,18 @@ fn to_try(forward: &Forward, port: Option<u16>, asked: &[IpAddr]) -> Vec<usize> 
 
 /// Where a proxy leads, at the asked port or at all, before anything was tried.
 fn of(process: &Process, port: Option<u16>) -> Forward {
-    let mut way = Way { leads: arguments::leads(&process.name, &process.args), whole: true };
+    let leads = arguments::leads(&process.name, &process.args);
+    let mut way = Way { leads, whole: true, ..Way::default() };
     let file = if way.leads.is_empty() { file::find(process) } else { None };
     if let Some(file) = &file {
         way = conf::parse(&process.name, &file.text);
         way.leads.retain(|lead| port.is_none_or(|asked| lead.port.is_none_or(|own| own == asked)));
         way.whole &= file.is_its && file.edited_at.is_none();
     }
-    let named = way.leads.iter().any(|lead| literal(&lead.place).is_none());
+    let named = way.leads.iter().any(|lead| meet::literal(&lead.place).is_none());
     way.whole &= !named || file::shares_names(process.pid);
+    let keeps = |lead: &&Lead| file.is_some() && !way.resolves_anew && meet::is_name(&lead.place);
+    let fixed = way.leads.iter().filter(keeps).take(MOST_PLACES).map(|lead| escape(lead.place.as_bytes())).collect();
     let said_by = |lead: &Lead| match (&file, lead.line) {
         (Some(file), Some(line)) => format!("{}:{line}", escape(file.path.as_bytes())),
         _ => format!("the arguments of pid {}", process.pid),
@@ -264,7 +276,17 @@ fn of(process: &Process, port: Option<u16>) -> Forward {
     let backends = way.leads.iter().take(MOST_PLACES).map(told).collect();
     let edited_at = file.as_ref().and_then(|file| file.edited_at.clone());
     let file = file.as_ref().map(|file| escape(file.path.as_bytes()));
-    Forward { pid: process.pid, file, backends, whole: way.whole && left_out == 0, edited_at, left_out }
+    Forward {
+        pid: process.pid,
+        file,
+        backends,
+        whole: way.whole && left_out == 0,
+        edited_at,
+        left_out,
+        fixed,
+        headers: way.headers,
+        settable: way.settable,
+    }
 }
 
 /// Why what a proxy leads to is not to be met from here.
@@ -274,47 +296,4 @@ fn out_of_reach(process: &Process) -> Option<&'static str> {
         (_, Some(true)) => None,
         (_, Some(false) | None) => Some("the proxy is in another network namespace"),
     }
-}
-
-async fn met(place: &str, deadline: Instant) -> Observed<Met> {
-    let Some(address) = resolve(place, deadline).await else {
-        return Observed::skipped("its address is not known");
-    };
-    let attempt = tcp::once(address, deadline).await;
-    let ping = match attempt.outcome {
-        Outcome::Connected => said(address, deadline).await,
-        _ => None,
-    };
-    Observed::Seen(Met { attempt, ping })
-}
-
-async fn said(address: SocketAddr, deadline: Instant) -> Option<String> {
-    let said = redis::greet(&Dialled::Tcp(address), deadline).await;
-    match said.reply(Command::Ping).or(said.unasked.as_ref())? {
-        Reply::Status(status) => Some(status.clone()),
-        Reply::Error(error) => Some(error.text.clone()),
-        _ => None,
-    }
-}
-
-/// The address of a place, by this machine's own resolver.
-async fn resolve(place: &str, deadline: Instant) -> Option<SocketAddr> {
-    if let Some(address) = literal(place) {
-        return Some(address);
-    }
-    let (host, _) = place.rsplit_once(':')?;
-    let port = conf::port(place)?;
-    match resolver::lookup(host, Family::Any, deadline).await {
-        Lookup::Addresses { addresses, .. } => addresses.first().map(|ip| SocketAddr::new(*ip, port)),
-        Lookup::Failed { .. } | Lookup::TimedOut | Lookup::Unasked(_) => None,
-    }
-}
-
-/// The address of a place that is written as one.
-fn literal(place: &str) -> Option<SocketAddr> {
-    let (host, _) = place.rsplit_once(':')?;
-    let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-    // Who connects to the unspecified address connects to this machine (ip(7)).
-    let ip = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
-    Some(SocketAddr::new(ip, conf::port(place)?))
 }
