@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::redis::{Conversation, Line, NO_KEY, line};
+use super::redis::{Conversation, Dialogue, Line, NO_KEY, line};
 use super::reply::{Command, ErrorKind, Reply};
 use super::talk::Talk;
 use super::tcp::Dialled;
@@ -32,6 +32,13 @@ pub(super) async fn gather(
     talk.say(&lines, deadline).await;
     talk.listen(deadline).await;
     Some(talk.conclude())
+}
+
+impl Dialogue {
+    /// The answer to `command`, from the conversation that tells most, or else from that in which a key was asked for.
+    pub fn reply_beyond(&self, command: Command) -> Option<&Reply> {
+        self.reply(command).or_else(|| self.further.iter().find_map(|one| one.reply(command)))
+    }
 }
 
 /// True if PING was answered with a status, and everything that shows a server was cut, or is unknown.
