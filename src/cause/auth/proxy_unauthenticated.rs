@@ -54,7 +54,7 @@ mod tests {
     fn a_password_that_is_not_set_and_wanted_is_a_proxys() {
         let sent = || with_password().erring(Command::Auth, "ERR Client sent AUTH, but no password is set");
         let noauth = "NOAUTH Authentication required.";
-        check_cause(&CAUSE, &sent().erring(Command::Exists, noauth), None);
+        check_cause(&CAUSE, &sent().erring(Command::Exists, noauth), Some(Confidence::Likely));
         check_cause(&CAUSE, &sent().erring(Command::Info, noauth), Some(Confidence::Likely));
         check_cause(&CAUSE, &with_password().erring(Command::Info, noauth), Some(Confidence::Likely));
         check_cause(&CAUSE, &sent(), None);
