@@ -77,9 +77,9 @@ pub static AUTH_ERROR: Code = Code::fail(
 pub static STILL_REQUIRED: Code = Code::fail(
     "auth/still-required",
     Level::Authenticated,
-    "the password is accepted, and still one is required",
-    "AUTH was answered OK and the next command NOAUTH. No Redis does that: a proxy took the password, and is not logged \
-     in to the Redis behind it.",
+    "a proxy answers AUTH, and the Redis behind it still wants a password",
+    "AUTH was answered OK, or that no password is set, and a later command NOAUTH. No Redis does that: a proxy answers \
+     AUTH by itself, and is not logged in to the Redis behind it.",
 );
 /// Any password is accepted.
 pub static PASSWORD_UNCHECKED: Code = Code::warn(
@@ -240,10 +240,16 @@ fn credentials(dialogue: &Dialogue, target: &Target) -> Option<Finding> {
 /// proxy may answer it by itself.
 fn not_authenticated(dialogue: &Dialogue) -> Option<&ErrorReply> {
     let commands = [Command::Ping, Command::Select, Command::Exists, Command::Hello, Command::Info];
-    commands.into_iter().find_map(|command| error_of(dialogue, command, &[ErrorKind::NoAuth]))
+    let errors = commands.into_iter().filter_map(|command| dialogue.reply_beyond(command)?.error());
+    errors.into_iter().find(|error| error.kind == ErrorKind::NoAuth)
 }
 
 fn rejected(error: &ErrorReply, dialogue: &Dialogue, target: &Target) -> Finding {
+    if let (ErrorKind::NoPasswordSet, Some(wanted)) = (error.kind, not_authenticated(dialogue)) {
+        // Who has none set, and who wants one, are two.
+        let says = format!("to AUTH: {}; then: {}", error.text, wanted.text);
+        return Finding::new(&STILL_REQUIRED, "redis replied", says);
+    }
     let code = match error.kind {
         ErrorKind::WrongPass => &REJECTED,
         ErrorKind::NoPasswordSet => &NOT_EXPECTED,

@@ -3,8 +3,9 @@
 use super::{Check, ping};
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, Severity, Target};
 use crate::probe::Facts;
+use crate::probe::host::log::Kind;
 pub use crate::probe::path::keyed::is_of_upstream;
-use crate::probe::path::redis::{Dialogue, End};
+use crate::probe::path::redis::{Conversation, Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Info, Reply};
 use crate::probe::path::sizes::Try;
 use crate::probe::path::tcp::Outcome;
@@ -149,8 +150,8 @@ pub static LINK_DOWN: Code = Code::warn(
     "state/link-down",
     Level::Ready,
     "the replica has no link to its master",
-    "INFO shows role:slave with master_link_status:down for a minute at least, and no synchronisation under way: what is written \
-     to the master does not arrive here.",
+    "INFO shows role:slave with master_link_status:down for a minute at least, and no synchronisation under way; where the link never \
+     was up, the log has had its failures for as long. What is written to the master does not arrive here.",
 );
 /// A link that is down for less may come back by itself: 'repl-timeout' is a minute.
 const LINK_DOWN_S: u64 = 60;
@@ -172,7 +173,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let written = facts.ask.require == Level::Writable;
     if findings.is_empty() {
         match dialogue.info() {
-            Some(info) => findings.extend(shown_by_info(info, dialogue)),
+            Some(info) => findings.extend(shown_by_info(facts, info, dialogue)),
             None if is_info_lost(dialogue) && is_redis(facts, dialogue) => {
                 // After a pong, less is waited for.
                 if !dialogue.first.answers_ping() {
@@ -253,7 +254,7 @@ fn healthy_summary(dialogue: &Dialogue) -> String {
 const STATEFUL: &[Command] = &[Command::Ping, Command::Select, Command::Exists, Command::PfCount];
 
 fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
-    let error = dialogue.reply(command)?.error()?;
+    let error = dialogue.reply_beyond(command)?.error()?;
     let code = match error.kind {
         ErrorKind::Loading => &LOADING,
         ErrorKind::Busy => &BUSY,
@@ -313,8 +314,8 @@ fn sentinel(dialogue: &Dialogue) -> Option<Finding> {
     Some(Finding::new(&SENTINEL, "INFO", format!("{field}:sentinel")))
 }
 
-fn shown_by_info(info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
-    let findings = [loading(info), paused(info, dialogue), memory_full(info), replicas(info), link_down(info)];
+fn shown_by_info(facts: &Facts, info: &Info, dialogue: &Dialogue) -> Vec<Finding> {
+    let findings = [loading(info), paused(info, dialogue), memory_full(info), replicas(info), link_down(facts, info)];
     findings.into_iter().flatten().collect()
 }
 
@@ -353,16 +354,24 @@ fn replicas(info: &Info) -> Option<Finding> {
     (good == 0).then(|| Finding::new(&NOT_ENOUGH_REPLICAS, "INFO", "min_slaves_good_slaves:0"))
 }
 
-/// A link that never was has -1 seconds; then the server's own age tells.
-fn link_down(info: &Info) -> Option<Finding> {
+/// A link that never was has -1 seconds, as has one to a new master, which may have other things to do before it sends its
+/// data (a BGSAVE of its own, 'repl-diskless-sync-delay'): then the log tells how long it fails.
+fn link_down(facts: &Facts, info: &Info) -> Option<Finding> {
     let is_down = info.get("role") == Some("slave") && info.get("master_link_status") == Some("down");
     let is_idle = info.get("master_sync_in_progress") != Some("1");
     let since = info.number("master_link_down_since_seconds");
-    let age = since.or_else(|| info.number("uptime_in_seconds"))?;
+    let age = since.or_else(|| failing_for(facts))?;
     (is_down && is_idle && age >= LINK_DOWN_S).then(|| {
-        let how_long = since.map_or_else(|| "never up, it seems".to_owned(), |since| format!("{since} seconds"));
+        let how_long = since.map_or_else(|| format!("failing for {age} seconds"), |since| format!("{since} seconds"));
         Finding::new(&LINK_DOWN, "INFO", format!("role:slave, master_link_status:down ({how_long})"))
     })
+}
+
+/// For how long the log has nothing but failures of the link, the last of them a moment ago.
+fn failing_for(facts: &Facts) -> Option<u64> {
+    let events = &facts.server_host().ok()?.log.seen()?.events;
+    let age = |kind| events.iter().rev().find(|event| event.kind == kind).map(|event| event.age_s);
+    age(Kind::LinkBegan).filter(|_| age(Kind::Link).is_some_and(|last| last <= LINK_DOWN_S))
 }
 
 fn memory_full(info: &Info) -> Option<Finding> {

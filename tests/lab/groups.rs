@@ -64,11 +64,28 @@ fn a_replica_whose_link_never_came_up_is_a_warning() {
     let plain = client.tls_redis(&[&follows[..], &["--tls-auth-clients", "no"]].concat());
     let ask = ["-h", "127.0.0.1", "--tls", "--cacert", "/etc/tls/ca.crt"];
     client.diagnose(&ask).healthy();
-    std::thread::sleep(Duration::from_secs(61));
+    std::thread::sleep(Duration::from_secs(64));
     let down = client.diagnose(&ask);
     down.finding("state/link-down").first_cause("replica-unlinked", Confidence::Certain).exit(0);
     assert!(down.report.to_string().contains("SYNC"), "{down}");
     let _ = client.sh("redis-cli --tls --cacert /etc/tls/ca.crt config set tls-replication yes && for i in $(seq 200); do redis-cli --tls --cacert /etc/tls/ca.crt info replication | grep -q link_status:up && exit; sleep 0.1; done");
     client.diagnose(&ask).healthy();
+    // Given a master a moment ago, which waits before it sends its data.
+    let tls = "redis-cli --tls --cacert /etc/tls/ca.crt";
+    let _ = server.sh(&format!("{tls} config set repl-diskless-sync-delay 60"));
+    let _ = client.sh(&format!(
+        "{tls} replicaof no one && {tls} debug change-repl-id; {tls} replicaof {SERVER} 6379 && sleep 1.5"
+    ));
+    client.diagnose(&ask).not_cause("replica-unlinked").exit(0);
     drop(plain);
+}
+
+#[test]
+fn a_password_that_is_part_of_a_pong_makes_no_stranger() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    let _redis = one.redis(&["--requirepass", "pong"]);
+    for ask in [&["-a", "pong"][..], &["-a", "pong", "--deep"]] {
+        one.diagnose(ask).healthy();
+    }
 }

@@ -7,6 +7,7 @@ mod credentials_rejected;
 mod open_default_user;
 mod password_missing;
 mod password_not_expected;
+mod proxy_unauthenticated;
 mod sentinel_credentials;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::probe::Facts;
 pub static CAUSES: &[&Cause] = &[
     &sentinel_credentials::CAUSE,
     &acl_unsupported::CAUSE,
+    &proxy_unauthenticated::CAUSE,
     &password_not_expected::CAUSE,
     &password_missing::CAUSE,
     &credentials_rejected::CAUSE,

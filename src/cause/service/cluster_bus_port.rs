@@ -124,12 +124,20 @@ fn port_for_clients(facts: &Facts) -> Option<u16> {
     told.or_else(|| owner(facts, asked).map(|(_, port)| port)).or_else(|| asked.checked_sub(10_000))
 }
 
+/// True if the settings of the server say that its port for clients is the one for TLS.
+fn is_for_tls(facts: &Facts, port: u16) -> bool {
+    let setting = |name: &str| facts.instance().and_then(|instance| instance.setting(name));
+    let is = |name: &str, port: u16| setting(name).is_some_and(|known| known.values == [port.to_string()]);
+    is("tls-port", port) && !is("port", port)
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some(port) = port_for_clients(facts) else { return Vec::new() };
     let mut target = facts.ask.target.clone();
     if let Endpoint::Tcp { port: asked, .. } = &mut target.endpoint {
         *asked = port;
     }
+    target.tls |= is_for_tls(facts, port);
     vec![
         Step::tell(
             Where::Here,

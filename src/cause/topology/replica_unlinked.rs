@@ -8,6 +8,9 @@ use crate::probe::Facts;
 use crate::probe::host::log::{Event, Kind};
 use crate::probe::path::reply::Info;
 
+/// How often a replica tries again at least: 'repl-timeout' is a minute.
+const AGAIN_S: u64 = 90;
+
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "replica-unlinked",
@@ -17,7 +20,7 @@ INFO shows role:slave and master_link_status:down, for a minute at least, and no
 master does not arrive here. With 'replica-serve-stale-data yes', which is the default, the replica answers all the same, with what \
 it had when the link broke; if it never had one, with nothing.
 
-INFO's text is Redis' own, so that it is so is certain. Why stands in the replica's log: 'Error condition on socket for SYNC' with a \
+It is certain where the replica's log says why, of late; without that the master may be about to send its data. The log says: 'Error condition on socket for SYNC' with a \
 reset or an end of file is mostly a master that wants TLS ('tls-replication yes' on the replica) or turns plain text away; \
 'certificate verify failed' an authority that 'tls-ca-cert-file' of the replica lacks; 'MASTER aborted replication' or 'Unable to \
 AUTH to MASTER' a password ('masterauth'); 'Connection refused' or a timeout a master that is gone or out of reach.
@@ -36,7 +39,9 @@ fn infer(case: &Case) -> Option<Support> {
         Some(event) => format!("the link to {to} is down: '{}'", event.says),
         None => format!("the link to {to} is down"),
     };
-    let support = Support::new(Confidence::Certain, &[&state::LINK_DOWN], summary).on(finding);
+    let sure = if logged.is_some() { Confidence::Certain } else { Confidence::Likely };
+    let support = Support::new(sure, &[&state::LINK_DOWN], summary).on(finding);
+    let support = if logged.is_some() { support } else { support.settled_by(at_the_master(case.facts)) };
     let evidence = logged.zip(case.host()).and_then(|(event, host)| {
         let path = host.log.seen()?.path.as_str();
         Some(Evidence::new(host.source(path), format!("at {}: {}", event.at, event.says)))
@@ -52,9 +57,21 @@ fn master(facts: &Facts) -> Option<(&str, &str)> {
     Some((info(facts)?.get("master_host")?, info(facts)?.get("master_port")?))
 }
 
-/// What the replica logged of it at last.
+/// What the replica logged of it at last: it tries again every second, or after a timeout of a minute. What is older than
+/// that, or than the outage, is another's.
 fn logged(facts: &Facts) -> Option<&Event> {
-    facts.server_host().ok()?.log.seen()?.events.iter().rev().find(|event| event.kind == Kind::Link)
+    let down_s = info(facts).and_then(|info| info.number("master_link_down_since_seconds")).unwrap_or(u64::MAX);
+    let events = &facts.server_host().ok()?.log.seen()?.events;
+    let is_of_now = |event: &&Event| event.kind == Kind::Link && event.age_s <= AGAIN_S.min(down_s.saturating_add(1));
+    events.iter().rev().find(is_of_now)
+}
+
+/// The master may just have other things to do before it sends its data.
+fn at_the_master(facts: &Facts) -> Step {
+    let (host, port) = master(facts).unwrap_or(("MASTER", "6379"));
+    let tells =
+        "the replica with state=wait_bgsave or send_bulk: it gets its data, wait; not listed: it does not get through";
+    Step::look(Where::RedisHost, format!("redis-cli -h {} -p {port} INFO replication", shell_quote(host)), tells)
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -92,8 +109,8 @@ mod tests {
     }
 
     #[test]
-    fn the_link_is_down_for_certain() {
-        check_cause(&CAUSE, &unlinked(Facts::healthy()), Some(Confidence::Certain));
+    fn the_link_is_down() {
+        check_cause(&CAUSE, &unlinked(Facts::healthy()), Some(Confidence::Likely));
         check_cause(&CAUSE, &unlinked(Facts::healthy()).info("master_link_status", "up"), None);
         check_cause(&CAUSE, &Facts::healthy(), None);
     }
@@ -101,10 +118,15 @@ mod tests {
     #[test]
     fn the_log_says_why() {
         let says = "Error condition on socket for SYNC: Connection reset by peer".to_owned();
-        let event = Event { kind: Kind::Link, peer: None, at: "2026-11-20 09:59:00".to_owned(), age_s: 1, says };
-        let log = Log { path: "/var/log/redis.log".to_owned(), events: vec![event] };
-        let facts = unlinked(Facts::at_home()).host(|host| host.log = Observed::Seen(log));
-        assert!(logged(&facts).unwrap().says.contains("SYNC"));
-        check_cause(&CAUSE, &facts, Some(Confidence::Certain));
+        let facts = |age_s| {
+            let at = "2026-11-20 09:59:00".to_owned();
+            let event = Event { kind: Kind::Link, peer: None, at, age_s, says: says.clone() };
+            let log = Log { path: "/var/log/redis.log".to_owned(), events: vec![event] };
+            unlinked(Facts::at_home()).host(|host| host.log = Observed::Seen(log))
+        };
+        assert!(logged(&facts(1)).unwrap().says.contains("SYNC"));
+        check_cause(&CAUSE, &facts(1), Some(Confidence::Certain));
+        check_cause(&CAUSE, &facts(600), Some(Confidence::Likely));
+        check_cause(&CAUSE, &facts(70).info("master_link_down_since_seconds", "62"), Some(Confidence::Likely));
     }
 }

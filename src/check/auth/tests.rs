@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::Observed;
+use crate::probe::path::redis::Exchange;
 use crate::probe::path::reply::Hello;
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
@@ -223,4 +224,28 @@ fn addresses_that_judge_differently() {
     check(&two(password(), password()), &[]);
     // What does not answer at all is another check's question.
     check(&two(password(), password().speechless(End::Closed)), &[]);
+}
+
+/// What pongs knows neither INFO nor HELLO; a key was asked for over one more connection.
+fn pongs_by_itself(facts: Facts, exists: &str) -> Facts {
+    let facts = [Command::Info, Command::Hello]
+        .into_iter()
+        .fold(facts, |facts, command| facts.erring(command, "ERR unknown command"));
+    facts.with(|facts| {
+        let dialogue = &mut dialogues(facts)[0];
+        let mut keyed = dialogue.first.clone();
+        keyed.exchanges.retain(|exchange| [Command::Auth, Command::Ping].contains(&exchange.command));
+        let error = ErrorReply::parse(format!("-{exists}\r\n").as_bytes(), None);
+        keyed.exchanges.push(Exchange { command: Command::Exists, reply: Some(Reply::Error(error)) });
+        dialogue.further.push(keyed);
+    })
+}
+
+#[test]
+fn a_proxy_answers_for_a_redis_that_wants_a_password() {
+    check(&pongs_by_itself(Facts::healthy(), NOAUTH), &["auth/required"]);
+    let sent = password().erring(Command::Auth, "ERR Client sent AUTH, but no password is set");
+    check(&pongs_by_itself(sent.clone(), NOAUTH), &["auth/still-required"]);
+    check(&pongs_by_itself(sent, "ERR other"), &["auth/not-expected"]);
+    check(&pongs_by_itself(password(), NOAUTH), &["auth/still-required"]);
 }

@@ -60,8 +60,7 @@ fn what_info_shows_has_its_code() {
     let since = |seconds: &str| down().info("master_link_down_since_seconds", seconds);
     check(&since("59"), &[]);
     check(&since("60"), &["state/link-down"]);
-    check(&since("-1").info("uptime_in_seconds", "60"), &["state/link-down"]);
-    check(&since("-1").info("uptime_in_seconds", "5"), &[]);
+    check(&since("-1").info("uptime_in_seconds", "900"), &[]);
     check(&since("900").info("master_sync_in_progress", "1"), &[]);
     check(&since("900").info("master_link_status", "up"), &[]);
     check(&Facts::healthy().info("server_mode", "sentinel"), &["state/sentinel"]);
@@ -185,4 +184,20 @@ fn nodes_out_of_reach_are_a_warning_where_no_server_is_here() {
     let here = Facts::at_home().with(|facts| facts.nodes = Observed::Seen(Nodes { attempts: vec![lost] }));
     check(&here, &[]);
     check(&here.host(|host| seen(&mut host.processes).servers.clear()), &["state/nodes-unreachable"]);
+}
+
+#[test]
+fn a_link_that_never_was_is_down_for_as_long_as_it_fails() {
+    use crate::probe::host::log::{Event, Log};
+    let logged = |began: u64, last: u64| {
+        let event =
+            |kind, age_s| Event { kind, peer: None, at: String::new(), age_s, says: "MASTER timeout".to_owned() };
+        let events = vec![event(Kind::LinkBegan, began), event(Kind::Link, last)];
+        let facts = Facts::at_home().info("role", "slave").info("master_link_status", "down");
+        let facts = facts.info("master_link_down_since_seconds", "-1");
+        facts.host(|host| host.log = Observed::Seen(Log { path: "/l".to_owned(), events }))
+    };
+    check(&logged(60, 1), &["state/link-down"]);
+    check(&logged(59, 1), &[]);
+    check(&logged(900, 700), &[]);
 }

@@ -50,12 +50,14 @@ pub enum Kind {
     OutputBuffer,
     /// It spoke plain text where TLS is wanted.
     PlainText,
-    /// It is the master, and the link to it failed.
+    /// It is the master, and the link to it failed at last.
     Link,
+    /// The same for the first time since the link was up, or was given a master.
+    LinkBegan,
 }
 
 /// What a replica says of its way to the master.
-const LINK: [&str; 10] = [
+const LINK: [&str; 16] = [
     "Error condition on socket for SYNC",
     "Unable to connect to MASTER",
     "Timeout connecting to the MASTER",
@@ -66,7 +68,22 @@ const LINK: [&str; 10] = [
     "I/O error trying to sync with MASTER",
     "Error reply to PING from master",
     "MASTER timeout",
+    "Opening the temp file needed for MASTER <-> REPLICA synchronization",
+    "Failed trying to load the MASTER synchronization DB",
+    "Failed trying to rename the temp DB",
+    "Unexpected reply to PSYNC",
+    "Can't handle RDB format",
+    "Write error or short write writing to the DB dump file needed for MASTER",
 ];
+/// What it says once the link is up, and of a new beginning: what was said before is over.
+const MENDED: [&str; 4] = [
+    "MASTER <-> REPLICA sync: Finished with success",
+    "Successful partial resynchronization",
+    " enabled (user request from ",
+    "MASTER MODE enabled",
+];
+/// What it says on the way: what stopped it before does not stop it now.
+const FARTHER: [&str; 2] = ["Master replied to PING", "Full resync from master"];
 /// The longest that is kept of it.
 const LONGEST_LINK: usize = 160;
 
@@ -96,12 +113,25 @@ fn events(text: &str, age: Duration) -> Vec<Event> {
         let age_s = (age + last.saturating_sub(when)).as_secs();
         Some(Event { kind, peer: peer(line, kind), at, age_s, says: says(line, kind) })
     };
-    // A replica tries again every second: the last time tells as much as all of them.
-    let mut is_told = false;
-    let is_new = |event: &Event| event.kind != Kind::Link || !std::mem::replace(&mut is_told, true);
-    let events = text.lines().rev().filter_map(event).filter(is_new).take(MOST_EVENTS);
-    let mut events: Vec<Event> = events.collect();
-    events.reverse();
+    // A replica tries again every second: the first and the last time tell as much as all of them.
+    let (mut events, mut began, mut at_last) = (Vec::new(), None, None);
+    let is_of = |line: &str, words: &[&str]| words.iter().any(|says| line.contains(says));
+    for line in text.lines() {
+        match event(line) {
+            Some(event) if event.kind == Kind::Link => {
+                began.get_or_insert_with(|| Event { kind: Kind::LinkBegan, ..event.clone() });
+                at_last = Some(event);
+            }
+            Some(event) => events.push(event),
+            None if is_of(line, &MENDED) => (began, at_last) = (None, None),
+            None if is_of(line, &FARTHER) => at_last = None,
+            None => {}
+        }
+    }
+    let links: Vec<Event> = began.into_iter().chain(at_last).collect();
+    events.drain(..events.len().saturating_sub(MOST_EVENTS - links.len()));
+    events.extend(links);
+    events.sort_by_key(|event| std::cmp::Reverse(event.age_s));
     events
 }
 
@@ -138,7 +168,7 @@ fn peer(line: &str, kind: Kind) -> Option<String> {
         Kind::Http => "Connection from ",
         Kind::OutputBuffer => " addr=",
         Kind::PlainText => "addr=",
-        Kind::Link => return None,
+        Kind::Link | Kind::LinkBegan => return None,
     };
     let word = line.split_once(start)?.1.split_whitespace().next()?;
     Some(head(word.trim_end_matches(')').as_bytes(), 64))
@@ -151,7 +181,7 @@ fn says(line: &str, kind: Kind) -> String {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands".to_owned()
         }
         Kind::PlainText => "Error accepting a client connection: wrong version number".to_owned(),
-        Kind::Link => {
+        Kind::Link | Kind::LinkBegan => {
             let from = LINK.iter().find_map(|says| line.find(says)).unwrap_or_default();
             head(&line.as_bytes()[from..], LONGEST_LINK)
         }
@@ -193,7 +223,28 @@ mod tests {
         assert_eq!(events(START, Duration::ZERO), []);
         let link = "9:S 21 Nov 2026 05:24:31.000 # Error condition on socket for SYNC: Connection reset by peer\n";
         let found = events(link, Duration::ZERO);
-        assert_eq!((found[0].kind, found[0].says.as_str()), (Kind::Link, &link[31..link.len() - 1]));
+        assert_eq!((found[1].kind, found[1].says.as_str()), (Kind::Link, &link[31..link.len() - 1]));
+    }
+
+    #[test]
+    fn what_is_over_is_no_reason_any_more() {
+        #[track_caller]
+        fn check(lines: &[&str], expected: &[(Kind, u64)]) {
+            let line = |(second, says): (usize, &&str)| format!("9:S 21 Nov 2026 05:24:{second:02}.000 # {says}\n");
+            let text: String = (10..).zip(lines).map(line).collect();
+            let told = events(&text, Duration::ZERO);
+            assert_eq!(told.iter().map(|event| (event.kind, event.age_s)).collect::<Vec<_>>(), expected);
+        }
+        let (refused, auth) =
+            ("Error condition on socket for SYNC: Connection refused", "Unable to AUTH to MASTER: -WRONGPASS");
+        let (pong, done) =
+            ("Master replied to PING, replication can continue...", "MASTER <-> REPLICA sync: Finished with success");
+        check(&[refused, refused, refused], &[(Kind::LinkBegan, 2), (Kind::Link, 0)]);
+        check(&[refused, pong, auth], &[(Kind::LinkBegan, 2), (Kind::Link, 0)]);
+        check(&[refused, auth, pong], &[(Kind::LinkBegan, 2)]);
+        check(&[refused, pong, done], &[]);
+        check(&[refused, done, auth], &[(Kind::LinkBegan, 0), (Kind::Link, 0)]);
+        check(&[refused, "REPLICAOF 10.0.0.1:6379 enabled (user request from 'id=3')"], &[]);
     }
 
     proptest::proptest! {

@@ -71,6 +71,13 @@ pub(super) async fn gather(
     Some(talk.conclude())
 }
 
+impl Dialogue {
+    /// The answer to `command`, from the conversation that tells most, or else from that in which a key was asked for.
+    pub fn reply_beyond(&self, command: Command) -> Option<&Reply> {
+        self.reply(command).or_else(|| self.further.iter().find_map(|one| one.reply(command)))
+    }
+}
+
 /// True if PING was answered with a status, and everything that shows a server was cut, or is unknown.
 fn hides(first: &Conversation, pongs: &Conversation) -> bool {
     let is_unknown = |kind| matches!(kind, ErrorKind::UnknownCommand | ErrorKind::Arity | ErrorKind::Other);

@@ -205,6 +205,8 @@ impl Reply {
         }
         match (value, command) {
             (Some(Value::Okay), _) => Self::Status("OK".to_owned()),
+            // Which answer it is, is told by its whole: a password that is part of it gives nothing away.
+            (Some(Value::SimpleString(status)), _) if ["OK", "PONG"].contains(&status.as_str()) => Self::Status(status),
             (Some(Value::SimpleString(status)), _) => Self::Status(kept(status.as_bytes(), secret)),
             (Some(Value::Int(number)), _) => Self::Integer(number),
             (Some(Value::BulkString(text)), Command::Info) => Self::Info(Info::of(&text, secret)),
@@ -452,6 +454,19 @@ mod tests {
             assert_eq!((error.kind, error.text.as_str()), (ErrorKind::NoPasswordSet, WITHHELD));
         }
         assert_eq!(kept(b"500 what is x?", Some(&Secret::new("x"))), WITHHELD);
+    }
+
+    #[test]
+    fn a_pong_stays_one_whatever_the_password() {
+        let status = |text: &str, secret| {
+            let frame = format!("+{text}\r\n");
+            let value = Value::SimpleString(text.to_owned());
+            Reply::of(frame.as_bytes(), Some(value), Command::Ping, Some(&Secret::new(secret)))
+        };
+        for secret in ["pong", "PONG", "P", "N"] {
+            assert_eq!(status("PONG", secret), Reply::Status("PONG".to_owned()));
+        }
+        assert_eq!(status("PONG x", "x"), Reply::Status(WITHHELD.to_owned()));
     }
 
     #[test]
