@@ -204,10 +204,10 @@ fn a_key_that_is_roots_alone() {
 #[test]
 fn what_else_redis_would_read_again_locks_nobody_out() {
     let Some(lab) = Lab::enter() else { return };
-    let (client, server) = lab.pair();
+    let server = lab.host("solo");
     let (root, other) = (Authority::root("Lab CA"), Authority::root("Another CA"));
     let own = root.certify(&["app"]);
-    client
+    server
         .file("/tmp/ca.crt", root.pem())
         .file("/tmp/app.crt", own.chain.as_str())
         .file("/tmp/app.key", own.key.as_str());
@@ -217,7 +217,8 @@ fn what_else_redis_would_read_again_locks_nobody_out() {
     // The authorities of the clients were replaced, too: CONFIG SET tls-cert-file reads them as well.
     put(&server, "server", &root.certify(&[SERVER]));
     server.file("/etc/tls/ca.crt", other.pem());
-    let report = client.joined(&server, &[&TLS[..], &["--cert", "/tmp/app.crt", "--key", "/tmp/app.key"]].concat());
+    let ask = ["--tls", "--sni", SERVER, "--cacert", "/tmp/ca.crt", "--cert", "/tmp/app.crt", "--key", "/tmp/app.key"];
+    let report = server.diagnose(&ask);
     report.nothing_certain();
     assert!(said(&report).contains(CAUSE) && !has_command(&report), "{report}");
 }

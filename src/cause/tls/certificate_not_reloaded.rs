@@ -1,7 +1,7 @@
 //! The certificate was renewed on disk, and Redis still serves the old one.
 
 use super::certificate_name_mismatch::matches;
-use super::{admin_cli, file, has, held, hello, server, top, way_of};
+use super::{admin_cli, file, has, held, hello, reread, server, top, way_of};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{EXPIRED, EXPIRES_SOON, NOT_YET_VALID, UNTRUSTED, WRONG_NAME, date, is_soon, taken_at};
 use crate::model::text::shell_quote;
@@ -103,7 +103,7 @@ fn has_its_key(facts: &Facts, stored: &Certificate) -> bool {
 }
 
 /// Whether a file was changed after the server's start.
-fn is_later(facts: &Facts, file: &File) -> Option<bool> {
+pub(super) fn is_later(facts: &Facts, file: &File) -> Option<bool> {
     // Both as RFC 3339 in UTC, to the second: they sort as they are. What was written in the second of the start was read by it, for all
     // that is known.
     let started = server(facts)?.process?.started_at.as_ref()?.get(..19)?;
@@ -134,32 +134,9 @@ fn is_safe(facts: &Facts) -> bool {
         // Which names an authority may give is not looked at.
         let lasts = !way(facts, stored).iter().any(|one| is_soon(one, now) || one.limits_names);
         let is_good = lasts && is_no_less(hello.leaf()?, stored);
-        Some(is_good && leaves_the_rest(facts) && vouched(facts, hello, stored)? && has_its_key(facts, stored))
+        Some(is_good && reread::leaves_the_rest(facts) && vouched(facts, hello, stored)? && has_its_key(facts, stored))
     };
     safe().unwrap_or(false)
-}
-
-/// What Redis reads again with its certificate and its key: it takes none of them where one of them is bad.
-const REST: [&str; 5] =
-    ["tls-ca-cert-file", "tls-ca-cert-dir", "tls-client-cert-file", "tls-client-key-file", "tls-dh-params-file"];
-
-/// True if that is what it has read already, so that nobody is locked out by it.
-fn leaves_the_rest(facts: &Facts) -> bool {
-    let Some(instance) = server(facts) else { return false };
-    let value =
-        |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned()).unwrap_or_default();
-    let is_no = |setting: &str| ["", "no"].contains(&value(setting).as_str());
-    // Then nobody's certificate is looked at.
-    let trusts_nobody = value("tls-auth-clients") == "no" && is_no("tls-replication") && is_no("tls-cluster");
-    let is_kept = |setting: &str| {
-        let Some(of) = file(facts, setting) else { return value(setting).is_empty() };
-        let own = ["tls-cert-file", "tls-key-file"].map(|setting| file(facts, setting).map(|file| &file.path));
-        let is_known =
-            is_later(facts, of) == Some(false) && setting != "tls-ca-cert-dir" || own.contains(&Some(&of.path));
-        let is_of_use = setting == "tls-ca-cert-dir" || !held(facts, setting).is_empty();
-        of.access == Access::Open && (is_known || trusts_nobody && is_of_use)
-    };
-    REST.into_iter().all(is_kept)
 }
 
 /// The steps after which the server may read both files; `None` where none is known that takes nothing from anybody.
