@@ -220,7 +220,7 @@ pub fn owners(facts: &Facts, host: &Host, port: u16) -> Vec<Option<u32>> {
 
 /// Of the listeners that serve an address, those that the kernel takes: on this very address before on all of them, and of
 /// those on all, of its own family before IPv6 ones that take both (`inet_lhash2_lookup`).
-fn nearest<'a>(listeners: &[&'a Listener], ip: IpAddr) -> Vec<&'a Listener> {
+pub fn nearest<'a>(listeners: &[&'a Listener], ip: IpAddr) -> Vec<&'a Listener> {
     let rank = |at: &Listener| {
         if at.ip.to_canonical() == ip.to_canonical() {
             2

@@ -342,6 +342,7 @@ impl Process {
             sentinel: false,
             gids: vec![UID],
             overrides_modes: false,
+            reads_all: false,
             unit: Some("redis-server.service".to_owned()),
             container: None,
             open_files_limit: Some(65_535),

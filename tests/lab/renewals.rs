@@ -179,6 +179,7 @@ fn a_key_that_is_roots_alone() {
     client.file("/tmp/ca.crt", root.pem());
     server.certificate(&root.issue(&[SERVER], |params| params.not_after = in_days(-3).into()), &root.pem());
     server.mode("/etc/tls/server.key", 0o644);
+    server.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\nredis:x:106:106::/:/bin/false\n");
     let tls =
         ["--port", "0", "--tls-port", "6379", "--tls-ca-cert-file", "/etc/tls/ca.crt", "--tls-auth-clients", "no"];
     let files = ["--tls-cert-file", "/etc/tls/server.crt", "--tls-key-file", "/etc/tls/server.key"];
@@ -189,9 +190,59 @@ fn a_key_that_is_roots_alone() {
     server.certificate(&root.certify(&[SERVER]), &root.pem()).mode("/etc/tls/server.key", 0o600);
     let set = format!("redis-cli -h {SERVER} --tls --insecure CONFIG SET tls-cert-file /etc/tls/server.crt 2>&1");
     assert!(server.sh(&set).stdout.contains("Unable to update TLS"), "it may read the key");
+    // Its group is another's, too.
+    server.file("/etc/group", "root:x:0:\nredis:x:106:web\n");
+    let shared = client.joined(&server, &TLS);
+    shared.first_cause(CAUSE, Likely).exit(1);
+    assert!(!has_command(&shared) && !said(&shared).contains("chgrp"), "{shared}");
+    server.file("/etc/group", "root:x:0:\nredis:x:106:\n");
     let report = client.joined(&server, &TLS);
     report.first_cause(CAUSE, Certain).exit(1).apply(|_| &server);
     client.diagnose(&TLS).healthy();
+}
+
+#[test]
+fn what_else_redis_would_read_again_locks_nobody_out() {
+    let Some(lab) = Lab::enter() else { return };
+    let server = lab.host("solo");
+    let (root, other) = (Authority::root("Lab CA"), Authority::root("Another CA"));
+    let own = root.certify(&["app"]);
+    server
+        .file("/tmp/ca.crt", root.pem())
+        .file("/tmp/app.crt", own.chain.as_str())
+        .file("/tmp/app.key", own.key.as_str());
+    server.certificate(&root.issue(&[SERVER], |params| params.not_after = in_days(5).into()), &root.pem());
+    let _redis = server.tls_redis(&[]);
+    later();
+    // The authorities of the clients were replaced, too: CONFIG SET tls-cert-file reads them as well.
+    put(&server, "server", &root.certify(&[SERVER]));
+    server.file("/etc/tls/ca.crt", other.pem());
+    let ask = ["--tls", "--sni", SERVER, "--cacert", "/tmp/ca.crt", "--cert", "/tmp/app.crt", "--key", "/tmp/app.key"];
+    let report = server.diagnose(&ask);
+    report.nothing_certain();
+    assert!(said(&report).contains(CAUSE) && !has_command(&report), "{report}");
+}
+
+#[test]
+fn what_openssl_would_not_complete_is_no_renewal() {
+    let Some(lab) = Lab::enter() else { return };
+    let root = Authority::root("Lab CA");
+    let (good, another) = (root.intermediate("Lab E1"), root.intermediate("Lab E2"));
+    let soon = good.issue(&[SERVER], |params| params.not_after = in_days(5).into());
+    let fresh = good.certify(&[SERVER]);
+    // Its intermediate is among the authorities, and a wrong one in its own file.
+    let chain = format!("{}{}", fresh.leaf, another.pem());
+    let stored = Issued { chain, leaf: fresh.leaf.clone(), key: fresh.key.clone() };
+    let (client, server) = lab.pair();
+    client.file("/tmp/ca.crt", root.pem());
+    let authorities = format!("{}{}", root.pem(), good.pem());
+    server.certificate(&soon, &authorities);
+    let _redis = server.tls_redis(&["--tls-auth-clients", "no"]);
+    later();
+    server.certificate(&stored, &authorities);
+    let report = client.joined(&server, &TLS);
+    report.cause_beside("certificate-expired", Certain, "exposed-without-password");
+    assert!(!has_command(&report) && !said(&report).contains("not renewed yet"), "{report}");
 }
 
 #[test]
@@ -243,4 +294,14 @@ fn a_front_that_ends_tls_has_a_certificate_of_its_own() {
     let report = client.joined(&server, &[&TLS[..], &["-p", "6380"]].concat());
     report.first_cause("certificate-expired", Likely).exit(1);
     assert!(said(&report).contains("tls-cert-file") && !said(&report).contains("front.pem"), "{report}");
+    // So it is by a line that is not understood.
+    let range = haproxy.replace("6391", "6393").replace("bind :6379", "bind :6378").replace(":6380", ":6381-6382");
+    server.file("/etc/range.cfg", range);
+    let _range = server.command(&["haproxy", "-db", "-f", "/etc/range.cfg"]).spawn();
+    server.sh("for i in $(seq 100); do ss -ltn | grep -q :6381 && break; sleep 0.05; done");
+    let report = client.joined(&server, &[&TLS[..], &["-p", "6381"]].concat());
+    report.first_cause("certificate-expired", Likely).exit(1);
+    let words = ["tls-cert-file", "if haproxy ends TLS there", "if it only passes TLS on"];
+    assert!(words.iter().all(|word| said(&report).contains(word)), "{report}");
+    assert!(!said(&report).contains("and ends TLS there") && !said(&report).contains("front.pem"), "{report}");
 }

@@ -82,7 +82,10 @@ fn expired(hello: &Hello, now: i64) -> Option<(&'static str, &Certificate)> {
 fn soon(facts: &Facts, finding: &Finding) -> Option<Support> {
     let (now, (whose, one)) = (taken_at(facts)?, first_to_end(facts)?);
     let left = span(one.not_after - now);
-    let says = format!("{} certificate, {}, expires in {left}, and is not renewed yet", whose.says(), one.subject);
+    // Of another address, or an authority, the file was not seen.
+    let is_in_file = super::held(facts, "tls-cert-file").iter().any(|held| held.sha256 == one.sha256);
+    let kept = if is_in_file { ", and is not renewed yet" } else { "" };
+    let says = format!("{} certificate, {}, expires in {left}{kept}", whose.says(), one.subject);
     Some(Support::new(Confidence::Certain, &[&EXPIRES_SOON], says).on(finding))
 }
 
@@ -111,6 +114,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         .zip(taken_at(facts))
         .is_some_and(|(hello, now)| expired(hello, now).is_some_and(|(_, one)| Some(one) != hello.leaf()));
     let what = if of_chain { "the chain of the certificate" } else { "the certificate" };
+    let place = if super::server(facts).is_some_and(|server| server.process.is_some()) {
+        "put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its path (a Sentinel: restart it)"
+    } else {
+        "put it where what ends TLS has it: for Redis where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its \
+         path (a Sentinel: restart it); for a proxy (stunnel, HAProxy, nginx) where its own file says, and let that read it again"
+    };
     vec![
         Step::tell(
             on.clone(),
@@ -118,10 +127,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
                 "renew {what} where it is renewed (certbot, cert-manager, your own authority), and see why that failed"
             ),
         ),
-        Step::tell(
-            on,
-            "put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its path (a Sentinel: restart it)",
-        ),
+        Step::tell(on, place),
     ]
 }
 
@@ -202,10 +208,7 @@ mod tests {
         let trusted = Facts::encrypted().hello(|hello| hello.anchor = Some(soon("CN=Root")));
         check_cause(&CAUSE, &trusted, Some(Confidence::Certain));
         let cause = &diagnose(&trusted).causes[0];
-        assert_eq!(
-            cause.support.summary,
-            "the trusted authority's certificate, CN=Root, expires in 4 days, and is not renewed yet"
-        );
+        assert_eq!(cause.support.summary, "the trusted authority's certificate, CN=Root, expires in 4 days");
         assert!(!format!("{:?}", cause.remedy).contains("tls-cert-file"));
         let second = Facts::encrypted().with(|facts| {
             let crate::model::Observed::Seen(tls) = &mut facts.tls else { return };

@@ -1,7 +1,7 @@
 //! The certificate was renewed on disk, and Redis still serves the old one.
 
 use super::certificate_name_mismatch::matches;
-use super::{admin_cli, file, has, held, hello, server, top, way_of};
+use super::{admin_cli, file, has, held, hello, reread, server, top, way_of};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{EXPIRED, EXPIRES_SOON, NOT_YET_VALID, UNTRUSTED, WRONG_NAME, date, is_soon, taken_at};
 use crate::model::text::shell_quote;
@@ -42,7 +42,9 @@ pub(super) fn renewed(facts: &Facts) -> Option<&Certificate> {
     server(facts)?.process?;
     let differs = served.sha256 != stored.sha256 && stored.not_before >= served.not_before;
     let is_in_time = way(facts, stored).iter().all(|one| one.is_valid_at(now)) && !is_soon(stored, now);
-    let is_good = is_in_time && stored.is_for("serverAuth");
+    let is_for_servers = |one: &&Certificate| one.is_for("serverAuth");
+    let may_sign = way(facts, stored).iter().skip(1).all(|one| one.is_ca);
+    let is_good = is_in_time && may_sign && way(facts, stored).iter().all(is_for_servers);
     let names = facts.ask.target.server_name().is_some_and(|name| stored.names.iter().any(|one| matches(one, name)));
     let is_over = !served.is_valid_at(now) && hello.lapsed.is_none();
     let mends = match hello.flaws.as_slice() {
@@ -57,10 +59,11 @@ pub(super) fn renewed(facts: &Facts) -> Option<&Certificate> {
 }
 
 /// What clients get to see of it: itself and those between it and a root. OpenSSL completes what it sends out of the
-/// authorities' file.
+/// authorities' file where its own has no more than the one.
 fn way<'a>(facts: &'a Facts, stored: &'a Certificate) -> Vec<&'a Certificate> {
-    let files = ["tls-cert-file", "tls-ca-cert-file"].map(|setting| held(facts, setting));
-    let way = way_of(stored, &files.into_iter().flatten().collect::<Vec<_>>());
+    let own = held(facts, "tls-cert-file");
+    let more = if own.len() > 1 { &[][..] } else { held(facts, "tls-ca-cert-file") };
+    let way = way_of(stored, &own.iter().chain(more).collect::<Vec<_>>());
     way.into_iter().enumerate().filter(|(at, one)| *at == 0 || !one.self_signed).map(|(_, one)| one).collect()
 }
 
@@ -100,7 +103,7 @@ fn has_its_key(facts: &Facts, stored: &Certificate) -> bool {
 }
 
 /// Whether a file was changed after the server's start.
-fn is_later(facts: &Facts, file: &File) -> Option<bool> {
+pub(super) fn is_later(facts: &Facts, file: &File) -> Option<bool> {
     // Both as RFC 3339 in UTC, to the second: they sort as they are. What was written in the second of the start was read by it, for all
     // that is known.
     let started = server(facts)?.process?.started_at.as_ref()?.get(..19)?;
@@ -115,7 +118,11 @@ fn is_no_less(served: &Certificate, stored: &Certificate) -> bool {
     let has_name = |name: &String| stored.names.iter().any(|one| matches(one, name));
     // There may be more than were kept.
     let all_names = names.len() < MOST_NAMES && names.iter().all(has_name);
-    let all_purposes = ["serverAuth", "clientAuth"].iter().all(|one| !served.is_for(one) || stored.is_for(one));
+    let all_names = all_names && served.other_names.iter().all(|name| stored.other_names.contains(name));
+    let is_any = |one: &Certificate| one.purposes.iter().any(|purpose| purpose == "any");
+    let all_purposes = !is_any(served) || stored.purposes.is_empty() || is_any(stored);
+    let all_purposes =
+        all_purposes && ["serverAuth", "clientAuth"].iter().all(|one| !served.is_for(one) || stored.is_for(one));
     let kind = |one: &Certificate| one.key.as_ref().and_then(|key| key.split(' ').next().map(str::to_owned));
     all_names && all_purposes && (served.is_ca || !stored.is_ca) && kind(served) == kind(stored)
 }
@@ -124,9 +131,10 @@ fn is_no_less(served: &Certificate, stored: &Certificate) -> bool {
 fn is_safe(facts: &Facts) -> bool {
     let safe = || {
         let (stored, hello, now) = (renewed(facts)?, hello(facts)?, taken_at(facts)?);
-        let lasts = !way(facts, stored).iter().any(|one| is_soon(one, now));
+        // Which names an authority may give is not looked at.
+        let lasts = !way(facts, stored).iter().any(|one| is_soon(one, now) || one.limits_names);
         let is_good = lasts && is_no_less(hello.leaf()?, stored);
-        Some(is_good && vouched(facts, hello, stored)? && has_its_key(facts, stored))
+        Some(is_good && reread::leaves_the_rest(facts) && vouched(facts, hello, stored)? && has_its_key(facts, stored))
     };
     safe().unwrap_or(false)
 }
@@ -137,13 +145,12 @@ fn opening(facts: &Facts) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for file in ["tls-cert-file", "tls-key-file"].map(|setting| file(facts, setting)) {
         let file = file?;
-        match (file.access, &file.meta, process.gids.first()) {
+        match (file.access, &file.meta, file.own_group) {
             (Access::Open, ..) => {}
-            // Its group has no right that it could lose, and the owner's rights are not the server's.
+            // Its group has no right that it could lose, the owner's rights are not the server's, and the server's group is nobody else's.
             (Access::ClosedFile, Some(meta), Some(group))
-                if meta.uid != process.uid && (meta.mode & 0o070 == 0 || process.gids.contains(&meta.gid)) =>
+                if meta.uid != process.uid && (meta.mode & 0o070 == 0 || meta.gid == group) =>
             {
-                let group = if process.gids.contains(&meta.gid) { meta.gid } else { *group };
                 let path = shell_quote(&file.path);
                 let text = format!("let the server's group read {path}: it is closed to the user that Redis runs as");
                 let command = format!("sudo chgrp {group} {path} && sudo chmod g+r {path}");
@@ -210,7 +217,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     );
     let Some(mut steps) = opening(facts).filter(|_| is_safe(facts)) else {
         let text = "see that the certificate in the file of 'tls-cert-file' belongs to the key of 'tls-key-file', that the user Redis runs as may \
-                    read both, that it is for every name and purpose of the one that is served ('openssl x509 -noout -text'), and that clients \
+                    read both, as what else Redis reads again with them (tls-ca-cert-file and the client's files), which must be what its clients need, that \
+                    it is for every name and purpose of the one that is served ('openssl x509 -noout -text'), and that clients \
                     trust who signed it; then let Redis read both again: CONFIG SET tls-cert-file with its path";
         return vec![Step::tell(on, text), hook];
     };
@@ -231,6 +239,7 @@ mod tests {
     use super::*;
     use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
+    use crate::probe::healthy_host::seen;
     use crate::probe::path::redis::{Dialogue, Redis};
     use crate::probe::path::tcp::Attempt;
     use crate::probe::path::tls::Ended;
@@ -254,8 +263,8 @@ mod tests {
                 let pid = host.servers().first().map(|server| server.pid);
                 let (setting, path) = ("tls-cert-file".to_owned(), "/etc/tls/server.crt".to_owned());
                 let (changed_at, certificates) = (Some(changed_at.to_owned()), Observed::Seen(vec![stored]));
-                let (access, meta) = (Access::Open, None);
-                let certificate = File { setting, path, pid, changed_at, meta, access, certificates };
+                let (access, meta, own_group) = (Access::Open, None, Some(105));
+                let certificate = File { setting, path, pid, changed_at, meta, access, own_group, certificates };
                 let (setting, path) = ("tls-key-file".to_owned(), "/etc/tls/server.key".to_owned());
                 let key =
                     File { setting, path, certificates: Observed::skipped("it holds a key"), ..certificate.clone() };
@@ -315,6 +324,7 @@ mod tests {
         let served = |stored: Certificate| {
             facts(stored, LATE).hello(|hello| {
                 hello.chain[0].names = good().names;
+                hello.chain[0].other_names = vec!["URI(spiffe://a)".to_owned()];
                 hello.chain[0].purposes = vec!["serverAuth".to_owned(), "clientAuth".to_owned()];
             })
         };
@@ -327,9 +337,17 @@ mod tests {
         let purposes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         is(good(), Some(Confidence::Likely));
         is(Certificate { purposes: purposes(&["clientAuth"]), ..good() }, None);
-        let good = || Certificate { purposes: purposes(&["serverAuth", "clientAuth"]), ..good() };
+        let other_names = vec!["URI(spiffe://a)".to_owned()];
+        let good = || Certificate {
+            purposes: purposes(&["serverAuth", "clientAuth"]),
+            other_names: other_names.clone(),
+            ..good()
+        };
         is(good(), Some(Confidence::Certain));
-        is(Certificate { purposes: purposes(&["any"]), ..good() }, Some(Confidence::Certain));
+        // OpenSSL refuses it.
+        is(Certificate { purposes: purposes(&["any"]), ..good() }, None);
+        is(Certificate { purposes: Vec::new(), ..good() }, Some(Confidence::Certain));
+        is(Certificate { other_names: Vec::new(), ..good() }, Some(Confidence::Likely));
         is(Certificate { is_ca: true, ..good() }, Some(Confidence::Likely));
         is(Certificate { key: Some("RSA of 2048 bits".to_owned()), ..good() }, Some(Confidence::Likely));
         is(Certificate { names: vec!["db".to_owned()], ..good() }, Some(Confidence::Likely));
@@ -344,6 +362,7 @@ mod tests {
             issuer: "CN=Example CA".to_owned(),
             issuer_key_id: Some("aa".to_owned()),
             key_id: Some("dd".to_owned()),
+            is_ca: true,
             not_after: now() + days * DAY,
             ..Certificate::healthy()
         };
@@ -353,9 +372,76 @@ mod tests {
             facts(stored.clone(), LATE)
                 .host(|host| host.certificates[0].certificates = Observed::Seen(vec![stored, between(days)]))
         };
+        let changed = |change: fn(&mut Certificate)| {
+            with(90).host(|host| {
+                let Observed::Seen(held) = &mut host.certificates[0].certificates else { return };
+                change(&mut held[1]);
+            })
+        };
         check_cause(&CAUSE, &with(90), Some(Confidence::Certain));
+        check_cause(&CAUSE, &changed(|one| one.is_ca = false), None);
+        check_cause(&CAUSE, &changed(|one| one.purposes = vec!["clientAuth".to_owned()]), None);
+        check_cause(&CAUSE, &changed(|one| one.limits_names = true), Some(Confidence::Likely));
         check_cause(&CAUSE, &with(5), Some(Confidence::Likely));
         check_cause(&CAUSE, &with(-1), None);
+    }
+
+    #[test]
+    fn the_authorities_complete_only_what_stands_alone() {
+        let between = |name: &str| Certificate {
+            subject: name.to_owned(),
+            issuer_key_id: Some("aa".to_owned()),
+            is_ca: true,
+            ..Certificate::healthy()
+        };
+        let with = |more: &[&str]| {
+            let stored = Certificate { issuer: "CN=Between".to_owned(), issuer_key_id: None, ..good() };
+            let mut held = vec![stored.clone()];
+            held.extend(more.iter().map(|name| between(name)));
+            facts(stored, LATE).host(|host| {
+                host.certificates[0].certificates = Observed::Seen(held);
+                let mut authorities = host.certificates[0].clone();
+                (authorities.setting, authorities.path) = ("tls-ca-cert-file".to_owned(), "/etc/tls/ca.crt".to_owned());
+                authorities.changed_at = Some(EARLY.to_owned());
+                authorities.certificates = Observed::Seen(vec![between("CN=Between")]);
+                host.certificates.push(authorities);
+            })
+        };
+        check_cause(&CAUSE, &with(&[]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &with(&["CN=Another"]), None);
+    }
+
+    #[test]
+    fn what_else_is_read_again_must_be_as_it_was() {
+        let with = |setting: &str, changed: &str, access: Access, auth: &[(&str, &str)]| {
+            facts(good(), LATE).host(|host| {
+                let args = &mut seen(&mut host.processes).servers[0].args;
+                args.extend(auth.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]));
+                let mut other = host.certificates[0].clone();
+                (other.setting, other.path) = (setting.to_owned(), "/etc/tls/other".to_owned());
+                (other.changed_at, other.access) = (Some(changed.to_owned()), access);
+                host.certificates.push(other);
+            })
+        };
+        let no = ("tls-auth-clients", "no");
+        for (setting, changed, access, auth, expected) in [
+            ("tls-ca-cert-file", EARLY, Access::Open, &[][..], Confidence::Certain),
+            // Whose certificate it signed is locked out, where that is asked for.
+            ("tls-ca-cert-file", LATE, Access::Open, &[], Confidence::Likely),
+            ("tls-ca-cert-file", LATE, Access::Open, &[no], Confidence::Certain),
+            ("tls-ca-cert-file", LATE, Access::Open, &[no, ("tls-replication", "yes")], Confidence::Likely),
+            ("tls-ca-cert-dir", EARLY, Access::Open, &[], Confidence::Likely),
+            ("tls-ca-cert-dir", EARLY, Access::Open, &[no], Confidence::Certain),
+            // The command would fail.
+            ("tls-ca-cert-file", EARLY, Access::ClosedFile, &[no], Confidence::Likely),
+            ("tls-client-key-file", EARLY, Access::ClosedFile, &[], Confidence::Likely),
+            ("tls-client-cert-file", LATE, Access::Open, &[], Confidence::Likely),
+        ] {
+            let facts = with(setting, changed, access, auth);
+            check_cause(&CAUSE, &facts, Some(expected));
+            let tells = remedy(&facts).iter().all(|step| matches!(step, Step::Tell { .. }));
+            assert_eq!(tells, expected == Confidence::Likely, "{setting} {changed}");
+        }
     }
 
     #[test]
@@ -371,6 +457,8 @@ mod tests {
         check_cause(&CAUSE, &root, Some(Confidence::Certain));
         let command = "sudo chgrp 105 /etc/tls/server.key && sudo chmod g+r /etc/tls/server.key";
         assert!(matches!(first(&root), Some(Step::Run { command: it, .. }) if it == command), "{:?}", first(&root));
+        let shared = closed(Access::ClosedFile, 0o600, 0).host(|host| host.certificates[1].own_group = None);
+        check_cause(&CAUSE, &shared, Some(Confidence::Likely));
         // Others of its group would lose it; or the folder is closed, too; or nobody has looked.
         for (access, mode) in [(Access::ClosedFile, 0o640), (Access::ClosedFolder, 0o600), (Access::Unknown, 0o644)] {
             let facts = closed(access, mode, 0);

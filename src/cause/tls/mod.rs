@@ -9,6 +9,7 @@ mod client_certificate_rejected;
 mod client_certificate_required;
 mod incomplete_chain;
 mod plaintext_to_tls_port;
+mod reread;
 mod server_name_needed;
 mod tls_to_plaintext_port;
 mod tls_version_mismatch;

@@ -10,22 +10,26 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::conf::Conf;
+use super::groups;
 use super::process::Process;
 use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::path::tls::certificate::Certificate;
 use crate::sys::files::{self, Meta};
 
-/// The settings that name such files, and the one with the key.
-const SETTINGS: [&str; 3] = ["tls-cert-file", "tls-ca-cert-file", KEY];
-/// The setting that names the file with the key, of which only the time and the permissions are looked at.
-const KEY: &str = "tls-key-file";
+/// The settings that name such files: CONFIG SET of any of them reads them all again.
+const SETTINGS: [&str; 7] =
+    ["tls-cert-file", "tls-ca-cert-file", "tls-client-cert-file", "tls-key-file", "tls-client-key-file", DIR, DH];
+/// Those that name something else than certificates, of which only the time and the permissions are looked at.
+const UNREAD: [&str; 4] = ["tls-key-file", "tls-client-key-file", DIR, DH];
+const DIR: &str = "tls-ca-cert-dir";
+const DH: &str = "tls-dh-params-file";
 /// The most certificates that are kept of one file.
 const MOST: usize = 10;
 
 /// A file that a setting names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct File {
-    /// The setting: `tls-cert-file`, `tls-ca-cert-file` or `tls-key-file`.
+    /// The setting: `tls-cert-file`, `tls-ca-cert-file`, `tls-key-file`.
     pub setting: String,
     /// Its path.
     pub path: String,
@@ -39,6 +43,9 @@ pub struct File {
     /// Whether that process may read it, by those.
     #[serde(default)]
     pub access: Access,
+    /// The group of that process that is nobody else's, if it has one: what is opened to it is opened to no other.
+    #[serde(default)]
+    pub own_group: Option<u32>,
     /// What it holds, in its order.
     pub certificates: Observed<Vec<Certificate>>,
 }
@@ -69,14 +76,16 @@ pub fn gather(told: Option<&BTreeMap<String, String>>, process: Option<&Process>
         // Its files are not those of this machine.
         return Vec::new();
     }
+    let own_group = process.and_then(groups::own);
     let file = |setting: &str| {
         let path = path(setting, told, process, conf).filter(|path| path.starts_with('/'))?;
-        let certificates = if setting == KEY { Observed::skipped("it holds a key") } else { read(&path) };
+        let certificates =
+            if UNREAD.contains(&setting) { Observed::skipped("it holds no certificate") } else { read(&path) };
         let changed_at = files::changed_at(&path);
         let pid = process.map(|process| process.pid);
         let (meta, access) = (files::meta(&path), process.map_or(Access::Unknown, |process| access(&path, process)));
         let (setting, path) = (setting.to_owned(), escape(path.as_bytes()));
-        Some(File { setting, path, pid, changed_at, meta, access, certificates })
+        Some(File { setting, path, pid, changed_at, meta, access, own_group, certificates })
     };
     SETTINGS.iter().filter_map(|setting| file(setting)).collect()
 }
@@ -112,7 +121,7 @@ fn read(path: &str) -> Observed<Vec<Certificate>> {
 }
 
 fn access(path: &str, process: &Process) -> Access {
-    if process.overrides_modes {
+    if process.overrides_modes || process.reads_all {
         return Access::Open;
     }
     let ways = [Some(path.to_owned()), files::real(path)];
@@ -199,6 +208,7 @@ mod tests {
         mode(folder.path(), 0o700);
         assert_eq!(of(&process), Access::ClosedFolder);
         assert_eq!(of(&Process { overrides_modes: true, ..process.clone() }), Access::Open);
+        assert_eq!(of(&Process { reads_all: true, ..process.clone() }), Access::Open);
         assert_eq!(access("/nonexistent/key", &process), Access::Unknown);
     }
 

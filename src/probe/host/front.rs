@@ -27,7 +27,7 @@ pub struct Front {
     pub port: u16,
     /// Whether TLS ends there: else it is passed on as it is.
     pub ends_tls: bool,
-    /// The file with the certificate, where it is named.
+    /// The file with the certificate, where one is named, and it alone.
     pub certificate: Option<String>,
 }
 
@@ -55,25 +55,56 @@ pub fn gather(forwards: &[Forward], processes: &Observed<Processes>) -> Vec<Fron
         };
         Some(parse(name, &text).into_iter().filter_map(front).take(MOST).collect::<Vec<_>>())
     };
+    // A folder holds any number of them.
+    let is_folder = |path: &mut String| files::meta(path).is_some_and(|meta| meta.kind == "folder");
+    let of = |forward: &Forward| {
+        let mut found = of(forward)?;
+        found.iter_mut().for_each(|front| drop(front.certificate.take_if(is_folder)));
+        Some(found)
+    };
     forwards.iter().filter_map(of).flatten().collect()
 }
 
 fn parse(name: &str, text: &str) -> Vec<Said> {
     let lines = text.lines().take(MOST_LINES).enumerate().map(|(at, line)| (at + 1, line.trim()));
     match name {
-        "haproxy" => lines.flat_map(|(number, line)| bind(number, line)).collect(),
+        "haproxy" => haproxy(lines),
         "stunnel" | "stunnel4" => stunnel(lines),
         _ => Vec::new(),
     }
 }
 
+/// `crt-base FOLDER`, for what comes after it, and the listeners.
+fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Said> {
+    let (mut base, mut found) = (None, Vec::new());
+    for (number, line) in lines {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        match words.as_slice() {
+            ["crt-base", folder, ..] => base = Some(*folder),
+            // A unix socket has no port.
+            ["bind", to, ..] if ["/", "unix@", "abns@"].iter().any(|path| to.starts_with(path)) => {}
+            ["bind", to, rest @ ..] => found.extend(bind(number, to, rest, base)),
+            _ => {}
+        }
+    }
+    // A line that was not understood may be for the very address that one for all of them has the port on, too.
+    let whole = found.iter().all(|said| said.listens.is_some());
+    found.retain(|said| whole || said.listens.is_some_and(|(at, _)| at.is_some()));
+    found
+}
+
 /// `bind ADDRESS[,ADDRESS] ssl crt FILE` (`HAProxy`, configuration.txt section 5.1).
-fn bind(line: usize, text: &str) -> Vec<Said> {
-    let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
-    let ["bind", to, rest @ ..] = words.as_slice() else { return Vec::new() };
+fn bind(line: usize, to: &str, rest: &[&str], base: Option<&str>) -> Vec<Said> {
     let ends_tls = rest.contains(&"ssl");
-    let after = |word: &str| rest.iter().position(|it| *it == word).and_then(|at| rest.get(at + 1));
-    let certificate = after("crt").or_else(|| after("crt-list")).map(|path| (*path).to_owned());
+    let after: Vec<&[&str]> = rest.windows(2).filter(|pair| ["crt", "crt-list"].contains(&pair[0])).collect();
+    // A list is no certificate, and of several it is not known which one is shown.
+    let certificate = match after.as_slice() {
+        [["crt", path]] if path.starts_with('/') => Some((*path).to_owned()),
+        [["crt", path]] => base.map(|base| format!("{}/{path}", base.trim_end_matches('/'))),
+        _ => None,
+    };
+    // Quotes and variables are not resolved.
+    let certificate = certificate.filter(|path| path.starts_with('/') && !path.contains(['"', '\\', '\'', '$']));
     let said = |to: &str| Said { line, listens: listens(to), ends_tls, certificate: certificate.clone() };
     to.split(',').map(said).collect()
 }
@@ -90,9 +121,9 @@ fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Said> {
         let service = found.last_mut().unwrap_or(&mut all);
         match key.to_ascii_lowercase().as_str() {
             "accept" => (service.line, service.listens) = (number, listens(value)),
-            "cert" => service.certificate = Some(value.to_owned()),
+            "cert" => service.certificate = Some(value.to_owned()).filter(|path| path.starts_with('/')),
             // As a client it takes what is plain, and begins TLS itself.
-            "client" => service.ends_tls = value != "yes",
+            "client" => service.ends_tls = !value.eq_ignore_ascii_case("yes"),
             _ => {}
         }
     }
@@ -129,6 +160,15 @@ mod tests {
         let text =
             "global\n crt-base /x\nlisten a\n bind :6380,127.0.0.1:6381 ssl crt /etc/a.pem # x\n bind [::1]:6382\n";
         check("haproxy", text, &["6380 true /etc/a.pem", "127.0.0.1 6381 true /etc/a.pem", "::1 6382 false"]);
+        // What holds the names of certificates is none.
+        check("haproxy", "bind :1 ssl crt-list /etc/list", &["1 true"]);
+        check("haproxy", "bind :1 ssl crt /a.pem crt /b.pem", &["1 true"]);
+        check("haproxy", "bind :1 ssl crt a.pem", &["1 true"]);
+        check("haproxy", "bind :1 ssl crt \"/a b.pem\"", &["1 true"]);
+        check("haproxy", "crt-base /x/\nbind :1 ssl crt a.pem", &["1 true /x/a.pem"]);
+        // One that is not understood may be nearer than that for all addresses.
+        check("haproxy", "bind /run/h.sock\nbind :1 ssl crt /a.pem", &["1 true /a.pem"]);
+        check("haproxy", "bind :1 ssl crt /a.pem\nbind 127.0.0.1:2\nbind \"127.0.0.1:1\"", &["127.0.0.1 2 false"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod folder;
 pub mod forward;
 pub mod front;
+mod groups;
 pub mod instance;
 pub mod limits;
 pub mod log;

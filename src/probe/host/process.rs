@@ -85,6 +85,9 @@ pub struct Process {
     /// Whether it may write whatever the permissions of files say (`CAP_DAC_OVERRIDE`), as root may.
     #[serde(default)]
     pub overrides_modes: bool,
+    /// Whether it may read every file and search every folder (`CAP_DAC_READ_SEARCH`).
+    #[serde(default)]
+    pub reads_all: bool,
     /// The systemd unit of its control group: `redis-server.service`.
     pub unit: Option<String>,
     /// The id of the container of its control group.

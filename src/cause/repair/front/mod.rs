@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 
 use crate::cause::redis_host;
+use crate::check::process::nearest;
 use crate::model::text::shell_quote;
-use crate::model::{Step, Support};
+use crate::model::{Confidence, Step, Support};
 use crate::probe::Facts;
 use crate::probe::host::front::Front;
 use crate::probe::host::process::Process;
@@ -64,25 +65,58 @@ const OTHERS: [&str; 5] = ["ghostunnel", "hitch", "envoy", "traefik", "caddy"];
 pub fn instead(id: &str, facts: &Facts, support: &mut Support, steps: Vec<Step>) -> Vec<Step> {
     let Some((_, repair)) = REPAIRS.iter().find(|(of, _)| *of == id) else { return steps };
     let Some((process, front)) = front(facts) else { return steps };
+    let Some(front) = front else { return perhaps(*repair, facts, process, support, steps) };
     let name = &process.name;
-    let place = front.map_or_else(|| format!("its own configuration (pid {})", process.pid), |it| it.place.clone());
+    let place = &front.place;
     let evidence = format!("{name} (pid {}) has the port, and ends TLS there", process.pid);
     let source = facts.server_host().map_or_else(|_| place.clone(), |host| host.source(place.clone()));
     support.evidence.push(crate::model::Evidence::new(source, evidence));
     if support.settled_by.as_ref().is_some_and(speaks_of_redis) {
         support.settled_by = Some(Step::tell(redis_host(facts), format!("look at what {place} says of TLS")));
     }
+    let who = format!("{name} ends TLS there, and not Redis");
+    let mut text = told(*repair, &who, name, Some(front), place);
+    if is_edited(facts, process.pid) {
+        text = format!("{place} was changed after {name} had been started: reload it first, and look again; {text}");
+    }
     let at = steps.iter().position(speaks_of_redis).unwrap_or(steps.len());
     let mut kept: Vec<Step> = steps.iter().filter(|step| !speaks_of_redis(step)).cloned().collect();
     if kept.len() < steps.len() {
-        kept.insert(at.min(kept.len()), Step::tell(redis_host(facts), told(*repair, name, front, &place)));
+        kept.insert(at.min(kept.len()), Step::tell(redis_host(facts), text));
     }
     kept
 }
 
-fn told(repair: Repair, name: &str, front: Option<&Front>, place: &str) -> String {
+/// The same where it is not known whether that program ends TLS or passes it on: what is to be done in either case.
+fn perhaps(repair: Repair, facts: &Facts, process: &Process, support: &mut Support, steps: Vec<Step>) -> Vec<Step> {
+    let Some(at) = steps.iter().position(speaks_of_redis) else { return steps };
+    let name = &process.name;
+    let place = format!("its own configuration (pid {})", process.pid);
+    let evidence =
+        format!("{name} (pid {}) has the port; whether it ends TLS or passes it on is not known", process.pid);
+    let source = facts.server_host().map_or_else(|_| place.clone(), |host| host.source(place.clone()));
+    support.evidence.push(crate::model::Evidence::new(source, evidence));
+    support.confidence = support.confidence.min(Confidence::Likely);
+    let look = format!("look in {place} whether {name} ends TLS there");
+    support.settled_by.get_or_insert_with(|| Step::tell(redis_host(facts), look));
+    let who = format!("if {name} ends TLS there, and not Redis");
+    let text = format!(
+        "{}; if it only passes TLS on, it is the Redis behind it that has to be mended, as follows",
+        told(repair, &who, name, None, &place)
+    );
+    let mut both = steps;
+    both.insert(at, Step::tell(redis_host(facts), text));
+    both
+}
+
+/// Whether the program's file says something else now than when it was read.
+fn is_edited(facts: &Facts, pid: u32) -> bool {
+    let forwards = facts.server_host().map_or(&[][..], |host| &host.forwards);
+    forwards.iter().any(|forward| forward.pid == pid && forward.edited_at.is_some())
+}
+
+fn told(repair: Repair, who: &str, name: &str, front: Option<&Front>, place: &str) -> String {
     let [certificate, clients, versions] = WORDS.iter().find(|(of, _)| *of == name).map_or(ANY, |(_, words)| *words);
-    let who = format!("{name} ends TLS there, and not Redis");
     match repair {
         Repair::Certificate(what) => {
             let file = front.and_then(|front| front.certificate.as_deref()).map(shell_quote);
@@ -106,16 +140,19 @@ fn told(repair: Repair, name: &str, front: Option<&Front>, place: &str) -> Strin
     }
 }
 
-/// The program that has the very listener the handshake was with, where it is one that ends TLS, and what its file says.
+/// The program that has the very listener the handshake was with, where it is one that may end TLS, and what its file says, if that is
+/// understood: not where several programs share the listener.
 fn front(facts: &Facts) -> Option<(&Process, Option<&Front>)> {
     let at: SocketAddr = facts.tls.seen()?.preferred()?.address.parse().ok()?;
     let host = facts.server_host().ok()?;
     if !facts.asked_addresses().contains(&at.ip()) {
         return None;
     }
-    let mut serving = host.listeners(at.port());
-    serving.retain(|listener| listener.serves(at.ip()));
-    let pids: Vec<u32> = serving.iter().filter_map(|listener| listener.owner).collect();
+    let mut owners: Vec<Option<u32>> =
+        nearest(&host.listeners(at.port()), at.ip()).into_iter().map(|listener| listener.owner).collect();
+    owners.dedup();
+    let is_alone = owners.len() == 1;
+    let pids: Vec<u32> = owners.into_iter().flatten().collect();
     let process = host.processes.seen()?.strangers.iter().find(|process| pids.contains(&process.pid))?;
     let name = process.name.as_str();
     let known = WORDS.iter().any(|(of, _)| *of == name) || OTHERS.contains(&name);
@@ -124,7 +161,9 @@ fn front(facts: &Facts) -> Option<(&Process, Option<&Front>)> {
         let is_at = front.at.is_none_or(|ip| ip.to_canonical() == at.ip().to_canonical());
         front.pid == process.pid && front.port == at.port() && is_at
     };
-    let front = host.fronts.iter().filter(fits).max_by_key(|front| front.at.is_some());
+    let front = host.fronts.iter().filter(fits).max_by_key(|front| front.at.is_some()).filter(|_| is_alone);
+    // What passes it on by a file that it has not read yet may end it.
+    let front = front.filter(|front| front.ends_tls || !is_edited(facts, process.pid));
     (known && front.is_none_or(|front| front.ends_tls)).then_some((process, front))
 }
 
@@ -153,7 +192,7 @@ fn speaks_of_redis(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::cause::tests::diagnose;
-    use crate::model::Observed;
+    use crate::model::{Confidence, Observed};
     use crate::probe::Facts;
     use crate::probe::healthy_host::seen;
     use crate::probe::host::front::Front;
@@ -203,7 +242,15 @@ mod tests {
             false,
         );
         says(&behind("stunnel4", Some((true, None))), "the file that 'cert' names", false);
-        says(&behind("nginx", None), "nginx ends TLS there", false);
+        // Whether it does is not known.
+        says(
+            &behind("nginx", None),
+            "if nginx ends TLS there, and not Redis: its certificate is the file that 'ssl_certificate' names",
+            true,
+        );
+        let unknown = diagnose(&behind("haproxy", None));
+        assert!(unknown.causes.iter().all(|cause| cause.support.confidence < Confidence::Certain));
+        assert!(!format!("{:?}", unknown.causes).contains("and ends TLS there"));
         // It passes TLS on as it is, or is no such program.
         says(&behind("haproxy", Some((false, None))), "put it where", true);
         says(&behind("docker-proxy", None), "put it where", true);

@@ -22,8 +22,11 @@ pub struct Looked {
     pub sealed: bool,
 }
 
-/// The capability to pass over permissions (linux/capability.h).
+/// The capabilities to pass over permissions, and over those for reading and searching (linux/capability.h).
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+/// What /proc/PID/uid_map holds in the first user namespace: every user, under its own number (user_namespaces(7)).
+const FIRST_USERS: [&str; 3] = ["0", "0", "4294967295"];
 
 /// The process, if it is a server. Where `wrong`, what takes longer is looked at too.
 pub fn server(pid: u32, wrong: bool) -> Option<Looked> {
@@ -42,6 +45,7 @@ pub fn any(pid: u32, wrong: bool) -> Option<Looked> {
     }
     let (status, cgroup) = (parse::status(&text(pid, "status")), text(pid, "cgroup"));
     let (uid, container) = (status.uid?, parse::container(&cgroup));
+    let capabilities = status.capabilities.filter(|bits| *bits != 0 && in_first_users(pid)).unwrap_or_default();
     let process = Process {
         pid,
         sentinel: is_server && family::is_sentinel(&stat.comm, &line),
@@ -58,7 +62,8 @@ pub fn any(pid: u32, wrong: bool) -> Option<Looked> {
         same_pids: same_pids(&status),
         pid_inside: status.pids.last().copied(),
         gids: status.gids,
-        overrides_modes: status.capabilities.is_some_and(|bits| bits & CAP_DAC_OVERRIDE != 0),
+        overrides_modes: capabilities & CAP_DAC_OVERRIDE != 0,
+        reads_all: capabilities & CAP_DAC_READ_SEARCH != 0,
         unit: parse::unit(&cgroup),
         container,
         open_files_limit: parse::open_files_limit(&text(pid, "limits")),
@@ -89,6 +94,13 @@ impl Looked {
     pub fn lives(&self) -> bool {
         self.process.state != State::Zombie
     }
+}
+
+/// True if it is in the first user namespace: capabilities in another one count only for the files of its own users. Kernels without such
+/// namespaces have no such file.
+fn in_first_users(pid: u32) -> bool {
+    let map = files::read_text(&format!("/proc/{pid}/uid_map"));
+    map.map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |map| map.split_whitespace().eq(FIRST_USERS))
 }
 
 /// One number in all PID namespaces that we see means that there is but one: ours.

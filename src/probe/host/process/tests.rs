@@ -23,6 +23,7 @@ fn server(pid: u32, title: &str) -> Looked {
         sentinel: false,
         gids: vec![106],
         overrides_modes: false,
+        reads_all: false,
         unit: None,
         container: None,
         open_files_limit: None,

@@ -28,6 +28,9 @@ pub struct Certificate {
     /// The DNS names and addresses it is valid for (subjectAltName), in words; `DNS:10.0.0.9` is an address that stands there as
     /// a name, which is none of either.
     pub names: Vec<String>,
+    /// The names of other kinds in subjectAltName, as the URI of a service (SPIFFE).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_names: Vec<String>,
     /// From when it is valid, in seconds since 1970.
     pub not_before: i64,
     /// Until when.
@@ -36,6 +39,9 @@ pub struct Certificate {
     pub self_signed: bool,
     /// Whether it may sign others (basicConstraints).
     pub is_ca: bool,
+    /// Whether what it signs may only have certain names (nameConstraints).
+    #[serde(default)]
+    pub limits_names: bool,
     /// The purposes it is limited to (extendedKeyUsage), if it is.
     pub purposes: Vec<String>,
     /// Of what kind its key is: `RSA of 2048 bits`, `EC P-256`.
@@ -77,10 +83,12 @@ impl Certificate {
             issuer: name(parsed.issuer()),
             common_name: common_name.map(kept),
             names: names(&parsed),
+            other_names: other_names(&parsed),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
             self_signed: parsed.subject() == parsed.issuer() && own_key,
             is_ca,
+            limits_names: parsed.name_constraints().map_or(true, |limits| limits.is_some()),
             purposes: purposes(&parsed),
             key: key(&parsed),
             signed_with: algorithm(&parsed),
@@ -96,9 +104,9 @@ impl Certificate {
         (self.not_before..=self.not_after).contains(&time)
     }
 
-    /// True if it may be used for this purpose (extendedKeyUsage): `serverAuth`, `clientAuth`.
+    /// True if it may be used for this purpose (extendedKeyUsage): `serverAuth`, `clientAuth`. `any` is neither to OpenSSL.
     pub fn is_for(&self, purpose: &str) -> bool {
-        self.purposes.is_empty() || self.purposes.iter().any(|one| one == purpose || one == "any")
+        self.purposes.is_empty() || self.purposes.iter().any(|one| one == purpose)
     }
 
     /// What the key of its authority is called: where it signed itself, that is its own.
@@ -136,6 +144,13 @@ fn names(parsed: &X509Certificate) -> Vec<String> {
         _ => None,
     };
     alternatives.value.general_names.iter().filter_map(said).take(MOST_NAMES).collect()
+}
+
+fn other_names(parsed: &X509Certificate) -> Vec<String> {
+    let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let is_other = |name: &&GeneralName| !matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_));
+    let others = alternatives.value.general_names.iter().filter(is_other);
+    others.map(|name| kept(&name.to_string())).take(MOST_NAMES).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
