@@ -3,14 +3,16 @@
 //! "TLS works" is said only where a reply came through it: with TLS 1.3 the server refuses a client after the handshake
 //! (RFC 8446 section 4.4.2.4). Whose fault it is, is the causes' question.
 
+mod beyond;
+
 use super::Check;
 use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level};
 use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::oldhello::{self, Answer};
 use crate::probe::path::tls::{Ended, Flaw, Hello, Tls};
+use beyond::{beyond_us, elsewhere, may_be_of_another, unseen, unsent};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -180,8 +182,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
-    if let Some(why) = beyond_us(facts, hello).or_else(|| unsent(facts, hello)) {
-        return Err(Gap::hidden(BlockerKind::Unsupported, why));
+    if let Some(why) = unsent(facts, hello).or_else(|| beyond_us(facts, hello)) {
+        return Err(Gap::hidden(BlockerKind::Unsupported, why + &elsewhere(facts, tls)));
     }
     let flaws = flaws(facts, hello);
     let summary = match (&refused, failure.as_ref().or(flaws.first())) {
@@ -195,55 +197,6 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     let more = [soon, partly, differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
     let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
-}
-
-/// What is to be said of a server that our library cannot follow: it refused our `ClientHello` and would go on with a version and
-/// a suite that clients have, or its chain is signed in a way that only the library lacks. Then nothing is known of the server.
-fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
-    let is_beyond = |flaw: &Flaw| matches!(flaw, Flaw::Beyond(_));
-    if let (Ended::Untrusted, Some(first)) =
-        (&hello.end, hello.flaws.first().filter(|_| hello.flaws.iter().all(is_beyond)))
-    {
-        return Some(format!("{}: clients with OpenSSL may well work; look with redis-cli --tls", flaw(first).1));
-    }
-    // Those behind one name are asked once: the first of them.
-    let asked = facts.tls.seen()?.turned_away().filter(|asked| hello.is_turned_away() && asked.end == hello.end)?;
-    let answer = facts.counter.seen()?.older.as_ref()?;
-    let Answer::Chosen { version, cipher } = answer else { return None };
-    let suits = ["TLS 1.2", "TLS 1.3"].contains(&version.as_str()) && oldhello::is_common(cipher);
-    (suits && !matches!(asked.end, Ended::Misbehaved(_))).then(|| {
-        format!(
-            "the server's key, or the curve, group, signature or cipher suite that it wants, is one that redisdoc's library (rustls) does \
-             not have, such as P-521, DHE or CBC (of an old client's offer {}): clients with OpenSSL may well work; look with \
-             redis-cli --tls",
-            answer.says()
-        )
-    })
-}
-
-/// The same where a front may have missed the name that our library could not send; the old client's offer has it.
-fn unsent(facts: &Facts, hello: &Hello) -> Option<String> {
-    let name = hello.unsent_name.as_ref().filter(|_| hello.asked.is_none())?;
-    // handshake_failure, access_denied, internal_error, unrecognized_name (RFC 8446 section 6.2).
-    let Ended::Alert(alert @ (40 | 49 | 80 | 112)) = hello.end else { return None };
-    let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
-    (older != Some(&Answer::Alert(alert))).then(|| {
-        format!(
-            "redisdoc's library (rustls) cannot send the server name {name} (SNI), which it takes for none of DNS; without it the server \
-             refuses ({}): clients with OpenSSL send it, and may well work; look with redis-cli --tls --sni {name}",
-            alert::name(alert)
-        )
-    })
-}
-
-/// The addresses of which nothing is known for want of what our library lacks.
-fn unseen(facts: &Facts, tls: &Tls) -> String {
-    let unseen = tls.hellos.iter().filter(|hello| beyond_us(facts, hello).is_some());
-    let told: Vec<&str> = unseen.map(|hello| hello.address.as_str()).collect();
-    if told.is_empty() {
-        return String::new();
-    }
-    format!("; {} wants what redisdoc's library (rustls) does not have, and could not be looked at", told.join(", "))
 }
 
 fn healthy_summary(hello: &Hello, dialogue: Option<&Dialogue>) -> String {
@@ -388,13 +341,17 @@ fn differs(facts: &Facts, tls: &Tls) -> Option<Finding> {
     let preferred = tls.preferred()?;
     let differs = |hello: &&Hello| hello.is_done() != preferred.is_done() && beyond_us(facts, hello).is_none();
     let other = tls.hellos.iter().find(differs)?;
-    let says =
-        |hello: &Hello| match failure(hello, false).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello))) {
-            _ if hello.is_done() => format!("{} completes the handshake", hello.address),
-            Some(finding) => format!("{}: {}", hello.address, finding.code.title),
-            None => format!("{} does not", hello.address),
-        };
-    Some(Finding::new(&DIFFERS, "rustls", format!("{}; {}", says(preferred), says(other))))
+    Some(Finding::new(&DIFFERS, "rustls", format!("{}; {}", ends(preferred), ends(other))))
+}
+
+/// How TLS ends at an address.
+fn ends(hello: &Hello) -> String {
+    let finding = || failure(hello, false).or_else(|| hello.flaws.first().map(|flaw| flawed(flaw, hello)));
+    match finding() {
+        _ if hello.is_done() => format!("{} completes the handshake", hello.address),
+        Some(finding) => format!("{}: {}", hello.address, finding.code.title),
+        None => format!("{} does not", hello.address),
+    }
 }
 
 /// What OpenSSL makes of what is trusted here.
@@ -425,6 +382,12 @@ fn flaws(facts: &Facts, hello: &Hello) -> Vec<Finding> {
     if facts.ask.target.certificates.insecure {
         return Vec::new();
     }
+    if may_be_of_another(hello) {
+        let mut finding = flawed(&Flaw::WrongName, hello);
+        let others = hello.flaws.iter().filter(|flaw| **flaw != Flaw::WrongName);
+        finding.evidence.extend(others.map(|other| Evidence::new("rustls", flaw(other).1)));
+        return vec![finding];
+    }
     let mut findings: Vec<Finding> = Vec::new();
     // Where something is wrong for all, what the library lacks besides is nobody else's matter.
     let of_all = hello.flaws.iter().filter(|flaw| !matches!(flaw, Flaw::Beyond(_)));
@@ -446,7 +409,8 @@ fn flawed(found: &Flaw, hello: &Hello) -> Finding {
         return finding;
     }
     // Neither does it look at what an authority that is trusted may do.
-    let source = if matches!(found, Flaw::UnfitAuthority(_)) { "certificate" } else { "rustls" };
+    let source =
+        if matches!(found, Flaw::UnfitAuthority(_) | Flaw::OddAuthority(_)) { "certificate" } else { "rustls" };
     let mut finding = Finding::new(code, source, says);
     finding.evidence.extend(hello.leaf().map(described));
     finding
@@ -461,7 +425,9 @@ fn flaw(flaw: &Flaw) -> (&'static Code, String) {
         Flaw::BadSignature => {
             (&UNTRUSTED, "the authority of that name that is known here has another key, and did not sign it")
         }
-        Flaw::UnfitAuthority(says) | Flaw::Beyond(says) | Flaw::Other(says) => (&UNTRUSTED, says.as_str()),
+        Flaw::UnfitAuthority(says) | Flaw::OddAuthority(says) | Flaw::Beyond(says) | Flaw::Other(says) => {
+            (&UNTRUSTED, says.as_str())
+        }
         Flaw::Expired => (&EXPIRED, "its time is over"),
         Flaw::NotYetValid => (&NOT_YET_VALID, "its time has not come"),
         Flaw::WrongName => (&WRONG_NAME, "it is not valid for this name"),

@@ -167,7 +167,7 @@ fn said(args: TargetArgs, patience: Duration) -> Result<Said, Error> {
 fn material(named: &Certificates, patience: Duration) -> Result<Material, Error> {
     let mut authorities = Vec::new();
     if let Some(path) = &named.cacert {
-        authorities.extend(Material::certificates(path, patience).map_err(|source| unreadable(path, source))?);
+        authorities.extend(Material::trusted(path, patience).map_err(|source| unreadable(path, source))?);
     }
     if let Some(path) = &named.cacertdir {
         authorities.extend(Material::certificates_in(path).map_err(|source| unreadable(path, source))?);

@@ -2,12 +2,14 @@
 
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 
+use crate::proxies::{lacks, listens};
 use crate::world::Confidence::{Certain, Likely, Possible};
-use crate::world::pki::self_signed;
+use crate::world::pki::{Issued, in_days, self_signed};
 use crate::world::{Authority, Host, Lab};
 
 const SERVER: &str = "10.77.1.2";
 const TLS: [&str; 5] = ["-h", SERVER, "--tls", "--cacert", "/tmp/ca.crt"];
+const OF_CLIENTS: ExtendedKeyUsagePurpose = ExtendedKeyUsagePurpose::ClientAuth;
 const ANYBODY: [&str; 2] = ["--tls-auth-clients", "no"];
 
 /// What redis-cli is answered, where it verifies.
@@ -97,17 +99,17 @@ fn authorities_that_are_none_of_servers() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();
     let odd = [
-        ("6379", Authority::odd("No CA", |it| it.is_ca = IsCa::ExplicitNoCa)),
-        ("6380", Authority::odd("No constraints", |it| (it.is_ca, it.key_usages) = (IsCa::NoCa, Vec::new()))),
-        ("6381", Authority::odd("No signatures", |it| it.key_usages = vec![KeyUsagePurpose::CrlSign])),
-        ("6382", Authority::odd("Clients", |it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth])),
+        ("6379", Certain, Authority::odd("No CA", |it| it.is_ca = IsCa::ExplicitNoCa)),
+        ("6380", Likely, Authority::odd("No constraints", |it| (it.is_ca, it.key_usages) = (IsCa::NoCa, Vec::new()))),
+        ("6381", Certain, Authority::odd("No signatures", |it| it.key_usages = vec![KeyUsagePurpose::CrlSign])),
+        ("6382", Certain, Authority::odd("Clients", |it| it.extended_key_usages = vec![OF_CLIENTS])),
     ];
-    for (port, authority) in odd {
+    for (port, confidence, authority) in odd {
         server.certificate(&authority.certify(&[SERVER]), &authority.pem());
         client.file("/tmp/ca.crt", authority.pem());
         let _redis = server.tls_redis(&[&["--tls-port", port][..], &ANYBODY].concat());
         let report = client.diagnose(&[&TLS[..], &["-p", port]].concat());
-        report.first_cause("certificate-unsupported", Certain).not_cause("untrusted-ca").exit(1);
+        report.first_cause("certificate-unsupported", confidence).not_cause("untrusted-ca").exit(1);
         let told = redis_cli(&client, port);
         assert!(told.contains("certificate verify failed"), "{told} {report}");
     }
@@ -185,7 +187,7 @@ fn what_expires_soon_at_either_end_of_the_chain_and_at_either_address() {
     let authority = Authority::root("Lab CA");
     server.certificate(&authority.certify(&["dual"]), &authority.pem());
     let _first = server.tls_redis(&[&["--bind", "127.0.0.1"][..], &ANYBODY].concat());
-    let soon = authority.issue(&["dual"], |params| params.not_after = crate::world::pki::in_days(5).into());
+    let soon = authority.issue(&["dual"], |params| params.not_after = in_days(5).into());
     server.certificate(&soon, &authority.pem());
     let _second = server.tls_redis(&[&["--bind", "127.0.0.2"][..], &ANYBODY].concat());
     let report = server.diagnose(&["-h", "dual", "--tls", "--cacert", "/etc/tls/ca.crt"]);
@@ -277,4 +279,118 @@ fn files_of_authorities_as_openssl_takes_them() {
         client.diagnose(&TLS).healthy();
         assert_eq!(redis_cli(&client, "6379").trim(), "PONG", "{make}");
     }
+}
+
+#[test]
+fn authorities_that_openssl_takes_and_one_that_it_alone_does_not() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let gated = || ExtendedKeyUsagePurpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1]);
+    let of_netscape = |it: &mut rcgen::CertificateParams| {
+        (it.is_ca, it.key_usages) = (IsCa::NoCa, Vec::new());
+        let kind = vec![0x03, 0x02, 0x00, 0x04];
+        it.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&[2, 16, 840, 1, 113_730, 1, 1], kind)];
+    };
+    let taken = [
+        ("6379", Authority::odd("Gated", |it| it.extended_key_usages = vec![gated()]), ""),
+        ("6380", Authority::odd("Netscape", of_netscape), ""),
+        ("6381", Authority::odd("Clients", |it| it.extended_key_usages = vec![OF_CLIENTS]), "-addtrust serverAuth"),
+    ];
+    for (port, authority, trust) in taken {
+        server.certificate(&authority.certify(&[SERVER]), &authority.pem());
+        client.file("/tmp/plain.crt", authority.pem());
+        client.sh(&format!("openssl x509 -in /tmp/plain.crt {trust} -trustout > /tmp/ca.crt"));
+        let _redis = server.tls_redis(&[&["--tls-port", port][..], &ANYBODY].concat());
+        let report = client.diagnose(&[&TLS[..], &["-p", port]].concat());
+        report.check("tls", "pass").exit(0);
+        assert_eq!(redis_cli(&client, port).trim(), "PONG", "{report}");
+    }
+    // A root that allows no authority below it, and one below.
+    let root = Authority::odd("Short", |it| it.is_ca = IsCa::Ca(rcgen::BasicConstraints::Constrained(0)));
+    client.file("/tmp/ca.crt", root.pem());
+    let between = root.intermediate("Between").certify(&[SERVER]);
+    for (port, issued, is_well) in [("6390", root.certify(&[SERVER]), true), ("6391", between, false)] {
+        server.certificate(&issued, &root.pem());
+        let _redis = server.tls_redis(&[&["--tls-port", port][..], &ANYBODY].concat());
+        let report = client.diagnose(&[&TLS[..], &["-p", port]].concat());
+        assert_eq!(redis_cli(&client, port).trim() == "PONG", is_well, "{report}");
+        if is_well {
+            report.check("tls", "pass").exit(0);
+        } else {
+            report.first_cause("certificate-unsupported", Certain).exit(1);
+        }
+    }
+    // A leaf with that purpose.
+    let authority = Authority::root("Lab CA");
+    server.certificate(&authority.issue(&[SERVER], |it| it.extended_key_usages = vec![gated()]), &authority.pem());
+    client.file("/tmp/ca.crt", authority.pem());
+    let _redis = server.tls_redis(&[&["--tls-port", "6392"][..], &ANYBODY].concat());
+    let report = client.diagnose(&[&TLS[..], &["-p", "6392"]].concat());
+    report.first_cause("certificate-unsupported", Likely).nothing_certain().exit(1);
+    assert_eq!(redis_cli(&client, "6392").trim(), "PONG", "{report}");
+}
+
+#[test]
+fn fronts_and_balancers_that_our_library_cannot_follow() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    if lacks(&server, "haproxy") {
+        return;
+    }
+    let authority = Authority::root("Lab CA");
+    client.file("/tmp/ca.crt", authority.pem()).hosts_file(&format!("{SERVER} redis.1"));
+    let pem = |path: &str, issued: &Issued| {
+        server.file(path, format!("{}{}", issued.chain, issued.key));
+    };
+    let good = authority.certify(&["redis.1"]);
+    server.certificate(&good, &authority.pem());
+    pem("/etc/tls/good.pem", &good);
+    pem("/etc/tls/default.pem", &self_signed(&["snakeoil"], |_| {}));
+    pem("/etc/tls/late.pem", &authority.issue(&["late"], |it| it.not_after = in_days(-2).into()));
+    for default in ["default", "late"] {
+        server.file(
+            &format!("/etc/tls/{default}.list"),
+            format!("/etc/tls/{default}.pem [] x.test\n/etc/tls/good.pem redis.1\n"),
+        );
+    }
+    let _plain = server.redis(&["--port", "6391", "--bind", "127.0.0.1", "--requirepass", "pw"]);
+    let _modern = server.tls_redis(&[&["--tls-port", "6395"][..], &ANYBODY].concat());
+    let old = ["--tls-port", "6396", "--tls-protocols", "TLSv1.1", "--tls-ciphers", "DEFAULT:@SECLEVEL=0"];
+    let _old = server.tls_redis(&[&old[..], &ANYBODY].concat());
+    server.file(
+        "/etc/haproxy/fronts.cfg",
+        "defaults\n mode tcp\n balance roundrobin\n timeout connect 1s\n timeout client 9s\n timeout server 9s\nlisten a\n bind *:7401 ssl \
+         crt-list /etc/tls/default.list\n server s 127.0.0.1:6391\nlisten b\n bind *:7402 ssl crt-list /etc/tls/late.list\n server s \
+         127.0.0.1:6391\nlisten c\n bind *:7403\n tcp-request inspect-delay 2s\n tcp-request content reject unless { req.ssl_sni -m found \
+         }\n server s 127.0.0.1:6395\nlisten d\n bind *:7404\n server a 127.0.0.1:6396\n server b 127.0.0.1:6395\n",
+    );
+    let _front = server.command(&["haproxy", "-db", "-f", "/etc/haproxy/fronts.cfg"]).spawn();
+    listens(&server, 7404);
+    let named = |port| client.diagnose(&["-h", "redis.1", "-p", port, "--tls", "--cacert", "/tmp/ca.crt"]);
+    for port in ["7401", "7402"] {
+        let report = named(port);
+        report.first_cause("certificate-name-mismatch", Likely).nothing_certain().exit(1);
+        report.not_cause("untrusted-ca").not_cause("certificate-expired");
+    }
+    named("7403").check("tls", "unknown").nothing_certain().exit(3);
+    let report = named("7404");
+    report.check("tls", "fail").exit(1);
+    assert!(!report.to_string().contains("which redisdoc's library"), "{report}");
+}
+
+#[test]
+fn what_is_wrong_at_the_other_address_is_not_lost() {
+    let Some(lab) = Lab::enter() else { return };
+    let (_client, server) = lab.pair();
+    server.hosts_file("127.0.0.1 dual\n127.0.0.2 dual");
+    let authority = Authority::root("Lab CA");
+    let start = |address: &str| server.tls_redis(&[&["--bind", address][..], &ANYBODY].concat());
+    server.certificate(&authority.issue(&["dual"], |it| it.not_after = in_days(-2).into()), &authority.pem());
+    let _second = start("127.0.0.2");
+    make(&server, "rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-521");
+    server.file("/tmp/ca.crt", authority.pem());
+    let _first = start("127.0.0.1");
+    let report = server.diagnose(&["-h", "dual", "--tls", "--cacert", "/tmp/ca.crt"]);
+    report.check("tls", "unknown").exit(3);
+    assert!(report.to_string().contains("127.0.0.2:6379: the server's certificate has expired"), "{report}");
 }

@@ -64,7 +64,7 @@ fn infer(case: &Case) -> Option<Support> {
             "the certificate is signed by one that is trusted, so that redis-cli, which checks no names, goes on";
         support = support.not("untrusted-ca", text);
     }
-    Some(if by_common_name {
+    Some(if by_common_name && hello.unsent_name.is_none() {
         let text =
             "the application is in Go or Rust, or uses urllib3: this is it; another library: it takes the common name";
         support.settled_by(Step::look(Where::Here, "openssl version", text))

@@ -20,7 +20,7 @@ it, is none of an authority: CA:FALSE, no basicConstraints, or a keyUsage or ext
 
 How to be sure: every library refuses the wrong purpose. Of the others, libraries are of different opinions: rustls, whose verdict \
 the evidence has, refuses them all; OpenSSL accepts authorities and version 1, and SHA-1 only at a low security level. At what a trusted authority may do, rustls does not look: \
-OpenSSL does, and with it redis-cli, Python, Node.js and PHP.
+OpenSSL does, and with it redis-cli, Python, Node.js and PHP; an authority without basicConstraints, Go takes as well.
 
 Repair: have it made again, of version 3, with a subjectAltName, CA:FALSE, serverAuth (and clientAuth where it is used for \
 replication, too), signed with SHA-256.",
@@ -64,6 +64,12 @@ fn infer(case: &Case) -> Option<Support> {
 /// Why it is refused, where that has nothing to do with who signed it.
 fn refused(flaw: &Flaw, hello: &Hello) -> Option<(Confidence, String)> {
     match flaw {
+        Flaw::WrongPurpose
+            if hello.leaf().is_some_and(|leaf| leaf.purposes.iter().any(|one| one == "serverGatedCrypto")) =>
+        {
+            let says = "the certificate has serverGatedCrypto in place of serverAuth, which rustls and Go refuse, and OpenSSL accepts";
+            Some((Confidence::Likely, says.to_owned()))
+        }
         Flaw::WrongPurpose => {
             Some((Confidence::Certain, "the certificate is limited to other purposes than a server's".to_owned()))
         }
@@ -73,13 +79,16 @@ fn refused(flaw: &Flaw, hello: &Hello) -> Option<(Confidence, String)> {
             Some((Confidence::Likely, says.to_owned()))
         }
         Flaw::UnfitAuthority(says) => Some((Confidence::Certain, says.clone())),
+        Flaw::OddAuthority(says) => {
+            Some((Confidence::Likely, format!("{says}: OpenSSL refuses what it signed, Go and rustls take it")))
+        }
         Flaw::Other(says) => Some((Confidence::Likely, format!("rustls does not accept the certificate: {says}"))),
         _ => None,
     }
 }
 
 fn is_unfit(hello: &Hello) -> bool {
-    hello.flaws.iter().any(|flaw| matches!(flaw, Flaw::UnfitAuthority(_)))
+    hello.flaws.iter().any(|flaw| matches!(flaw, Flaw::UnfitAuthority(_) | Flaw::OddAuthority(_)))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
@@ -110,6 +119,11 @@ mod tests {
         check_cause(&CAUSE, &flawed(&[Flaw::AuthorityAsServer]), Some(Confidence::Likely));
         check_cause(&CAUSE, &flawed(&[Flaw::Other("UnsupportedCertVersion".to_owned())]), Some(Confidence::Likely));
         check_cause(&CAUSE, &flawed(&[Flaw::UnfitAuthority("CA:FALSE".to_owned())]), Some(Confidence::Certain));
+        check_cause(&CAUSE, &flawed(&[Flaw::OddAuthority("of CN=CA".to_owned())]), Some(Confidence::Likely));
+        let gated = |it: &mut Hello| it.chain[0].purposes = vec!["serverGatedCrypto".to_owned()];
+        check_cause(&CAUSE, &flawed(&[Flaw::WrongPurpose]).hello(gated), Some(Confidence::Likely));
+        let of_clients = |it: &mut Hello| it.chain[0].purposes = vec!["clientAuth".to_owned()];
+        check_cause(&CAUSE, &flawed(&[Flaw::WrongPurpose]).hello(of_clients), Some(Confidence::Certain));
         check_cause(&CAUSE, &flawed(&[Flaw::Beyond("P-521".to_owned())]), None);
         check_cause(&CAUSE, &flawed(&[Flaw::UnknownIssuer]), None);
         let own = flawed(&[Flaw::AuthorityAsServer]).hello(|hello| hello.chain[0].self_signed = true);

@@ -1,6 +1,6 @@
 //! The server wants a certificate of the client, and none was shown.
 
-use super::{admin_cli, file, hello};
+use super::{admin_cli, file, hello, server};
 use crate::cause::service::bus_owner;
 use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::{ping, tls};
@@ -73,7 +73,7 @@ fn infer(case: &Case) -> Option<Support> {
 /// True if something says that its clients need none: its settings, or that the port may be the bus of a cluster, where
 /// `tls-cluster` wants one of every node.
 fn wants_none(facts: &Facts) -> bool {
-    let setting = facts.instance().and_then(|instance| instance.setting("tls-auth-clients"));
+    let setting = server(facts).and_then(|instance| instance.setting("tls-auth-clients"));
     setting.is_some_and(|known| known.values == ["no"]) || bus(facts).is_some_and(Bus::is_of_a_cluster)
 }
 
@@ -114,7 +114,7 @@ fn issuers(hello: &Hello) -> String {
 
 /// What the server's machine shows of it.
 fn setting(facts: &Facts) -> Option<Evidence> {
-    let instance = facts.instance()?;
+    let instance = server(facts)?;
     instance.process?;
     let (source, says) = match instance.setting("tls-auth-clients") {
         Some(known) => (known.source, format!("tls-auth-clients {}", known.values.join(" "))),

@@ -1,6 +1,6 @@
 //! No version, cipher suite or parameter in common.
 
-use super::{admin_cli, hello};
+use super::{admin_cli, hello, server};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
 use crate::model::text::shell_quote;
@@ -26,7 +26,8 @@ P-256, P-384 and X25519, and neither P-521 nor X448 nor the finite fields, and n
 Clients with OpenSSL (redis-cli, Node.js, PHP, and Python but for RSA and SHA-1) may well work, and the server needs no repair.
 
 A server whose key does not belong to its certificate starts (Redis 7.0 does with keys of different kinds, RSA and EC), refuses \
-everybody with handshake_failure (40), and logs 'no shared cipher'.
+everybody with handshake_failure (40), and logs 'no shared cipher'. Where one handshake is refused and the next is answered, a \
+balancer may lead to several servers, of which one is broken: ask several times.
 
 Repair: on the server, 'tls-protocols \"TLSv1.2 TLSv1.3\"' (the default since Redis 6) and 'tls-ciphers' and 'tls-ciphersuites' at \
 their defaults; all three take CONFIG SET. Where the server is too old for that, put stunnel in front of it, or renew it.",
@@ -58,6 +59,13 @@ fn infer(case: &Case) -> Option<Support> {
     }
     Some(if confidence == Confidence::Certain {
         support.not("server-name-needed", "with the same name, an old client is answered")
+    } else if is_another(hello, older) {
+        let command = format!(
+            "for at in 1 2 3 4 5 6; do openssl s_client -connect {} </dev/null 2>&1 | grep -E 'alert|Cipher is'; done",
+            hello.address
+        );
+        let text = "now an alert, now a cipher: one of several servers behind it is this, look at each of them";
+        support.settled_by(Step::look(crate::model::Where::Here, command, text))
     } else if refuses_everybody(hello, older) {
         support.settled_by(Step::look(
             redis_host(case.facts),
@@ -78,10 +86,16 @@ fn refuses_everybody(hello: &Hello, older: Option<&Answer>) -> bool {
     hello.end == Ended::Alert(HANDSHAKE_FAILURE) && older == Some(&Answer::Alert(HANDSHAKE_FAILURE))
 }
 
+/// True if another than the one that refused us has answered the old client: who speaks TLS 1.2 or 1.3 does not refuse the version.
+fn is_another(hello: &Hello, older: Option<&Answer>) -> bool {
+    let is_refused = hello.end == Ended::Alert(PROTOCOL_VERSION);
+    is_refused && matches!(older, Some(Answer::Chosen { version, .. }) if !is_old(version))
+}
+
 /// The command that shows the key of the certificate and that of the file of keys.
 fn compare(facts: &Facts) -> String {
     let named = |setting: &str, placeholder: &str| {
-        let known = facts.instance().and_then(|instance| instance.setting(setting)?.values.first().cloned());
+        let known = server(facts).and_then(|instance| instance.setting(setting)?.values.first().cloned());
         known.map_or_else(|| placeholder.to_owned(), |path| shell_quote(&path))
     };
     format!(
@@ -96,6 +110,11 @@ fn is_old(version: &str) -> bool {
 }
 
 fn verdict(hello: &Hello, older: Option<&Answer>) -> Option<(Confidence, String)> {
+    if is_another(hello, older) {
+        let says = "one handshake failed (protocol_version), and another was answered: more than one server may be behind this address, and \
+                    one of them accepts neither TLS 1.2 nor TLS 1.3";
+        return Some((Confidence::Likely, says.to_owned()));
+    }
     if let Some(Answer::Chosen { version, cipher }) = older {
         let says = if is_old(version) {
             format!("the server speaks no more than {version}; redisdoc, like current libraries, begins at TLS 1.2")
@@ -138,7 +157,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
     let by_version = matches!(older, Some(Answer::Chosen { version, .. }) if is_old(version));
-    let instance = facts.instance();
+    let instance = server(facts);
     let limits = |name: &str| {
         instance.is_some_and(|instance| instance.setting(name).is_some_and(|known| !known.values.is_empty()))
     };
@@ -191,7 +210,8 @@ mod tests {
         for end in [Ended::Alert(70), Ended::Alert(40), Ended::Incompatible("ServerDoesNotSupportTls12Or13".to_owned())]
         {
             check_cause(&CAUSE, &refused(end.clone(), Some(chosen("TLS 1.1"))), Some(Confidence::Certain));
-            check_cause(&CAUSE, &refused(end, Some(chosen("TLS 1.2"))), Some(Confidence::Certain));
+            let says = if end == Ended::Alert(70) { Confidence::Likely } else { Confidence::Certain };
+            check_cause(&CAUSE, &refused(end, Some(chosen("TLS 1.2"))), Some(says));
         }
     }
 

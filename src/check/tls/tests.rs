@@ -1,6 +1,7 @@
 //! Tables of the check.
 
 use super::*;
+use crate::probe::path::tls::oldhello::Answer;
 
 #[track_caller]
 fn check(facts: &Facts, codes: &[&str]) {
@@ -135,6 +136,14 @@ fn what_our_library_lacks_is_nobodys_fault() {
         let summary = judge(&second).unwrap().summary;
         assert!(summary.contains("10.0.0.10:6379 wants what"), "{summary}");
     }
+    // Who refuses the version is another than who takes it.
+    check(&lacks(Ended::Alert(70), Ended::Done, chosen("ECDHE-RSA-AES128-GCM-SHA256")), &["tls/alert", "tls/differs"]);
+    let why = |facts: &Facts| format!("{:?}", judge(facts).err());
+    let ours = lacks(Ended::Alert(40), Ended::Closed, chosen("ECDHE-RSA-AES128-GCM-SHA256"));
+    assert!(why(&ours).contains("more than one server"), "{}", why(&ours));
+    assert!(why(&ours).contains("10.0.0.10:6379: closed during"), "{}", why(&ours));
+    let theirs = lacks(Ended::Alert(40), Ended::Done, chosen("DHE-RSA-AES128-GCM-SHA256"));
+    assert!(!why(&theirs).contains("more than one server"), "{}", why(&theirs));
     check(&lacks(Ended::Done, Ended::Alert(40), chosen("RC4-SHA")), &["tls/differs"]);
     check(&lacks(Ended::Done, Ended::Alert(40), Answer::Alert(40)), &["tls/differs"]);
     let signed = |flaws: Vec<Flaw>| ends(Ended::Untrusted).hello(|hello| hello.flaws = flaws);
@@ -150,12 +159,28 @@ fn a_name_that_was_not_sent_may_be_what_is_missing() {
     assert!(judge(&unsent(Ended::Alert(112))).is_err());
     check(&unsent(Ended::NotTls), &["tls/not-tls"]);
     check(&unsent(Ended::Alert(116)), &["tls/alert"]);
+    let old = |facts: Facts, answer: Answer| {
+        facts.with(|facts| {
+            let counter = crate::probe::path::counter::Counter { older: Some(answer), ..Default::default() };
+            facts.counter = crate::model::Observed::Seen(counter);
+        })
+    };
+    // One that closes on whoever sends no name.
+    let chosen = || Answer::Chosen { version: "TLS 1.3".to_owned(), cipher: "TLS_AES_256_GCM_SHA384".to_owned() };
+    check(&unsent(Ended::Closed), &["tls/closed"]);
+    check(&old(unsent(Ended::Closed), Answer::Closed), &["tls/closed"]);
+    assert!(judge(&old(unsent(Ended::Closed), chosen())).is_err());
+    // One that shows a default certificate.
+    let shown = |flaws: &[Flaw]| {
+        Facts::encrypted().hello(|hello| {
+            (hello.end, hello.flaws) = (Ended::Untrusted, flaws.to_vec());
+            hello.unsent_name = Some("redis.1".to_owned());
+        })
+    };
+    check(&shown(&[Flaw::UnknownIssuer, Flaw::Expired, Flaw::WrongName]), &["tls/wrong-name"]);
+    check(&shown(&[Flaw::Expired]), &["tls/expired"]);
     // An old client says the name, and is refused as well.
-    let with_name = unsent(Ended::Alert(40)).with(|facts| {
-        let counter = crate::probe::path::counter::Counter { older: Some(Answer::Alert(40)), ..Default::default() };
-        facts.counter = crate::model::Observed::Seen(counter);
-    });
-    check(&with_name, &["tls/alert"]);
+    check(&old(unsent(Ended::Alert(40)), Answer::Alert(40)), &["tls/alert"]);
 }
 
 #[test]

@@ -12,14 +12,23 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 
+use x509_parser::der_parser::der::parse_der;
+use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::sys::files;
 
+/// What OpenSSL holds against an authority of version 3 without basicConstraints, and Go and rustls do not.
+pub const NO_CONSTRAINTS: &str = "it has no basicConstraints";
+/// Of Netscape and of Microsoft: OpenSSL takes either for serverAuth (`XKU_SGC`).
+const SERVER_GATED: [&str; 2] = ["2.16.840.1.113730.4.1", "1.3.6.1.4.1.311.10.3.3"];
+/// serverAuth, and any purpose (RFC 5280 section 4.2.1.12).
+const OF_SERVERS: [&str; 2] = ["1.3.6.1.5.5.7.3.1", "2.5.29.37.0"];
+
 /// What was named on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Material {
-    /// The authorities of `--cacert` and `--cacertdir`; the system's, if none were named.
+    /// The authorities of `--cacert` and `--cacertdir`, as [`Material::trusted`] has them; the system's, if none were named.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
     /// `--cert` and `--key`.
     pub identity: Option<Identity>,
@@ -49,6 +58,8 @@ pub struct Known {
     pub(super) certificate: CertificateDer<'static>,
     /// Until when it is valid, in seconds since 1970.
     pub(super) until: i64,
+    /// How many authorities may stand between it and a server, where it says so.
+    pub(super) pathlen: Option<u32>,
     /// Why others than the library refuse it.
     pub(super) doubt: Option<Doubt>,
 }
@@ -68,8 +79,16 @@ impl Material {
     /// # Errors
     /// What reading says, or what is wrong with the text.
     pub fn certificates(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
+        Ok(Self::trusted(path, patience)?.into_iter().map(alone).collect())
+    }
+
+    /// The same, each followed by what OpenSSL is to trust it for, where it is a TRUSTED CERTIFICATE.
+    ///
+    /// # Errors
+    /// As [`Self::certificates`].
+    pub fn trusted(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
         let bytes = files::read_given_bundle(path, patience)?;
-        let found: Vec<_> = CertificateDer::pem_slice_iter(&plain(&bytes)).filter_map(Result::ok).map(alone).collect();
+        let found: Vec<_> = CertificateDer::pem_slice_iter(&plain(&bytes)).filter_map(Result::ok).collect();
         match found.is_empty() {
             false => Ok(found),
             // OpenSSL takes PEM alone, Java and Windows write DER.
@@ -116,11 +135,12 @@ impl Material {
         };
         let mut store = RootCertStore::empty();
         let mut known = Vec::new();
-        for certificate in found {
+        for whole in found {
+            let certificate = alone(whole.clone());
             if let Err(error) = store.add(certificate.clone()) {
                 problems.push(error.to_string());
             } else if let Some(anchor) = store.roots.last().cloned() {
-                known.extend(Known::new(anchor, certificate));
+                known.extend(Known::new(anchor, &whole));
             }
         }
         Roots { store: Arc::new(store), known: Arc::new(known), problems }
@@ -135,23 +155,27 @@ impl Roots {
 }
 
 impl Known {
-    fn new(anchor: TrustAnchor<'static>, certificate: CertificateDer<'static>) -> Option<Self> {
-        let (until, doubt) = {
-            let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
-            let lapsed = (!parsed.validity().is_valid()).then_some(Doubt::OutOfTime);
-            (parsed.validity().not_after.timestamp(), lapsed.or_else(|| unfit(&parsed).map(Doubt::Unfit)))
-        };
-        Some(Self { anchor, certificate, until, doubt })
+    fn new(anchor: TrustAnchor<'static>, whole: &CertificateDer<'_>) -> Option<Self> {
+        let (rest, parsed) = X509Certificate::from_der(whole).ok()?;
+        let lapsed = (!parsed.validity().is_valid()).then_some(Doubt::OutOfTime);
+        let constraints = parsed.basic_constraints().ok().flatten();
+        Some(Self {
+            anchor,
+            certificate: CertificateDer::from(whole[..whole.len() - rest.len()].to_vec()),
+            until: parsed.validity().not_after.timestamp(),
+            pathlen: constraints.and_then(|constraints| constraints.value.path_len_constraint),
+            doubt: lapsed.or_else(|| unfit(&parsed, is_trusted_for_servers(rest)).map(Doubt::Unfit)),
+        })
     }
 }
 
 /// Why it is no authority of servers, as OpenSSL sees it (`check_purpose_ssl_server` and `check_ca` in `v3_purp.c`): one of
-/// version 1 has nothing that says so.
-fn unfit(authority: &X509Certificate) -> Option<&'static str> {
+/// version 1 has nothing that says so. What it is trusted for by its file counts for more than its extendedKeyUsage.
+fn unfit(authority: &X509Certificate, is_trusted_for_servers: bool) -> Option<&'static str> {
     let constraints = authority.basic_constraints().ok().flatten();
     let usage = authority.key_usage().ok().flatten();
     let purposes = authority.extended_key_usage().ok().flatten();
-    if purposes.is_some_and(|purposes| !purposes.value.server_auth) {
+    if !is_trusted_for_servers && purposes.is_some_and(|purposes| !is_for_servers(purposes.value)) {
         return Some("its extendedKeyUsage leaves out serverAuth");
     }
     if usage.as_ref().is_some_and(|usage| !usage.value.key_cert_sign()) {
@@ -159,9 +183,35 @@ fn unfit(authority: &X509Certificate) -> Option<&'static str> {
     }
     match constraints {
         Some(constraints) if !constraints.value.ca => Some("CA:FALSE"),
-        None if usage.is_none() && authority.version() == X509Version::V3 => Some("it has no basicConstraints"),
+        None if usage.is_none() && authority.version() == X509Version::V3 && !is_of_netscape(authority) => {
+            Some(NO_CONSTRAINTS)
+        }
         _ => None,
     }
+}
+
+/// True if these are a server's purposes, as OpenSSL takes them.
+pub(super) fn is_for_servers(purposes: &ExtendedKeyUsage) -> bool {
+    purposes.server_auth || is_server_gated(purposes)
+}
+
+/// True if one of these is that of servers from before there was serverAuth.
+pub fn is_server_gated(purposes: &ExtendedKeyUsage) -> bool {
+    purposes.other.iter().any(|one| SERVER_GATED.contains(&one.to_id_string().as_str()))
+}
+
+/// True if it is an authority of servers as Netscape said it (nsCertType).
+fn is_of_netscape(authority: &X509Certificate) -> bool {
+    let kinds = authority.extensions().iter().map(|extension| extension.parsed_extension());
+    kinds.into_iter().any(|kind| matches!(kind, ParsedExtension::NSCertType(kind) if kind.ssl_ca()))
+}
+
+/// True if what follows a TRUSTED CERTIFICATE (`X509_CERT_AUX`, whose first part has the purposes that it is trusted for) names servers.
+fn is_trusted_for_servers(aux: &[u8]) -> bool {
+    let Ok((_, aux)) = parse_der(aux) else { return false };
+    let trust = aux.as_sequence().ok().and_then(|parts| parts.first()?.as_sequence().ok());
+    let mut purposes = trust.map_or(&[][..], Vec::as_slice).iter().filter_map(|one| one.as_oid().ok());
+    purposes.any(|one| OF_SERVERS.contains(&one.to_id_string().as_str()))
 }
 
 /// The text as the library reads it: OpenSSL takes these labels, too, and a byte order mark before them, as editors of Windows
@@ -255,7 +305,7 @@ mod tests {
         let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let mut store = RootCertStore::empty();
         store.add(certificate.der().clone()).unwrap();
-        Known::new(store.roots[0].clone(), certificate.der().clone()).unwrap().doubt
+        Known::new(store.roots[0].clone(), certificate.der()).unwrap().doubt
     }
 
     #[test]
@@ -266,7 +316,18 @@ mod tests {
         assert_eq!(against(|it| it.extended_key_usages = vec![Purpose::ServerAuth, Purpose::ClientAuth]), None);
         assert_eq!(against(|it| it.is_ca = rcgen::IsCa::ExplicitNoCa), Some(Doubt::Unfit("CA:FALSE")));
         let bare = against(|it| it.is_ca = rcgen::IsCa::NoCa);
-        assert_eq!(bare, Some(Doubt::Unfit("it has no basicConstraints")));
+        assert_eq!(bare, Some(Doubt::Unfit(NO_CONSTRAINTS)));
+        let old = |it: &mut rcgen::CertificateParams, kind: u8| {
+            it.is_ca = rcgen::IsCa::NoCa;
+            // nsCertType: a BIT STRING.
+            let value = vec![0x03, 0x02, 0x00, kind];
+            let kind = rcgen::CustomExtension::from_oid_content(&[2, 16, 840, 1, 113_730, 1, 1], value);
+            it.custom_extensions = vec![kind];
+        };
+        assert_eq!(against(|it| old(it, 0x04)), None);
+        assert_eq!(against(|it| old(it, 0x02)), Some(Doubt::Unfit(NO_CONSTRAINTS)));
+        let gated = Purpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1]);
+        assert_eq!(against(|it| it.extended_key_usages = vec![gated]), None);
         let other = against(|it| it.extended_key_usages = vec![Purpose::ClientAuth]);
         assert_eq!(other, Some(Doubt::Unfit("its extendedKeyUsage leaves out serverAuth")));
         let signs_lists = against(|it| it.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign]);
@@ -295,5 +356,11 @@ mod tests {
         assert_eq!(found(&format!("{}{pem}", "# so many words\n".repeat(1 << 17))).len(), 1);
         let trusted = [certificate.der(), &[0x30, 0x00][..]].concat();
         assert_eq!(alone(CertificateDer::from(trusted)), *certificate.der());
+        let server_auth = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+        let aux = |outer: &[u8]| [outer, &server_auth].concat();
+        assert!(is_trusted_for_servers(&aux(&[0x30, 0x0c, 0x30, 0x0a])));
+        // What it is not to be trusted for.
+        assert!(!is_trusted_for_servers(&aux(&[0x30, 0x0c, 0xa0, 0x0a])));
+        assert!(!is_trusted_for_servers(&[0x30, 0x00]) && !is_trusted_for_servers(&[]));
     }
 }

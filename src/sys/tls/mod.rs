@@ -21,7 +21,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use super::clock;
 use super::socket::{Dial, Failure, Read, Stream};
 
-pub use material::{Identity, Known, Material, Roots};
+pub use material::{Identity, Known, Material, NO_CONSTRAINTS, Roots, is_server_gated};
 pub(super) use session::Session;
 use verify::Watch;
 

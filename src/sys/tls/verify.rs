@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
-use super::material::{Doubt, Known};
+use super::material::{Doubt, Known, is_for_servers};
 use super::{Client, Failed, Handshake, Verdict};
 use crate::model::text::matches;
 use crate::sys::clock;
@@ -115,9 +115,10 @@ impl Watch {
             now_trusted = Err(CertificateError::UnknownIssuer);
         }
         let voucher = if now_trusted.is_ok() { self.voucher(&chain, is_root, leaf, others, now) } else { None };
-        let of = |doubted: bool| voucher.filter(|one| (one.doubt == Some(Doubt::OutOfTime)) == doubted);
+        let doubt = voucher.and_then(|one| doubt(one, &chain));
+        let of = |lapsed: bool| voucher.filter(|_| (doubt == Some(Doubt::OutOfTime)) == lapsed);
         let lapsed = of(true).map(|one| one.certificate.clone());
-        let unfit = of(false).filter(|_| !is_root).and_then(|one| match one.doubt {
+        let unfit = of(false).filter(|_| !is_root).and_then(|one| match doubt {
             Some(Doubt::Unfit(why)) => Some((one.certificate.clone(), why)),
             _ => None,
         });
@@ -171,7 +172,7 @@ impl Watch {
             let roots: RootCertStore = [known.anchor.clone()].into_iter().collect();
             self.trust(&roots, leaf, others, now).is_ok()
         };
-        let is_doubted = |known: &Known| known.doubt.is_some_and(|doubt| !is_root || doubt == Doubt::OutOfTime);
+        let is_doubted = |known: &Known| doubt(known, chain).is_some_and(|doubt| !is_root || doubt == Doubt::OutOfTime);
         let namesakes: Vec<&Known> = self.known.iter().filter(signs).take(MOST_NAMESAKES).collect();
         if let [only] = namesakes[..] {
             return Some(only);
@@ -220,6 +221,26 @@ impl Watch {
     }
 }
 
+/// Why others than the library refuse the authority, for itself or below this chain.
+fn doubt(authority: &Known, chain: &[X509Certificate]) -> Option<Doubt> {
+    let is_too_long = authority.pathlen.is_some_and(|most| between(&authority.anchor, chain) > most);
+    let says = "its pathlen allows fewer authorities between it and a server";
+    authority.doubt.or(is_too_long.then_some(Doubt::Unfit(says)))
+}
+
+/// How many authorities at least stand between this one and the server's own certificate, by their names (RFC 5280 section 4.2.1.9).
+fn between(authority: &TrustAnchor<'_>, chain: &[X509Certificate]) -> u32 {
+    let mut reached: Vec<&X509Certificate> = chain.first().into_iter().collect();
+    for count in (0..).take(chain.len()) {
+        if reached.iter().any(|one| is_subject(authority, one.issuer())) {
+            return count;
+        }
+        let is_next = |one: &&X509Certificate| reached.iter().any(|last| last.issuer() == one.subject());
+        reached = chain.iter().filter(is_next).collect();
+    }
+    0
+}
+
 /// The first certificate that others of the chain have the issuer's name for, and none of them signed.
 fn misfit(chain: &[X509Certificate]) -> Option<usize> {
     let is_misfit = |one: &X509Certificate| {
@@ -258,7 +279,7 @@ fn holds(leaf: &CertificateDer<'_>, name: &str) -> bool {
 /// Whether a server may show it: the library looks at that last, and not at all at one that signed itself.
 fn purpose(leaf: Option<&X509Certificate<'_>>) -> Result<(), CertificateError> {
     let purposes = leaf.and_then(|leaf| leaf.extended_key_usage().ok().flatten());
-    let is_limited = purposes.is_some_and(|purposes| !purposes.value.server_auth);
+    let is_limited = purposes.is_some_and(|purposes| !is_for_servers(purposes.value));
     if is_limited { Err(CertificateError::InvalidPurpose) } else { Ok(()) }
 }
 

@@ -167,7 +167,13 @@ fn purposes(parsed: &X509Certificate) -> Vec<String> {
         _ => None,
     });
     let Some(usage) = usages else { return Vec::new() };
-    let known = [(usage.any, "any"), (usage.server_auth, "serverAuth"), (usage.client_auth, "clientAuth")];
+    let gated = crate::sys::tls::is_server_gated(usage);
+    let known = [
+        (usage.any, "any"),
+        (usage.server_auth, "serverAuth"),
+        (usage.client_auth, "clientAuth"),
+        (gated, "serverGatedCrypto"),
+    ];
     let mut purposes: Vec<String> =
         known.iter().filter(|(is, _)| *is).map(|(_, purpose)| (*purpose).to_owned()).collect();
     if purposes.is_empty() {

@@ -15,7 +15,7 @@ use super::tcp::Connection;
 use crate::model::{Ask, Observed, Target, escape};
 use crate::sys::clock::{self, Clock};
 use crate::sys::socket::Stream;
-use crate::sys::tls::{Client, Failed, Handshake, Identity, Material, Roots, Verdict};
+use crate::sys::tls::{Client, Failed, Handshake, Identity, Material, NO_CONSTRAINTS, Roots, Verdict};
 use certificate::{Certificate, distinguished_name};
 
 /// The most certificates that are kept of a chain.
@@ -146,6 +146,8 @@ pub enum Flaw {
     BadSignature,
     /// The authority that alone vouches for it is none of servers, which the library does not look at: in words.
     UnfitAuthority(String),
+    /// The same where libraries are of different opinions: in words.
+    OddAuthority(String),
     /// It is signed in a way that the library does not have, and others do: in words.
     Beyond(String),
     /// Another, in words.
@@ -189,6 +191,8 @@ impl Hello {
             // handshake_failure, protocol_version, insufficient_security (RFC 8446 section 6).
             Ended::Alert(alert) => [40, 70, 71].contains(alert),
             Ended::Incompatible(_) | Ended::Misbehaved(_) => true,
+            // For want of the name, perhaps.
+            Ended::Closed | Ended::Broken(_) => self.unsent_name.is_some(),
             _ => false,
         };
         turns_away && self.asked.is_none() && self.chain.is_empty()
@@ -398,7 +402,11 @@ fn of_authority(error: &CertificateError, verdict: &Verdict) -> Option<Flaw> {
         CertificateError::ApplicationVerificationFailure => {
             let (authority, why) = verdict.unfit.as_ref()?;
             let subject = Certificate::parse(authority)?.subject;
-            Some(Flaw::UnfitAuthority(format!("{subject}, which signed it and is trusted here, may not: {why}")))
+            Some(if *why == NO_CONSTRAINTS {
+                Flaw::OddAuthority(format!("of {subject}, which signed it and is trusted here: {why}"))
+            } else {
+                Flaw::UnfitAuthority(format!("{subject}, which signed it and is trusted here, may not: {why}"))
+            })
         }
         CertificateError::BadSignature => {
             let authority = Certificate::parse(verdict.short.as_ref()?)?;

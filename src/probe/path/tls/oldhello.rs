@@ -176,6 +176,11 @@ fn version_name(version: u16) -> String {
     }
 }
 
+/// True for the name of a cipher suite that our library has.
+pub fn is_ours(cipher: &str) -> bool {
+    OURS.iter().any(|(_, name)| *name == cipher)
+}
+
 /// True for the name of a cipher suite that our library has, or clients with OpenSSL.
 pub fn is_common(cipher: &str) -> bool {
     OURS.iter().chain(OF_OPENSSL).any(|(_, name)| *name == cipher)
