@@ -5,7 +5,7 @@ use crate::model::{BlockerKind, Code, Evidence, Finding, Gap, Judgement, Level, 
 use crate::probe::Facts;
 use crate::probe::host::log::Kind;
 pub use crate::probe::path::keyed::is_of_upstream;
-use crate::probe::path::redis::{Conversation, Dialogue, End};
+use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::reply::{Command, ErrorKind, ErrorReply, Info, Reply};
 use crate::probe::path::sizes::Try;
 use crate::probe::path::tcp::Outcome;

@@ -89,7 +89,7 @@ fn shards_behind_twemproxy() {
     let _redis = one.redis(&["--port", "6391", "--bind", "127.0.0.1"]);
     let _locked = one.redis(&["--port", "6392", "--bind", "127.0.0.1", "--requirepass", "pw"]);
     let pool = |port: u16, servers: &[u16]| {
-        let servers: String = servers.iter().map(|port| format!("   - 127.0.0.1:{port}:1\n")).collect();
+        let servers = servers.iter().map(|port| format!("   - 127.0.0.1:{port}:1\n")).collect::<Vec<_>>().concat();
         format!(
             "p{port}:\n  listen: 127.0.0.1:{port}\n  hash: md5\n  redis: true\n  timeout: 400\n  servers:\n{servers}"
         )

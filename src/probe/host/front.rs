@@ -59,7 +59,9 @@ pub fn gather(forwards: &[Forward], processes: &Observed<Processes>) -> Vec<Fron
     let is_folder = |path: &mut String| files::meta(path).is_some_and(|meta| meta.kind == "folder");
     let of = |forward: &Forward| {
         let mut found = of(forward)?;
-        found.iter_mut().for_each(|front| drop(front.certificate.take_if(is_folder)));
+        for front in &mut found {
+            drop(front.certificate.take_if(is_folder));
+        }
         Some(found)
     };
     forwards.iter().filter_map(of).flatten().collect()

@@ -202,7 +202,7 @@ pub fn is_server_gated(purposes: &ExtendedKeyUsage) -> bool {
 
 /// True if it is an authority of servers as Netscape said it (nsCertType).
 fn is_of_netscape(authority: &X509Certificate) -> bool {
-    let kinds = authority.extensions().iter().map(|extension| extension.parsed_extension());
+    let kinds = authority.extensions().iter().map(x509_parser::extensions::X509Extension::parsed_extension);
     kinds.into_iter().any(|kind| matches!(kind, ParsedExtension::NSCertType(kind) if kind.ssl_ca()))
 }
 

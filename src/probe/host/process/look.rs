@@ -25,7 +25,7 @@ pub struct Looked {
 /// The capabilities to pass over permissions, and over those for reading and searching (linux/capability.h).
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
-/// What /proc/PID/uid_map holds in the first user namespace: every user, under its own number (user_namespaces(7)).
+/// What `/proc/PID/uid_map` holds in the first user namespace: every user, under its own number (`user_namespaces(7)`).
 const FIRST_USERS: [&str; 3] = ["0", "0", "4294967295"];
 
 /// The process, if it is a server. Where `wrong`, what takes longer is looked at too.
