@@ -254,7 +254,7 @@ fn what_the_library_trusts_and_openssl_does_not() {
     ));
     let _redis = server.tls_redis(&[&ANYBODY[..], &["--requirepass", "pw"]].concat());
     client.file("/tmp/ca.crt", server.read("/etc/tls/old.crt"));
-    check().first_cause("untrusted-ca", Certain).exit(1);
+    check().first_cause("untrusted-ca", Likely).nothing_certain().exit(1);
     assert!(!redis_cli(&client, "6379").contains("NOAUTH"));
     client.file("/tmp/ca.crt", server.read("/etc/tls/server.crt"));
     check().exit(0);

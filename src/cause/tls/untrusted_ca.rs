@@ -50,7 +50,11 @@ fn infer(case: &Case) -> Option<Support> {
         let text = "the authority that it ends with is known, and is not one that is trusted";
         support = support.not("incomplete-chain", text);
     }
-    Some(if confidence == Confidence::Certain { support } else { support.settled_by(settle(case.facts, hello)) })
+    Some(match confidence {
+        Confidence::Certain => support,
+        _ if is_made_again(hello) => support.settled_by(as_openssl_sees_it(case.facts, hello)),
+        _ => support.settled_by(settle(case.facts, hello)),
+    })
 }
 
 /// How sure it is, and in what words.
@@ -62,9 +66,10 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     if !unknown && !forged && !own_authority {
         return None;
     }
-    if unknown && leaf.self_signed && is_anchor(hello, leaf) {
-        let says = "the certificate signed itself, and the one that is trusted has its name and key, and is another: it was made again";
-        return Some((Confidence::Certain, says.to_owned()));
+    if is_made_again(hello) {
+        let says = "the certificate signed itself, and the one that is trusted has its name and key, and is another: it was made again, \
+                    and OpenSSL wants the very one";
+        return Some((Confidence::Likely, says.to_owned()));
     }
     // The chain breaks before its end: whose that is, is another question (incomplete-chain).
     if hello.misfit.is_some() || (!own_authority && is_anchor(hello, last)) {
@@ -104,6 +109,12 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
     Some((confidence, format!("{name}, which signed it, is not trusted here")))
 }
 
+/// True if the server's certificate signed itself, and one of its name and key is trusted, which is not the same.
+fn is_made_again(hello: &Hello) -> bool {
+    let unknown = has(hello, &Flaw::UnknownIssuer);
+    unknown && hello.leaf().is_some_and(|leaf| leaf.self_signed && is_anchor(hello, leaf))
+}
+
 /// True if it is among those that are trusted: the same name, the same key.
 fn is_anchor(hello: &Hello, one: &Certificate) -> bool {
     hello.anchors.iter().any(|at| hello.chain.get(*at) == Some(one))
@@ -135,7 +146,7 @@ fn as_openssl_sees_it(facts: &Facts, hello: &Hello) -> Step {
     Step::look(
         Where::Here,
         command,
-        "'unable to get issuer certificate': so do clients with OpenSSL; no error: this one takes it",
+        "an error of verification: clients with OpenSSL meet it, too; none: this one takes it",
     )
 }
 
@@ -246,7 +257,7 @@ mod tests {
             hello.chain[0].self_signed = true;
             hello.anchors = vec![0];
         });
-        check_cause(&CAUSE, &again, Some(Confidence::Certain));
+        check_cause(&CAUSE, &again, Some(Confidence::Likely));
     }
 
     #[test]
