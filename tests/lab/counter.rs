@@ -201,7 +201,8 @@ fn a_client_limit_on_a_tls_port_says_nothing() {
     let (client, server) = lab.pair();
     certified(&client, &server);
     let _redis = server.tls_redis(&["--tls-auth-clients", "no", "--maxclients", "1"]);
-    let hold = "exec redis-cli --tls --cacert /etc/tls/ca.crt --latency >/dev/null";
+    // redis-cli --latency would end after a second.
+    let hold = "(echo PING; sleep 60) | redis-cli --tls --cacert /etc/tls/ca.crt >/dev/null";
     let _held = server.command(&["sh", "-c", hold]).spawn();
     server.sh("sleep 0.5");
     let diagnosis = client.diagnose(&TLS);
