@@ -136,7 +136,7 @@ fn the_error_behind_wrong_version_number_is_the_cause() {
     diagnosis.apply(|_| &server);
     drop(redis);
     let _redis = server.redis(&["--maxclients", "1", "--protected-mode", "no"]);
-    let _held = server.command(&["sh", "-c", "exec redis-cli --latency >/dev/null"]).spawn();
+    let _held = server.command(&["sh", "-c", "(echo PING; sleep 60) | redis-cli >/dev/null"]).spawn();
     server.sh("for i in $(seq 100); do redis-cli ping | grep -q max && break; sleep 0.05; done");
     client.diagnose(&TLS).first_cause("max-clients", Confidence::Certain);
     for (port, banner) in [(7_000, "SSH-2.0-OpenSSH_9.2p1\r\n"), (7_001, "220 mail.test ESMTP\r\n")] {

@@ -135,7 +135,8 @@ fn servers_without_tls() {
 
 /// A client that stays.
 fn held(server: &Host, flags: &str) -> Running {
-    let running = server.command(&["sh", "-c", &format!("exec redis-cli {flags} --latency >/dev/null")]).spawn();
+    let running =
+        server.command(&["sh", "-c", &format!("(echo PING; sleep 60) | redis-cli {flags} >/dev/null")]).spawn();
     server.sh("for i in $(seq 100); do ss -tn | grep -q :6379 && break; sleep 0.05; done; sleep 0.1");
     running
 }
