@@ -20,7 +20,7 @@ it, is none of an authority: CA:FALSE, no basicConstraints, or a keyUsage or ext
 
 How to be sure: every library refuses the wrong purpose. Of the others, libraries are of different opinions: rustls, whose verdict \
 the evidence has, refuses them all; OpenSSL accepts authorities and version 1, and SHA-1 only at a low security level. At what a trusted authority may do, rustls does not look: \
-OpenSSL does, and with it redis-cli, Python, Node.js and PHP; an authority without basicConstraints, Go takes as well.
+OpenSSL does, and with it redis-cli, Python, Node.js and PHP; an authority without basicConstraints, rustls takes.
 
 Repair: have it made again, of version 3, with a subjectAltName, CA:FALSE, serverAuth (and clientAuth where it is used for \
 replication, too), signed with SHA-256.",
@@ -67,7 +67,7 @@ fn refused(flaw: &Flaw, hello: &Hello) -> Option<(Confidence, String)> {
         Flaw::WrongPurpose
             if hello.leaf().is_some_and(|leaf| leaf.purposes.iter().any(|one| one == "serverGatedCrypto")) =>
         {
-            let says = "the certificate has serverGatedCrypto in place of serverAuth, which rustls and Go refuse, and OpenSSL accepts";
+            let says = "the certificate has serverGatedCrypto in place of serverAuth, which rustls refuses, and OpenSSL accepts";
             Some((Confidence::Likely, says.to_owned()))
         }
         Flaw::WrongPurpose => {
@@ -80,7 +80,7 @@ fn refused(flaw: &Flaw, hello: &Hello) -> Option<(Confidence, String)> {
         }
         Flaw::UnfitAuthority(says) => Some((Confidence::Certain, says.clone())),
         Flaw::OddAuthority(says) => {
-            Some((Confidence::Likely, format!("{says}: OpenSSL refuses what it signed, Go and rustls take it")))
+            Some((Confidence::Likely, format!("{says}: OpenSSL refuses what it signed, rustls takes it")))
         }
         Flaw::Other(says) => Some((Confidence::Likely, format!("rustls does not accept the certificate: {says}"))),
         _ => None,

@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::sys::files;
 
-/// What OpenSSL holds against an authority of version 3 without basicConstraints, and Go and rustls do not.
+/// What OpenSSL holds against an authority of version 3 without basicConstraints, and rustls does not.
 pub const NO_CONSTRAINTS: &str = "it has no basicConstraints";
 /// Of Netscape and of Microsoft: OpenSSL takes either for serverAuth (`XKU_SGC`).
 const SERVER_GATED: [&str; 2] = ["2.16.840.1.113730.4.1", "1.3.6.1.4.1.311.10.3.3"];
