@@ -135,7 +135,8 @@ fn is_ssh(proxy: &Process) -> bool {
 fn is_certain(case: &Case, host: &Host, front: &Front, code: &Code) -> bool {
     let behind = &front.behind;
     let refuses = |backend: &&Backend| backend.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Refused);
-    let is_whole = !front.forwards.is_empty() && front.forwards.iter().all(|forward| forward.whole);
+    // An admin may have set other places, which nobody answers at either: only the proxy's own socket tells.
+    let is_whole = !front.forwards.is_empty() && front.forwards.iter().all(|it| it.whole && it.settable.is_none());
     let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && is_whole && front.is_alone;
     let is_contained = |backend: &Backend| contained::of(host, backend).is_some_and(|it| it.listens_there());
     let is_vacant = |backend: &Backend| holder(host, backend).is_none() && !is_contained(backend);
@@ -377,7 +378,7 @@ mod tests {
         check_cause(&CAUSE, &dead(|it| it.fixed = vec!["other.lan:6380".to_owned()]), Some(Confidence::Certain));
         check_cause(&CAUSE, &dead(|it| it.headers = vec![6379]), Some(Confidence::Likely));
         check_cause(&CAUSE, &dead(|it| it.headers = vec![6381]), Some(Confidence::Certain));
-        check_cause(&CAUSE, &dead(|it| it.settable = Some(2)), Some(Confidence::Certain));
+        check_cause(&CAUSE, &dead(|it| it.settable = Some(2)), Some(Confidence::Likely));
         let told = |facts: &Facts| format!("{:?}", crate::cause::tests::diagnose(facts).causes[0]);
         assert!(told(&dead(|it| it.settable = Some(2))).contains("haproxy.cfg:2"));
         let named = dead(|it| it.fixed = vec!["127.0.0.1:6380".to_owned()]);

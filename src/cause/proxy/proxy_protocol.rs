@@ -30,8 +30,8 @@ fn infer(case: &Case) -> Option<Support> {
     let finding = SYMPTOMS.into_iter().find_map(|code| case.raised(code))?;
     let summary = "the first answer is for a command PROXY that nobody here has sent: a proxy before Redis has";
     let support = Support::new(Confidence::Likely, &SYMPTOMS, summary).on(finding);
-    let tells = "send-proxy, send-proxy-v2, proxy_protocol on, protocol = proxy: this is it";
-    Some(support.settled_by(Step::look(redis_host(case.facts), "the proxy's configuration for this port", tells)))
+    let text = "look in the proxy's configuration for this port: send-proxy, send-proxy-v2, proxy_protocol on, protocol = proxy: this is it";
+    Some(support.settled_by(Step::tell(redis_host(case.facts), text)))
 }
 
 fn remedy(_: &Facts) -> Vec<Step> {

@@ -77,9 +77,9 @@ fn at_the_master(facts: &Facts) -> Step {
 fn remedy(facts: &Facts) -> Vec<Step> {
     let mut steps = Vec::new();
     if logged(facts).is_none() {
-        let tells = "the last lines with MASTER or SYNC: why the link fails";
-        let log = "the replica's log (journalctl -u redis-server, or 'logfile' in redis.conf)";
-        steps.push(Step::look(Where::RedisHost, log, tells));
+        let text = "look at the last lines with MASTER or SYNC in the replica's log ('logfile' in redis.conf, or the journal of its unit): they \
+                    say why the link fails";
+        steps.push(Step::tell(Where::RedisHost, text));
     }
     if let Some((host, port)) = master(facts) {
         let command = format!("redisdoc check -h {} -p {port}", shell_quote(host));
