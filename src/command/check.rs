@@ -46,19 +46,19 @@ pub fn diagnose(facts: &Facts) -> Report {
 }
 
 /// Gathers the facts, unless a signal comes first: then its exit code.
-fn look(ask: Ask, side: Side, host_facts: Option<String>) -> Result<Result<Facts, u8>, Error> {
+fn look(ask: Ask, side: Side, host_facts: Option<String>) -> Result<Result<Box<Facts>, u8>, Error> {
     let clock = Clock::start(Duration::from_millis(ask.timeout_ms), ask.whole());
     match runtime::block_on(gather(ask.clone(), side, host_facts, clock)) {
         Ok(facts) => facts.map(Ok),
         Err(runtime::Stop::Signal(code)) => Ok(Err(code)),
-        Err(runtime::Stop::Starved(error)) => Ok(Ok(probe::starved(ask, &error, &clock))),
+        Err(runtime::Stop::Starved(error)) => Ok(Ok(Box::new(probe::starved(ask, &error, &clock)))),
     }
 }
 
 /// Gathers the facts, and reads what was collected on the server's machine at the same time: `ssh db redisdoc collect` is
 /// looking there while we knock. What cannot be read ends the run at once; what does not come in time does not take from
 /// us what we saw ourselves.
-async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clock) -> Result<Facts, Error> {
+async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clock) -> Result<Box<Facts>, Error> {
     let patience = ask.whole();
     let (give, given) = oneshot::channel();
     let reading = async move {
@@ -76,7 +76,7 @@ async fn gather(ask: Ask, side: Side<'_>, host_facts: Option<String>, clock: Clo
         Ok(())
     };
     let given = async { given.await.unwrap_or_default() };
-    let gathering = async { Ok(Box::pin(probe::gather(ask, side, given, clock)).await) };
+    let gathering = async { Ok(Box::new(Box::pin(probe::gather(ask, side, given, clock)).await)) };
     let ((), facts) = tokio::try_join!(reading, gathering)?;
     Ok(facts)
 }

@@ -9,6 +9,9 @@ use super::thread;
 /// The most that is read of any file. Settings and tables of the kernel are far smaller.
 pub const LIMIT: u64 = 1 << 20;
 
+/// What most files and tables of the kernel fit.
+const USUAL: usize = 8 << 10;
+
 /// The most that is read of facts that were saved: the rules of a packet filter may list every address of a country.
 const SAVED_LIMIT: u64 = 32 << 20;
 
@@ -32,7 +35,8 @@ pub fn read(path: &str) -> io::Result<Vec<u8>> {
 
 fn read_up_to(limit: u64, path: &str) -> io::Result<Vec<u8>> {
     let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    let mut bytes = Vec::new();
+    // Most are small: one read of them, where a buffer that grows takes up to ten.
+    let mut bytes = Vec::with_capacity(USUAL);
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -152,10 +152,15 @@ pub enum Given {
     Late,
 }
 
+/// Whether any check of this run looks at the server's own machine.
+pub fn is_wanted(ask: &Ask) -> bool {
+    CHECKS.iter().any(|check| ask.wants(check))
+}
+
 /// Looks at this machine, if the target is on it: at what a healthy target's check tells, and at all that might tell why,
 /// where the path did not lead to a PONG. `given` are the facts that were collected on the target's machine.
 pub async fn gather(ask: &Ask, path: Path<'_>, given: Given, clock: &Clock) -> Observed<Host> {
-    if !CHECKS.iter().any(|check| ask.wants(check)) {
+    if !is_wanted(ask) {
         return Observed::skipped("not selected");
     }
     let is_here = path.vantage.seen().and_then(|vantage| vantage.same_host) == Some(true);

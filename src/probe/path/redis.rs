@@ -267,14 +267,14 @@ impl Conversation {
     }
 }
 
-/// Talks over every connection at the same time. A server of this machine (`here`) is asked for its settings, too. Where the
+/// Talks over every connection at the same time. A server that is looked at from inside is asked for its settings, too. Where the
 /// preferred address says nothing, TLS is tried beside the second conversation, if `inside` says how.
 pub async fn gather(
     ask: &Ask,
     password: Option<&Secret>,
     tcp: &Observed<Tcp>,
     connections: Vec<Connection>,
-    (here, mut inside): (bool, Option<Inside>),
+    (looks_inside, mut inside): (bool, Option<Inside>),
     clock: &Clock,
 ) -> (Observed<Redis>, Option<Through>) {
     if !["ping", "auth", "state", "hold"].iter().any(|check| ask.wants(check)) {
@@ -286,7 +286,7 @@ pub async fn gather(
     }
     let mut talks = tokio::task::JoinSet::new();
     for (order, connection) in connections.into_iter().enumerate() {
-        let (script, secret, clock) = (Script::of(ask, password, here), password.cloned(), *clock);
+        let (script, secret, clock) = (Script::of(ask, password, looks_inside), password.cloned(), *clock);
         let inside = inside.take();
         talks.spawn(async move {
             let talk = Box::pin(talk(connection, &script, secret.as_ref(), inside, clock));
@@ -360,11 +360,11 @@ struct Script {
 pub(super) type Line = (Command, Vec<u8>);
 
 impl Script {
-    fn of(ask: &Ask, password: Option<&Secret>, here: bool) -> Self {
+    fn of(ask: &Ask, password: Option<&Secret>, looks_inside: bool) -> Self {
         let least = least_script(ask, password);
         let alive = [line(Command::EchoNothing, &[])].into_iter().chain(least.clone()).collect();
         let mut whole = whole_script(ask, password);
-        if here {
+        if looks_inside {
             whole.extend(settings_script());
         }
         Self { whole, least, alive }

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use hickory_resolver::proto::op::{Edns, Message, MessageType, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::answers::{Answer, Record};
 use crate::model::escape;
@@ -139,8 +139,8 @@ fn readable(name: &Name) -> String {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use hickory_resolver::proto::rr::Record as Rr;
-    use hickory_resolver::proto::rr::rdata::{A, CNAME};
+    use hickory_proto::rr::Record as Rr;
+    use hickory_proto::rr::rdata::{A, CNAME};
     use proptest::prelude::*;
 
     use super::*;
@@ -151,7 +151,7 @@ mod tests {
 
     fn reply(change: impl FnOnce(&mut Message)) -> Vec<u8> {
         let question = question();
-        let mut message = Message::response(7, hickory_resolver::proto::op::OpCode::Query);
+        let mut message = Message::response(7, hickory_proto::op::OpCode::Query);
         message.add_query(Query::query(question.name.clone(), RecordType::A));
         change(&mut message);
         message.to_vec().unwrap()

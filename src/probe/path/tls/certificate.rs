@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OidRegistry;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
@@ -127,7 +128,9 @@ pub fn distinguished_name(der: &[u8]) -> Option<String> {
 }
 
 fn name(name: &X509Name) -> String {
-    kept(&name.to_string())
+    // The register of all that may be in a name takes longer to make than all else here; the usual names do without.
+    let usual = name.to_string_with_registry(&OidRegistry::default()).ok().filter(|text| !text.contains("OID("));
+    kept(&usual.unwrap_or_else(|| name.to_string()))
 }
 
 fn kept(text: &str) -> String {
