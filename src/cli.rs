@@ -28,8 +28,9 @@ pub struct Cli {
     help: Option<bool>,
 }
 
-/// The subcommands.
+/// The subcommands. Only the one that was typed is built, and says of itself what is said here.
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Diagnose the connection to a Redis server
     Check(Box<CheckArgs>),
@@ -55,7 +56,7 @@ pub enum Command {
     Man,
 }
 
-/// What `check` takes.
+/// Diagnose the connection to a Redis server
 #[derive(Args)]
 pub struct CheckArgs {
     /// The target.
@@ -217,7 +218,7 @@ pub struct ShowArgs {
     pub ascii: bool,
 }
 
-/// What `collect` takes.
+/// Run on the Redis host: save what that machine shows, without secrets, for check --host-facts
 #[derive(Args)]
 pub struct CollectArgs {
     /// The file to write; standard output if there is none
@@ -228,7 +229,7 @@ pub struct CollectArgs {
     pub redis_conf: Option<String>,
 }
 
-/// What `replay` takes.
+/// Diagnose saved facts, touching nothing
 #[derive(Args)]
 pub struct ReplayArgs {
     /// The file of saved facts, or - for standard input
@@ -239,7 +240,7 @@ pub struct ReplayArgs {
     pub show: ShowArgs,
 }
 
-/// What `list` takes.
+/// List the causes or the checks
 #[derive(Args)]
 pub struct ListArgs {
     /// What to list

@@ -194,6 +194,9 @@ pub fn dialogue(facts: &Facts) -> Option<&Dialogue> {
 /// Finds what explains the findings.
 pub fn infer(facts: &Facts, judged: &[Judged]) -> Diagnosis {
     let case = Case { facts, judged };
+    if unexplained(&case, &[]).is_empty() {
+        return Diagnosis::default();
+    }
     let mut causes = hidden::hidden(&case);
     let plain: Vec<Supported> = self::causes().filter_map(|cause| supported(cause, &case)).collect();
     causes.extend(unless_among(plain, &causes));

@@ -155,6 +155,17 @@ mod tests {
     }
 
     #[test]
+    fn a_subcommand_says_of_itself_what_the_list_says_of_it() {
+        use clap::CommandFactory;
+        let (listed, mut built) = (Cli::command(), Cli::command());
+        built.build();
+        for command in listed.get_subcommands() {
+            let itself = built.find_subcommand(command.get_name()).and_then(clap::Command::get_about);
+            assert_eq!(itself.map(ToString::to_string), command.get_about().map(ToString::to_string));
+        }
+    }
+
+    #[test]
     fn takes_redis_clis_flags() {
         let args = checked(&["check", "-h", "db", "-p", "7000", "-n", "-1", "-a", "-x", "-3", "-4", "-t", "0.5"]);
         assert_eq!((args.target.host.as_deref(), args.target.port.as_deref()), (Some("db"), Some("7000")));

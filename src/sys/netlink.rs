@@ -142,6 +142,9 @@ mod linux {
 
     /// As much as the kernel ever puts into one answer to a dump (`netlink_recvmsg` in the kernel).
     const ROOM: usize = 32 * 1024;
+    /// Enough for an answer with addresses, of which each takes some 80 bytes: the kernel fits its answers to the reader's room,
+    /// from a page on.
+    const ADDRESS_ROOM: usize = 8 * 1024;
     /// The most answers that are read: 4,096 listeners fit into a few dozen.
     const MOST_READS: usize = 1024;
     /// `SOCK_STREAM`, as a header of an answer has it.
@@ -331,7 +334,7 @@ mod linux {
         request.emit(&mut bytes);
         let socket = send(&bytes, SockProtocol::NetlinkRoute)?;
         let mut found = Vec::new();
-        let mut buffer = vec![0; ROOM];
+        let mut buffer = vec![0; ADDRESS_ROOM];
         for _ in 0..MOST_READS {
             let count = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
             let mut bytes = &buffer[..count];

@@ -124,9 +124,11 @@ fn in_first_pid_namespace() -> bool {
 /// The first network namespace has a fixed number on recent kernels (measured on 6.18); that of older ones is PID 1's, if
 /// we may see it. PID 1 of a container is in the container's own, and tells nothing.
 fn own_namespace() -> Option<bool> {
-    let (own, first) = (files::link("/proc/self/ns/net")?, files::link("/proc/1/ns/net"));
-    match first {
-        _ if own == "net:[4026531833]" => Some(false),
+    let own = files::link("/proc/self/ns/net")?;
+    if own == "net:[4026531833]" {
+        return Some(false);
+    }
+    match files::link("/proc/1/ns/net") {
         Some(first) if first != own => Some(true),
         Some(_) if in_first_pid_namespace() => Some(false),
         _ => None,
