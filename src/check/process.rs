@@ -100,42 +100,68 @@ fn findings(facts: &Facts, host: &Host) -> Vec<Finding> {
         return vec![Finding::new(&STOPPED, source(host, process), says)];
     }
     let found = match &facts.ask.target.endpoint {
-        Endpoint::Tcp { port, .. } => on_port(facts, host, *port),
+        Endpoint::Tcp { port, .. } => return on_port(facts, host, *port),
         Endpoint::Unix { path } => on_path(host, path),
     };
     found.into_iter().collect()
 }
 
-fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
+fn on_port(facts: &Facts, host: &Host, port: u16) -> Vec<Finding> {
     let listeners = host.listeners(port);
     let connected = facts.tcp.seen().is_some_and(|tcp| tcp.connected().is_some());
     if listeners.is_empty() {
         // Somebody accepts all the same: a NAT rule leads to a container or another machine.
-        return if connected { None } else { nobody(host, &format!("port {port}")) };
+        let found = if connected { None } else { nobody(host, &format!("port {port}")) };
+        return found.into_iter().collect();
     }
     if let Some(stranger) = stranger(facts, host, port) {
         // Silence that was not waited out proves nothing of anybody.
         let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
         if is_forwarder(stranger, port) || !failed {
-            return None;
+            return Vec::new();
         }
-        let own: Vec<&Listener> = listeners.into_iter().filter(|at| at.owner == Some(stranger.pid)).collect();
-        let says = format!("{} listens on {}", who(stranger), addresses(&own));
-        return Some(Finding::new(&STRANGER, host.source("sock_diag(7)"), says));
+        let says = format!("{} listens on {}", who(stranger), addresses(&listeners_of(host, port, stranger)));
+        return vec![Finding::new(&STRANGER, host.source("sock_diag(7)"), says)];
     }
     let asked = facts.asked_addresses();
     let unserved: Vec<&IpAddr> = asked.iter().filter(|ip| !listeners.iter().any(|at| at.serves(**ip))).collect();
     let all_unserved = !connected && !asked.is_empty() && unserved.len() == asked.len();
-    all_unserved.then(|| {
-        let owner = holder(host, port);
-        let is_server = owner.is_some_and(|owner| host.server(owner.pid).is_some());
-        let passes_on = owner.is_some_and(|owner| !is_server && forward::passes_on(owner, port));
-        let code = if passes_on { &PROXY_ELSEWHERE } else { &ELSEWHERE };
-        let owner = owner.map_or_else(|| "a process".to_owned(), who);
-        let wanted: Vec<String> = unserved.iter().map(std::string::ToString::to_string).collect();
-        let says = format!("{owner} listens on {}, not on {}", addresses(&listeners), wanted.join(", "));
+    if all_unserved { apart(host, port, &unserved) } else { Vec::new() }
+}
+
+/// Who has the port, but not on the asked addresses: a server, or else whoever it is, and a proxy beside it.
+fn apart(host: &Host, port: u16, unserved: &[&IpAddr]) -> Vec<Finding> {
+    let (holder, proxy) = (holder(host, port), forwarder(host, port));
+    let wanted: Vec<String> = unserved.iter().map(std::string::ToString::to_string).collect();
+    let finding = |code, who: &str, listeners: &[&Listener]| {
+        let says = format!("{who} listens on {}, not on {}", addresses(listeners), wanted.join(", "));
         Finding::new(code, host.source("sock_diag(7)"), says)
-    })
+    };
+    let of = |code, owner: &Process| finding(code, &who(owner), &listeners_of(host, port, owner));
+    let is_proxy = |owner: &&Process| proxy.is_some_and(|proxy| proxy.pid == owner.pid);
+    let server = match holder {
+        Some(owner) => Some(owner).filter(|owner| !is_proxy(owner)).map(|owner| of(&ELSEWHERE, owner)),
+        None => Some(finding(&ELSEWHERE, "a process", &host.listeners(port))),
+    };
+    server.into_iter().chain(proxy.map(|proxy| of(&PROXY_ELSEWHERE, proxy))).collect()
+}
+
+/// The listeners of this process on the port.
+pub fn listeners_of<'a>(host: &'a Host, port: u16, owner: &Process) -> Vec<&'a Listener> {
+    host.listeners(port).into_iter().filter(|at| at.owner == Some(owner.pid)).collect()
+}
+
+/// A proxy or tunnel that has the port, on whatever address.
+pub fn forwarder(host: &Host, port: u16) -> Option<&Process> {
+    let strangers = host.processes.seen().map_or(&[][..], |processes| &processes.strangers);
+    let has_port = |process: &&Process| !listeners_of(host, port, process).is_empty();
+    strangers.iter().find(|process| forward::passes_on(process, port) && has_port(process))
+}
+
+/// The listeners on the port that are not this proxy's.
+pub fn listeners_but_of<'a>(host: &'a Host, port: u16, proxy: Option<&Process>) -> Vec<&'a Listener> {
+    let is_its = |at: &&Listener| proxy.is_some_and(|proxy| at.owner == Some(proxy.pid));
+    host.listeners(port).into_iter().filter(|at| !is_its(at)).collect()
 }
 
 fn on_path(host: &Host, path: &str) -> Option<Finding> {

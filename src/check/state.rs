@@ -151,7 +151,7 @@ pub static LINK_DOWN: Code = Code::warn(
     Level::Ready,
     "the replica has no link to its master",
     "INFO shows role:slave with master_link_status:down for a minute at least, and no synchronisation under way; where the link never \
-     was up, the log has had its failures for as long. What is written to the master does not arrive here.",
+     was up, the log has had its failures for as long, or many times a second. What is written to the master does not arrive here.",
 );
 /// A link that is down for less may come back by itself: 'repl-timeout' is a minute.
 const LINK_DOWN_S: u64 = 60;
@@ -360,18 +360,29 @@ fn link_down(facts: &Facts, info: &Info) -> Option<Finding> {
     let is_down = info.get("role") == Some("slave") && info.get("master_link_status") == Some("down");
     let is_idle = info.get("master_sync_in_progress") != Some("1");
     let since = info.number("master_link_down_since_seconds");
-    let age = since.or_else(|| failing_for(facts))?;
-    (is_down && is_idle && age >= LINK_DOWN_S).then(|| {
-        let how_long = since.map_or_else(|| format!("failing for {age} seconds"), |since| format!("{since} seconds"));
-        Finding::new(&LINK_DOWN, "INFO", format!("role:slave, master_link_status:down ({how_long})"))
-    })
+    // Who begins many times a second is seen at work, and gets no further.
+    let is_storm = || since.is_none() && logged(facts, Kind::LinkStorm).is_some_and(|last| last <= LINK_DOWN_S);
+    let how_long = match (since, failing_for(facts)) {
+        _ if is_storm() => "failing many times a second".to_owned(),
+        _ if !is_idle => return None,
+        (Some(since), _) if since >= LINK_DOWN_S => format!("{since} seconds"),
+        (None, Some(age)) if age >= LINK_DOWN_S => format!("failing for {age} seconds"),
+        _ => return None,
+    };
+    let says = format!("role:slave, master_link_status:down ({how_long})");
+    is_down.then(|| Finding::new(&LINK_DOWN, "INFO", says))
 }
 
 /// For how long the log has nothing but failures of the link, the last of them a moment ago.
 fn failing_for(facts: &Facts) -> Option<u64> {
+    let lasts = || logged(facts, Kind::Link).is_some_and(|last| last <= LINK_DOWN_S);
+    logged(facts, Kind::LinkBegan).filter(|_| lasts())
+}
+
+/// How long ago, in seconds, its log had this for the last time.
+fn logged(facts: &Facts, kind: Kind) -> Option<u64> {
     let events = &facts.server_host().ok()?.log.seen()?.events;
-    let age = |kind| events.iter().rev().find(|event| event.kind == kind).map(|event| event.age_s);
-    age(Kind::LinkBegan).filter(|_| age(Kind::Link).is_some_and(|last| last <= LINK_DOWN_S))
+    events.iter().rev().find(|event| event.kind == kind).map(|event| event.age_s)
 }
 
 fn memory_full(info: &Info) -> Option<Finding> {

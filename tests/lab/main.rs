@@ -37,6 +37,7 @@ mod odd_certificates;
 mod ours;
 mod passed_on;
 mod path;
+mod peers;
 mod process;
 mod proxies;
 mod renewals;

@@ -172,4 +172,14 @@ fn a_sidecar_that_closes_and_a_redirect_that_is_none() {
     other.first_cause("mesh-reset", Confidence::Likely).nothing_certain().exit(1);
     let said = other.report["causes"][0].to_string();
     assert!(said.contains("sport = :7700") && !said.contains("Envoy") && !said.contains("annotate"), "{other}");
+    // To where nobody listens: it is refused, and the server was never asked.
+    let to_nobody = [("redirect to :7799", "port 7799 of this machine"), ("dnat to 10.77.1.2:7799", "10.77.1.2:7799")];
+    for (verdict, place) in to_nobody {
+        client.nft(&format!("flush ruleset; {output} add rule ip nat output tcp dport 6379 {verdict}"));
+        let refused = client.diagnose(&ask);
+        refused.finding("tcp/refused").first_cause("mesh-reset", Confidence::Likely).nothing_certain().exit(1);
+        assert!(refused.report["causes"][0].to_string().contains(place), "{refused}");
+    }
+    client.nft("flush ruleset");
+    client.diagnose(&ask).healthy();
 }

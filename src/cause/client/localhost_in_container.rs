@@ -1,9 +1,10 @@
 //! `localhost` inside a container is the container itself.
 
 use crate::cause::{Case, Cause};
-use crate::check::tcp;
+use crate::check::{process, tcp};
 use crate::model::{Confidence, Step, Support, Where};
 use crate::probe::Facts;
+use crate::probe::host::Host;
 use crate::probe::path::vantage::is_this_machine;
 
 /// The cause.
@@ -29,7 +30,10 @@ fn infer(case: &Case) -> Option<Support> {
     let container = case.vantage()?.container.clone()?;
     let attempts: Vec<_> = [&tcp::REFUSED, &tcp::NO_ADDRESS].into_iter().flat_map(|code| case.attempts(code)).collect();
     let all_loopback = !attempts.is_empty() && attempts.iter().all(|attempt| attempt.ip.is_some_and(is_this_machine));
-    if !all_loopback {
+    // Whoever is at home here may well be who is meant: where it listens, and where not, is seen.
+    let is_at_home = |host: &Host| host.living().next().is_some();
+    let seen_here = case.host().is_some_and(is_at_home) || case.raised(&process::PROXY_ELSEWHERE).is_some();
+    if !all_loopback || seen_here {
         return None;
     }
     let host = case.facts.ask.target.host().unwrap_or_default();

@@ -237,8 +237,8 @@ pub fn opening(facts: &Facts, steps: Vec<Step>) -> Vec<Step> {
     if instance.and_then(|instance| instance.has_password()) != Some(false) {
         return steps;
     }
-    let mut all: Vec<Step> = repair::password_now(facts, facts.instance()).into();
-    all.push(Step::tell(on, "give the password to the application, and to whatever else uses this Redis"));
+    let mut all = repair::password_for_all(facts, facts.instance());
+    all.push(Step::tell(on, repair::HAND_OUT));
     all.extend(steps);
     let mut target = facts.ask.target.clone();
     target.password = true;

@@ -45,7 +45,7 @@ fn infer(case: &Case) -> Option<Support> {
 fn remedy(facts: &Facts) -> Vec<Step> {
     let on = redis_host(facts);
     let Some(instance) = facts.instance() else { return Vec::new() };
-    let mut steps: Vec<Step> = repair::password_now(facts, facts.instance()).into();
+    let mut steps = repair::password_for_all(facts, facts.instance());
     let only_here = instance
         .setting("bind")
         .filter(|bind| bind.values.iter().filter_map(|word| Bind::parse(word)).all(|bind| bind.ip.is_unspecified()));

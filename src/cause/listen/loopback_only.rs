@@ -41,7 +41,9 @@ fn infer(case: &Case) -> Option<Support> {
 /// What the server's own machine shows: listeners on the port, all of them on loopback.
 fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let port = case.facts.ask.target.port()?;
-    let listeners = host.listeners(port);
+    // A proxy on another of its addresses is no listener of the server's, and may be what is meant.
+    let proxy = process::forwarder(host, port);
+    let listeners = process::listeners_but_of(host, port, proxy);
     let asked = case.facts.asked_addresses().into_iter().find(|ip| !is_this_machine(*ip))?;
     let all_loopback = !listeners.is_empty() && listeners.iter().all(|at| at.ip.is_loopback());
     let elsewhere = case.raised(&process::ELSEWHERE).filter(|_| all_loopback)?;
@@ -55,11 +57,11 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let untold = rivals.iter().all(|conf| host.may_be_read(conf));
     let mut support = Support::new(
         match (rivals.is_empty(), case.facts.neighbour()) {
-            (true, Some(_)) => Confidence::Certain,
+            (true, Some(_)) if proxy.is_none() => Confidence::Certain,
             // Another program has the port.
             (true, None) if process::holder(host, port).is_some() => Confidence::Possible,
-            // Whose the listener is could not be seen.
-            (true, None) => Confidence::Likely,
+            // A proxy has it, too; or whose the listener is could not be seen.
+            (true, _) => Confidence::Likely,
             // Its own file, it seems, which was changed since.
             (false, Some(_)) if untold => Confidence::Likely,
             (false, _) => Confidence::Possible,
@@ -75,11 +77,18 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     let support = support.not("wrong-port", format!("it listens on port {port}"));
     Some(match rivals.first() {
         None if support.confidence == Confidence::Certain => support.not("not-running", "it runs and listens"),
-        None => support.settled_by(Step::look(
-            redis_host(case.facts),
-            format!("sudo ss -ltnp 'sport = :{port}'"),
-            "redis-server: this is it; another program: it has the port",
-        )),
+        None => support.settled_by(match proxy {
+            Some(proxy) => Step::look(
+                redis_host(case.facts),
+                format!("ps -o args= -p {}", proxy.pid),
+                "the proxy by which the clients are to reach Redis: ask at its address; another: this is it",
+            ),
+            None => Step::look(
+                redis_host(case.facts),
+                format!("sudo ss -ltnp 'sport = :{port}'"),
+                "redis-server: this is it; another program: it has the port",
+            ),
+        }),
         Some(_) if untold => support.settled_by(Step::look(
             redis_host(case.facts),
             format!("{} INFO server | grep config_file", local_cli(case.facts)),
@@ -173,11 +182,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             firewall,
         ];
     }
-    let mut steps = if at_once && open {
-        repair::password_now(facts, server).into()
-    } else {
-        repair::password_first(facts, server)
-    };
+    let mut steps =
+        if at_once && open { repair::password_for_all(facts, server) } else { repair::password_first(facts, server) };
     match (server.zip(bind), ip) {
         (Some((server, bind)), Some(ip)) => {
             // The file was changed since the start; where no service starts it, an argument may override the file.

@@ -40,7 +40,7 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     let steps = vec![
         set,
         keep,
-        Step::tell(Where::Here, "give the password to the application, and to whatever else uses this Redis"),
+        Step::tell(Where::Here, repair::HAND_OUT),
         Step::tell(
             Where::RedisHost,
             "only on a network that nobody else can reach: 'protected-mode no' instead, which lets everybody in",

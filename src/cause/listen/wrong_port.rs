@@ -48,7 +48,8 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
         return None;
     }
     let port = case.facts.ask.target.port()?;
-    let listeners = host.listeners(port);
+    let proxy = process::forwarder(host, port);
+    let listeners = process::listeners_but_of(host, port, proxy);
     if !listeners.is_empty()
         && listeners.iter().all(|at| at.ip.is_loopback())
         && !case.facts.asked_addresses().iter().all(|ip| is_this_machine(*ip))
@@ -73,7 +74,7 @@ fn on_host(case: &Case, host: &Host) -> Option<Support> {
     // The default is what is asked for where nobody chose a port; another was chosen for some server, which may be one that
     // does not run, and that nothing here tells of.
     let chosen = port == DEFAULT_PORT || edited.is_some();
-    let sure = !meant && chosen && host.has_only(only) && moved.is_none();
+    let sure = !meant && chosen && host.has_only(only) && moved.is_none() && proxy.is_none();
     // Another that is meant for the port and does not run has the better claim.
     let claims = |conf: &&Conf| conf.parsed.seen().is_some() || is_of_another_service(host, conf);
     let claimed = host.rivals(case.facts).iter().any(claims) || case.raised(&config::ERROR).is_some();

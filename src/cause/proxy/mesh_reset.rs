@@ -1,6 +1,6 @@
 //! The sidecar of a service mesh takes the connection and resets it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::cause::{Case, Cause, dialogue};
 use crate::check::{ping, tcp};
@@ -10,6 +10,7 @@ use crate::probe::host::firewall::rules::{Part, Verdict};
 use crate::probe::host::firewall::walk::Doubt;
 use crate::probe::path::mesh::Mesh;
 use crate::probe::path::redis::End;
+use crate::probe::path::tcp::{Attempt, Outcome};
 
 /// The ports of sidecars that a rule leads connections to.
 const SIDECARS: [u16; 3] = [15_001, 15_006, 4_140];
@@ -17,7 +18,7 @@ const SIDECARS: [u16; 3] = [15_001, 15_006, 4_140];
 /// The cause.
 pub static CAUSE: Cause = Cause {
     id: "mesh-reset",
-    title: "a redirect on this side, as that of a mesh's sidecar, takes the connection and ends it",
+    title: "a redirect on this side, as that of a mesh's sidecar, takes the connection",
     explain: "\
 In a service mesh (Istio, Linkerd, Consul) a redirect of the packet filter leads what leaves the pod to a sidecar, which \
 accepts connections to anywhere itself. Where it speaks mutual TLS to a Redis outside of the mesh, or plain text into a \
@@ -28,7 +29,8 @@ Signs that redisdoc looks for on this side: the ports of sidecars (15001, 4140) 
 whose packets may pass no router, though the way leads through one; as root, the rule that redirects. With the rule or \
 the packets it is likely, with the port alone possible: the server may still reset for reasons of its own. An end in order is so common that it takes the rule, or port and packets.
 
-A rule that leads to another port is not a sidecar's: another proxy of this machine takes the connection then.
+A rule that leads to another port is not a sidecar's: another proxy of this machine takes the connection then. Where nobody \
+listens at the place that it leads to, the connection is refused, whatever the server does.
 
 Repair: leave Redis' port out of the mesh, or tell the mesh how Redis is spoken to (DestinationRule, PeerAuthentication). Of \
 another proxy: mend what is behind it, or take the rule away.",
@@ -37,6 +39,9 @@ another proxy: mend what is behind it, or take the rule away.",
 };
 
 fn infer(case: &Case) -> Option<Support> {
+    if let Some(support) = by_nobody(case) {
+        return Some(support);
+    }
     let finding = [&ping::CLOSED, &tcp::RESET].into_iter().find_map(|code| case.raised(code))?;
     let mesh = case.facts.mesh.seen()?;
     let redirect = redirect(case.facts);
@@ -70,6 +75,61 @@ fn infer(case: &Case) -> Option<Support> {
     Some(support.settled_by(look))
 }
 
+/// A rule of this machine leads what is refused to where nobody listens: the server was never asked.
+fn by_nobody(case: &Case) -> Option<Support> {
+    let misled = misled(case.facts)?;
+    let summary = format!(
+        "a rule of this machine sends what is meant for {} to {}, where it is refused",
+        misled.asked,
+        misled.place()
+    );
+    let support = Support::new(Confidence::Likely, &[&tcp::REFUSED], summary).on(case.raised(&tcp::REFUSED)?);
+    Some(support.because("the packet filter", misled.says.clone()).settled_by(misled.look()))
+}
+
+/// An attempt that was refused elsewhere than where it was meant for.
+struct Misled {
+    /// The address that was meant.
+    asked: IpAddr,
+    /// Where it went, and whether that is this machine.
+    to: (IpAddr, u16),
+    is_here: bool,
+    /// The rule.
+    says: String,
+}
+
+impl Misled {
+    fn place(&self) -> String {
+        let (ip, port) = self.to;
+        if self.is_here { format!("port {port} of this machine") } else { SocketAddr::new(ip, port).to_string() }
+    }
+
+    fn look(&self) -> Step {
+        let (ip, port) = self.to;
+        if self.is_here {
+            let tells = "nothing: this is it; a program: see where it leads, and why it refuses";
+            return Step::look(Where::Here, format!("sudo ss -ltnp 'sport = :{port}'"), tells);
+        }
+        let tells = "refused: this is it, and what is said there is about the place that the rule leads to";
+        Step::look(Where::Here, format!("redisdoc check -h {ip} -p {port}"), tells)
+    }
+}
+
+fn misled(facts: &Facts) -> Option<Misled> {
+    let is_refused = |attempt: &&Attempt| attempt.outcome == Outcome::Refused && attempt.icmp.is_none();
+    let asked = facts.tcp.seen()?.attempts.iter().find(is_refused)?.ip?;
+    let there = facts.departure(asked).ok()?.there;
+    let (place, (ip, port)) = (there.translated_by.as_ref()?, there.to);
+    let port = port.or_else(|| facts.ask.target.port())?;
+    Some(Misled { asked, to: (ip, port), is_here: is_here(facts, ip), says: place.says() })
+}
+
+/// True for an address of this machine.
+fn is_here(facts: &Facts, ip: IpAddr) -> bool {
+    let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
+    ip.is_loopback() || ip.is_unspecified() || own.contains(&ip)
+}
+
 /// Whose a port is.
 fn whose(port: u16) -> &'static str {
     match port {
@@ -97,8 +157,7 @@ impl Redirect {
 
 fn redirect(facts: &Facts) -> Option<Redirect> {
     let ip = facts.tcp.seen()?.attempts.iter().find(|attempt| attempt.is_taken())?.ip?;
-    let own = facts.vantage.seen().map_or(&[][..], |vantage| vantage.own_addresses.as_slice());
-    let is_here = |to: IpAddr| to.is_loopback() || to.is_unspecified() || own.contains(&to);
+    let is_here = |to: IpAddr| is_here(facts, to);
     let there = facts.departure(ip).ok()?.there;
     let to = |port: Option<u16>| port.map_or_else(String::new, |port| format!("port {port} of "));
     if let Some(place) = &there.translated_by {
@@ -124,6 +183,10 @@ fn leads_here(doubt: &Doubt, asked: u16, is_here: impl Fn(IpAddr) -> bool) -> Op
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
+    if let Some(misled) = misled(facts) {
+        let text = format!("start what is to listen at {}, or take the rule away: {}", misled.place(), misled.says);
+        return vec![misled.look(), Step::tell(Where::Here, text)];
+    }
     let port = facts.ask.target.port().unwrap_or_default();
     let linkerd = facts.mesh.seen().is_some_and(|mesh: &Mesh| mesh.listeners == [4_140]);
     let text = if linkerd {

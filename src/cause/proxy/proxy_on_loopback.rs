@@ -32,8 +32,7 @@ reaches Redis, and protected mode takes the proxy for a local client.",
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&process::PROXY_ELSEWHERE)?;
-    let (host, port) = (case.host()?, case.facts.ask.target.port()?);
-    let (listeners, proxy) = (host.listeners(port), holder(case.facts)?);
+    let (proxy, listeners) = holder(case.facts)?;
     let asked = asked(case.facts, &listeners)?;
     let summary =
         format!("{} listens on {}, and {asked} is refused", process::who(proxy), process::addresses(&listeners));
@@ -49,16 +48,18 @@ fn asked(facts: &Facts, listeners: &[&Listener]) -> Option<IpAddr> {
     facts.asked_addresses().into_iter().find(|ip| is_apart || !is_this_machine(*ip))
 }
 
-/// The proxy that has the port.
-fn holder(facts: &Facts) -> Option<&Process> {
-    process::holder(facts.server_host().ok()?, facts.ask.target.port()?)
+/// The proxy that has the port, and where.
+fn holder(facts: &Facts) -> Option<(&Process, Vec<&Listener>)> {
+    let (host, port) = (facts.server_host().ok()?, facts.ask.target.port()?);
+    let proxy = process::forwarder(host, port)?;
+    Some((proxy, process::listeners_of(host, port, proxy)))
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let (on, port) = (redis_host(facts), facts.ask.target.port().unwrap_or_default());
-    let listeners = facts.server_host().map_or_else(|_| Vec::new(), |host| host.listeners(port));
+    let (name, listeners) =
+        holder(facts).map_or_else(|| ("", Vec::new()), |(proxy, listeners)| (proxy.name.as_str(), listeners));
     let ip = asked(facts, &listeners);
-    let name = holder(facts).map_or("", |proxy| proxy.name.as_str());
     let apart: Vec<&Listener> = listeners.into_iter().filter(|at| !at.ip.is_loopback()).collect();
     let other = format!(
         "ask at the address that the proxy has, if it is that one that is meant: {}",

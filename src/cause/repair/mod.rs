@@ -4,6 +4,7 @@
 pub mod cloud;
 pub mod firewall;
 pub mod front;
+mod peers;
 mod start;
 
 use crate::cause::{check_again, local_cli, redis_host};
@@ -74,14 +75,15 @@ pub fn password_first(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
         Place::Conf(path) => append_to_silent(&shell_quote(path)),
         Place::Rules(rules) => replace_rules(&rules),
         // An ACL file is the server's to write.
-        Place::AclFile if alive => return password_now(facts, instance).into(),
+        Place::AclFile if alive => return password_for_all(facts, instance),
         Place::AclFile => return vec![Step::tell(on, "first give the default user of its ACL file a password")],
         Place::Unknown => {
             return vec![Step::tell(on, "first set a password: 'requirepass' in redis.conf, or an ACL user")];
         }
     };
     let text = format!("first make a password, kept in the file {PASSWORD_FILE}, and put it into redis.conf");
-    vec![Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {command}"))]
+    let put = Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {command}"));
+    peers::first(facts, instance).into_iter().chain([put]).collect()
 }
 
 /// Gives a running server a password at once, and keeps it where the next start finds it; where CONFIG is renamed, the other
@@ -129,12 +131,20 @@ pub fn password_now(facts: &Facts, instance: Option<Instance>) -> [Step; 2] {
     [Step::run(on, Risk::Restarts, text, format!("{MAKE_PASSWORD} && {set} {ONLY_OK}")), keep]
 }
 
+/// The same, after those who log in at the server have it: a replica or a Sentinel without it breaks more than is mended.
+pub fn password_for_all(facts: &Facts, instance: Option<Instance>) -> Vec<Step> {
+    peers::first(facts, instance).into_iter().chain(password_now(facts, instance)).collect()
+}
+
+/// Who needs a password that was made.
+pub const HAND_OUT: &str = "give the password to the application, and to whatever else uses this Redis: replicas (masterauth) \
+                            and Sentinels (auth-pass), too";
+
 /// The end of a remedy that makes a password: who needs it, and a check with it.
 pub fn hand_out_password(facts: &Facts) -> [Step; 2] {
-    let text = "give the password to the application, and to whatever else uses this Redis";
     let mut target = facts.ask.target.clone();
     target.password = true;
-    [Step::tell(redis_host(facts), text), check_again(&target)]
+    [Step::tell(redis_host(facts), HAND_OUT), check_again(&target)]
 }
 
 /// Keeps the server's answer from being seen: the error for a command that is renamed, or that the user may not run, repeats

@@ -62,7 +62,8 @@ fn master(facts: &Facts) -> Option<(&str, &str)> {
 fn logged(facts: &Facts) -> Option<&Event> {
     let down_s = info(facts).and_then(|info| info.number("master_link_down_since_seconds")).unwrap_or(u64::MAX);
     let events = &facts.server_host().ok()?.log.seen()?.events;
-    let is_of_now = |event: &&Event| event.kind == Kind::Link && event.age_s <= AGAIN_S.min(down_s.saturating_add(1));
+    let is_failure = |event: &Event| matches!(event.kind, Kind::Link | Kind::LinkStorm);
+    let is_of_now = |event: &&Event| is_failure(event) && event.age_s <= AGAIN_S.min(down_s.saturating_add(1));
     events.iter().rev().find(is_of_now)
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::Observed;
+use crate::probe::healthy_host::seen;
 use crate::probe::path::redis::{Conversation, Exchange};
 
 #[track_caller]
@@ -200,4 +201,9 @@ fn a_link_that_never_was_is_down_for_as_long_as_it_fails() {
     check(&logged(60, 1), &["state/link-down"]);
     check(&logged(59, 1), &[]);
     check(&logged(900, 700), &[]);
+    let storm = |last: u64| {
+        logged(last, last).host(|host| seen(&mut host.log).events[0].kind = crate::probe::host::log::Kind::LinkStorm)
+    };
+    check(&storm(0), &["state/link-down"]);
+    check(&storm(61), &[]);
 }

@@ -54,10 +54,13 @@ pub enum Kind {
     Link,
     /// The same for the first time since the link was up, or was given a master.
     LinkBegan,
+    /// The same many times in a second: a replica that the master turns away asks again at once, and the end of its log has no room
+    /// for the first time.
+    LinkStorm,
 }
 
 /// What a replica says of its way to the master.
-const LINK: [&str; 16] = [
+const LINK: [&str; 17] = [
     "Error condition on socket for SYNC",
     "Unable to connect to MASTER",
     "Timeout connecting to the MASTER",
@@ -72,6 +75,7 @@ const LINK: [&str; 16] = [
     "Failed trying to load the MASTER synchronization DB",
     "Failed trying to rename the temp DB",
     "Unexpected reply to PSYNC",
+    "Master is currently unable to PSYNC",
     "Can't handle RDB format",
     "Write error or short write writing to the DB dump file needed for MASTER",
 ];
@@ -84,6 +88,9 @@ const MENDED: [&str; 4] = [
 ];
 /// What it says on the way: what stopped it before does not stop it now.
 const FARTHER: [&str; 2] = ["Master replied to PING", "Full resync from master"];
+/// As many failures within [`STORM_S`] seconds are none of those that are tried again once a second.
+const STORM: usize = 100;
+const STORM_S: u64 = 10;
 /// The longest that is kept of it.
 const LONGEST_LINK: usize = 160;
 
@@ -114,25 +121,38 @@ fn events(text: &str, age: Duration) -> Vec<Event> {
         Some(Event { kind, peer: peer(line, kind), at, age_s, says: says(line, kind) })
     };
     // A replica tries again every second: the first and the last time tell as much as all of them.
-    let (mut events, mut began, mut at_last) = (Vec::new(), None, None);
+    let (mut events, mut began, mut at_last) = (Vec::new(), None::<Event>, None);
+    let mut failures = Vec::new();
     let is_of = |line: &str, words: &[&str]| words.iter().any(|says| line.contains(says));
     for line in text.lines() {
         match event(line) {
             Some(event) if event.kind == Kind::Link => {
                 began.get_or_insert_with(|| Event { kind: Kind::LinkBegan, ..event.clone() });
+                failures.push(event.age_s);
                 at_last = Some(event);
             }
             Some(event) => events.push(event),
-            None if is_of(line, &MENDED) => (began, at_last) = (None, None),
+            None if is_of(line, &MENDED) => {
+                (began, at_last) = (None, None);
+                failures.clear();
+            }
             None if is_of(line, &FARTHER) => at_last = None,
             None => {}
         }
     }
-    let links: Vec<Event> = began.into_iter().chain(at_last).collect();
+    let storm =
+        began.clone().zip(storm(&failures)).map(|(event, age_s)| Event { kind: Kind::LinkStorm, age_s, ..event });
+    let links: Vec<Event> = began.into_iter().chain(storm).chain(at_last).collect();
     events.drain(..events.len().saturating_sub(MOST_EVENTS - links.len()));
     events.extend(links);
     events.sort_by_key(|event| std::cmp::Reverse(event.age_s));
     events
+}
+
+/// How old the last of these failures is, whose ages are these, if they are many within a short time.
+fn storm(ages: &[u64]) -> Option<u64> {
+    let (first, last) = (*ages.first()?, *ages.last()?);
+    (ages.len() >= STORM && first.saturating_sub(last) <= STORM_S).then_some(last)
 }
 
 fn kind(line: &str) -> Option<Kind> {
@@ -168,7 +188,7 @@ fn peer(line: &str, kind: Kind) -> Option<String> {
         Kind::Http => "Connection from ",
         Kind::OutputBuffer => " addr=",
         Kind::PlainText => "addr=",
-        Kind::Link | Kind::LinkBegan => return None,
+        Kind::Link | Kind::LinkBegan | Kind::LinkStorm => return None,
     };
     let word = line.split_once(start)?.1.split_whitespace().next()?;
     Some(head(word.trim_end_matches(')').as_bytes(), 64))
@@ -181,7 +201,7 @@ fn says(line: &str, kind: Kind) -> String {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands".to_owned()
         }
         Kind::PlainText => "Error accepting a client connection: wrong version number".to_owned(),
-        Kind::Link | Kind::LinkBegan => {
+        Kind::Link | Kind::LinkBegan | Kind::LinkStorm => {
             let from = LINK.iter().find_map(|says| line.find(says)).unwrap_or_default();
             head(&line.as_bytes()[from..], LONGEST_LINK)
         }
@@ -244,6 +264,12 @@ mod tests {
         check(&[refused, auth, pong], &[(Kind::LinkBegan, 2)]);
         check(&[refused, pong, done], &[]);
         check(&[refused, done, auth], &[(Kind::LinkBegan, 0), (Kind::Link, 0)]);
+        let check_storm = |count: usize, is_one: bool| {
+            let text = format!("9:S 21 Nov 2026 05:24:10.000 # {auth}\n").repeat(count);
+            assert_eq!(events(&text, Duration::ZERO).iter().any(|event| event.kind == Kind::LinkStorm), is_one);
+        };
+        check_storm(STORM, true);
+        check_storm(STORM - 1, false);
         check(&[refused, "REPLICAOF 10.0.0.1:6379 enabled (user request from 'id=3')"], &[]);
     }
 

@@ -128,6 +128,7 @@ const FIELDS: &[&str] = &[
     "cluster_enabled",
     "config_file",
     "connected_clients",
+    "connected_slaves",
     "loading",
     "loading_eta_seconds",
     "loading_loaded_perc",
