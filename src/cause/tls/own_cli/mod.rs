@@ -96,3 +96,85 @@ fn is_taken(facts: &Facts, one: &Certificate, chain: &[Certificate]) -> bool {
 fn named(instance: &Instance, setting: &str) -> Option<String> {
     instance.setting(setting).and_then(|known| known.values.first().cloned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificate_not_reloaded::tests::{EARLY, LATE, facts, good};
+    use super::*;
+    use crate::model::Observed;
+    use crate::probe::healthy_host::seen;
+
+    /// A server that wants a certificate, with this one in the file of a setting, and the authority that signed it.
+    fn wants(setting: &str, one: Certificate, ca_changed: &str) -> Facts {
+        let root = Certificate {
+            subject: "CN=Example CA".to_owned(),
+            issuer: "CN=Example CA".to_owned(),
+            key_id: Some("aa".to_owned()),
+            self_signed: true,
+            is_ca: true,
+            purposes: Vec::new(),
+            ..Certificate::healthy()
+        };
+        facts(good(), LATE).hello(|hello| hello.asked = Some(Vec::new())).host(|host| {
+            host.certificates.retain(|file| file.setting == "tls-key-file");
+            let mut add = |setting: &str, changed: &str, holds: Vec<Certificate>| {
+                let mut file = host.certificates[0].clone();
+                (file.setting, file.path) = (setting.to_owned(), format!("/etc/{setting}"));
+                (file.changed_at, file.certificates) = (Some(changed.to_owned()), Observed::Seen(holds));
+                host.certificates.push(file);
+            };
+            add(setting, EARLY, vec![one]);
+            add("tls-ca-cert-file", ca_changed, vec![root]);
+            let key = if setting == "tls-cert-file" { "tls-key-file" } else { "tls-client-key-file" };
+            let args = &mut seen(&mut host.processes).servers[0].args;
+            for setting in [setting, key] {
+                args.extend([format!("--{setting}"), format!("/etc/{setting}")]);
+            }
+        })
+    }
+
+    fn taken() -> Certificate {
+        Certificate { purposes: vec!["serverAuth".to_owned(), "clientAuth".to_owned()], ..good() }
+    }
+
+    #[test]
+    fn only_a_certificate_that_the_server_takes_is_shown() {
+        let servers = || Certificate { purposes: vec!["serverAuth".to_owned()], ..taken() };
+        let other = || Certificate { issuer_key_id: Some("bb".to_owned()), ..taken() };
+        for (setting, one, ca_changed, expected) in [
+            ("tls-cert-file", taken(), EARLY, " --cert /etc/tls-cert-file --key /etc/tls-key-file"),
+            (
+                "tls-client-cert-file",
+                taken(),
+                EARLY,
+                " --cert /etc/tls-client-cert-file --key /etc/tls-client-key-file",
+            ),
+            ("tls-cert-file", servers(), EARLY, LACKING),
+            ("tls-cert-file", other(), EARLY, LACKING),
+            // Which authorities it knows is not known.
+            ("tls-cert-file", taken(), LATE, LACKING),
+        ] {
+            let cli = own_cli(&wants(setting, one, ca_changed)).unwrap();
+            assert!(cli.ends_with(expected), "{cli}");
+            assert_eq!(cli.starts_with("sudo "), expected != LACKING);
+        }
+    }
+
+    #[test]
+    fn our_own_is_shown_where_it_was_taken() {
+        let shown = |same: bool| {
+            let facts = wants("tls-cert-file", taken(), EARLY).hello(|hello| hello.shown = true);
+            facts.with(|facts| {
+                seen(&mut facts.vantage).same_host = Some(same);
+                let said = &mut facts.ask.target.certificates;
+                (said.cert, said.key) = (Some("own.crt".to_owned()), Some("own.key".to_owned()));
+                seen(&mut facts.tls).trust.own = Some(taken());
+            })
+        };
+        let cli = own_cli(&shown(true)).unwrap();
+        assert!(cli.starts_with("redis-cli ") && cli.ends_with(" --cert own.crt --key own.key"), "{cli}");
+        assert!(own_cli(&shown(false)).unwrap().ends_with(" --cert /etc/tls-cert-file --key /etc/tls-key-file"));
+        let unasked = shown(true).hello(|hello| hello.asked = None);
+        assert!(own_cli(&unasked).unwrap().ends_with("--insecure"));
+    }
+}
