@@ -316,4 +316,14 @@ fn a_front_that_ends_tls_has_a_certificate_of_its_own() {
     let words = ["tls-cert-file", "if haproxy ends TLS there", "if it only passes TLS on"];
     assert!(words.iter().all(|word| said(&report).contains(word)), "{report}");
     assert!(!said(&report).contains("and ends TLS there") && !said(&report).contains("front.pem"), "{report}");
+    // Another file has a listener that is nearer.
+    let two = haproxy.replace(":6379", ":6384").replace(":6380", ":6385");
+    server
+        .file("/etc/two.cfg", two)
+        .file("/etc/near.cfg", "listen near\n bind 10.77.1.2:6384\n server r 127.0.0.1:6393\n");
+    let _two = server.command(&["haproxy", "-db", "-f", "/etc/two.cfg", "-f", "/etc/near.cfg"]).spawn();
+    server.sh("for i in $(seq 100); do ss -ltn | grep -q 10.77.1.2:6384 && break; sleep 0.05; done");
+    let report = client.joined(&server, &[&TLS[..], &["-p", "6384"]].concat());
+    report.first_cause("certificate-expired", Likely).exit(1);
+    assert!(said(&report).contains("if haproxy ends TLS there") && !said(&report).contains("front.pem"), "{report}");
 }
