@@ -254,6 +254,8 @@ fn supported(cause: &'static Cause, case: &Case) -> Option<Supported> {
     support.explains.iter().any(counts).then_some(())?;
     let mut remedy = repair::cloud::instead(case, &mut support, (cause.remedy)(case.facts))?;
     remedy = repair::front::instead(cause.id, case.facts, &mut support, remedy);
+    remedy = remedy.into_iter().map(|step| repair::refused::or_told(case.facts, step)).collect();
+    support.settled_by = support.settled_by.map(|step| repair::refused::or_told(case.facts, step));
     if !remedy.last().is_some_and(checks_again) {
         remedy.push(check_again(&case.facts.ask.target));
     }

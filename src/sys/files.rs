@@ -327,7 +327,12 @@ pub fn changed_at(path: &str) -> Option<String> {
     if !path.starts_with("/proc/") {
         links(std::path::Path::new(path), 8, &mut found);
     }
-    let at = found.iter().filter_map(changed).max()?;
+    last_change(found.into_iter())
+}
+
+/// When the last of these was changed, moved or given to another (RFC 3339, UTC).
+pub(super) fn last_change(of: impl Iterator<Item = std::fs::Metadata>) -> Option<String> {
+    let at = of.filter_map(|meta| changed(&meta)).max()?;
     Some(humantime::format_rfc3339_millis(at).to_string())
 }
 

@@ -17,5 +17,6 @@ pub mod socket;
 pub mod terminal;
 pub mod thread;
 pub mod tls;
+pub mod way;
 
 pub use clock::Clock;

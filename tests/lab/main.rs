@@ -42,6 +42,7 @@ mod process;
 mod proxies;
 mod renewals;
 mod repairs;
+mod reread;
 mod resources;
 mod rules;
 mod secrets;

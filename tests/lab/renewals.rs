@@ -196,6 +196,14 @@ fn a_key_that_is_roots_alone() {
     shared.first_cause(CAUSE, Likely).exit(1);
     assert!(!has_command(&shared) && !said(&shared).contains("chgrp"), "{shared}");
     server.file("/etc/group", "root:x:0:\nredis:x:106:\n");
+    // A service of another user was given it, which neither of the two files tells.
+    let other = ["setpriv", "--reuid", "33", "--regid", "33", "--groups", "106", "sleep", "60"];
+    let mut other = server.command(&other).spawn();
+    server.sh("for i in $(seq 100); do grep -qs '^Groups:.*106' /proc/[0-9]*/status && break; sleep 0.05; done");
+    let shared = client.joined(&server, &TLS);
+    shared.first_cause(CAUSE, Likely).exit(1);
+    assert!(!has_command(&shared) && !said(&shared).contains("chgrp"), "{shared}");
+    other.kill();
     let report = client.joined(&server, &TLS);
     report.first_cause(CAUSE, Certain).exit(1).apply(|_| &server);
     client.diagnose(&TLS).healthy();
@@ -272,8 +280,12 @@ fn a_front_that_ends_tls_has_a_certificate_of_its_own() {
         let report = client.joined(&server, &TLS);
         report.first_cause("certificate-expired", Likely).exit(1);
         assert!(said(&report).contains("/etc/front.pem") && !said(&report).contains("tls-cert-file"), "{report}");
-        // As it says.
+        // As it says, and it is to be read.
+        std::thread::sleep(Duration::from_millis(50));
         put(&root.certify(&[SERVER]));
+        let report = client.joined(&server, &TLS);
+        report.first_cause("certificate-expired", Likely);
+        assert!(said(&report).contains("read /etc/front.pem again (reload), and look again"), "{report}");
         front.kill();
         front = start(line);
         client.diagnose(&TLS).healthy();
@@ -304,4 +316,14 @@ fn a_front_that_ends_tls_has_a_certificate_of_its_own() {
     let words = ["tls-cert-file", "if haproxy ends TLS there", "if it only passes TLS on"];
     assert!(words.iter().all(|word| said(&report).contains(word)), "{report}");
     assert!(!said(&report).contains("and ends TLS there") && !said(&report).contains("front.pem"), "{report}");
+    // Another file has a listener that is nearer.
+    let two = haproxy.replace(":6379", ":6384").replace(":6380", ":6385");
+    server
+        .file("/etc/two.cfg", two)
+        .file("/etc/near.cfg", "listen near\n bind 10.77.1.2:6384\n server r 127.0.0.1:6393\n");
+    let _two = server.command(&["haproxy", "-db", "-f", "/etc/two.cfg", "-f", "/etc/near.cfg"]).spawn();
+    server.sh("for i in $(seq 100); do ss -ltn | grep -q 10.77.1.2:6384 && break; sleep 0.05; done");
+    let report = client.joined(&server, &[&TLS[..], &["-p", "6384"]].concat());
+    report.first_cause("certificate-expired", Likely).exit(1);
+    assert!(said(&report).contains("if haproxy ends TLS there") && !said(&report).contains("front.pem"), "{report}");
 }

@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod firewall;
 pub mod front;
 mod peers;
+pub mod refused;
 mod start;
 
 use crate::cause::{check_again, local_cli, redis_host};

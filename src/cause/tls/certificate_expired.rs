@@ -29,6 +29,10 @@ and let whatever renews it tell Redis, too. Where it is the clock: set the clock
     remedy,
 };
 
+const PUT_AND_READ: &str = "put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its path (a Sentinel: restart it)";
+/// Where the file was not seen.
+const MAY_BE_THERE: &str = "; if the renewed one is there already, only the reading is missing";
+
 fn infer(case: &Case) -> Option<Support> {
     let over = case.raised(&EXPIRED);
     let finding = over.or_else(|| case.raised(&EXPIRES_SOON))?;
@@ -114,11 +118,20 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         .zip(taken_at(facts))
         .is_some_and(|(hello, now)| expired(hello, now).is_some_and(|(_, one)| Some(one) != hello.leaf()));
     let what = if of_chain { "the chain of the certificate" } else { "the certificate" };
-    let place = if super::server(facts).is_some_and(|server| server.process.is_some()) {
-        "put it where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its path (a Sentinel: restart it)"
-    } else {
-        "put it where what ends TLS has it: for Redis where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its \
-         path (a Sentinel: restart it); for a proxy (stunnel, HAProxy, nginx) where its own file says, and let that read it again"
+    let file = super::file(facts, "tls-cert-file");
+    let (own, is_seen) = (file.and_then(|file| file.seen_at.as_ref()), file.is_some());
+    let place = match own {
+        Some(seen_at) => format!(
+            "put it where Redis has the file of 'tls-cert-file', which is another than that of this machine ({seen_at}): where its service takes it \
+             from, and restart that service"
+        ),
+        None if super::server(facts).is_some_and(|server| server.process.is_some()) => {
+            format!("{PUT_AND_READ}{}", if is_seen { "" } else { MAY_BE_THERE })
+        }
+        None => format!(
+            "put it where what ends TLS has it: for Redis where 'tls-cert-file' says, and let Redis read it: CONFIG SET tls-cert-file with its \
+             path (a Sentinel: restart it); for a proxy (stunnel, HAProxy, nginx) where its own file says, and let that read it again{MAY_BE_THERE}"
+        ),
     };
     vec![
         Step::tell(

@@ -1,13 +1,14 @@
 //! The certificate was renewed on disk, and Redis still serves the old one.
 
 use super::certificate_name_mismatch::matches;
-use super::{admin_cli, file, has, held, hello, reread, server, top, way_of};
+use super::reread::{self, is_later};
+use super::{admin_cli, file, has, held, hello, server, top, way_of};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{EXPIRED, EXPIRES_SOON, NOT_YET_VALID, UNTRUSTED, WRONG_NAME, date, is_soon, taken_at};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::host::certificates::{Access, File};
+use crate::probe::host::certificates::Access;
 use crate::probe::path::tls::certificate::{Certificate, MOST_NAMES};
 use crate::probe::path::tls::{Flaw, Hello};
 
@@ -102,14 +103,6 @@ fn has_its_key(facts: &Facts, stored: &Certificate) -> bool {
     certificate.path == key.path || is_later(facts, key).is_some_and(|is_later| is_later != is_kept())
 }
 
-/// Whether a file was changed after the server's start.
-pub(super) fn is_later(facts: &Facts, file: &File) -> Option<bool> {
-    // Both as RFC 3339 in UTC, to the second: they sort as they are. What was written in the second of the start was read by it, for all
-    // that is known.
-    let started = server(facts)?.process?.started_at.as_ref()?.get(..19)?;
-    Some(file.changed_at.as_ref()?.get(..19)? > started)
-}
-
 /// True if it is as good as the served one for all that others use that for: other names, as a client's (replicas and the nodes of a
 /// cluster show it to each other), by libraries that take no authority for a server, with suites for its kind of key.
 fn is_no_less(served: &Certificate, stored: &Certificate) -> bool {
@@ -149,7 +142,9 @@ fn opening(facts: &Facts) -> Option<Vec<Step>> {
             (Access::Open, ..) => {}
             // Its group has no right that it could lose, the owner's rights are not the server's, and the server's group is nobody else's.
             (Access::ClosedFile, Some(meta), Some(group))
-                if meta.uid != process.uid && (meta.mode & 0o070 == 0 || meta.gid == group) =>
+                if file.seen_at.is_none()
+                    && meta.uid != process.uid
+                    && (meta.mode & 0o070 == 0 || meta.gid == group) =>
             {
                 let path = shell_quote(&file.path);
                 let text = format!("let the server's group read {path}: it is closed to the user that Redis runs as");
@@ -172,6 +167,7 @@ fn infer(case: &Case) -> Option<Support> {
     let hello = hello(case.facts)?;
     let served = hello.leaf()?;
     let explains: Vec<&'static Code> = case.all_raised(&MENDS);
+    let seen_at = file.seen_at.as_ref().unwrap_or(&file.path);
     let says = |one: &Certificate| {
         format!(
             "{}, valid from {} until {}, sha256 {}…",
@@ -187,15 +183,13 @@ fn infer(case: &Case) -> Option<Support> {
     let mut support =
         Support::new(confidence, &explains, "the file holds a newer certificate than the one that Redis serves")
             .because("served", says(served))
-            .because(host.source(&file.path), says(stored));
+            .because(host.source(seen_at), says(stored));
     if let (Some(changed), Some(started)) = (&file.changed_at, &started) {
-        support = support.because(
-            host.source("stat(2)"),
-            format!("{} was changed {changed}; Redis was started {started}", file.path),
-        );
+        support = support
+            .because(host.source("stat(2)"), format!("{seen_at} was changed {changed}; Redis was started {started}"));
     }
     let tells = "another fingerprint than that which is served: this is it";
-    let command = format!("openssl x509 -noout -fingerprint -sha256 -in {}", shell_quote(&file.path));
+    let command = format!("openssl x509 -noout -fingerprint -sha256 -in {}", shell_quote(seen_at));
     Some(match confidence {
         Confidence::Certain => support.not("certificate-expired", "the renewed one is there"),
         _ => support.settled_by(Step::look(redis_host(case.facts), command, tells)),
@@ -234,12 +228,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::now;
     use super::*;
     use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
-    use crate::probe::healthy_host::seen;
+    use crate::probe::host::certificates::File;
     use crate::probe::path::redis::{Dialogue, Redis};
     use crate::probe::path::tcp::Attempt;
     use crate::probe::path::tls::Ended;
@@ -248,7 +242,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     /// A server that serves one that expired, with this certificate in its file.
-    fn facts(stored: Certificate, changed_at: &str) -> Facts {
+    pub fn facts(stored: Certificate, changed_at: &str) -> Facts {
         Facts::joined()
             .with(|facts| {
                 let tls = Facts::encrypted().hello(|hello| {
@@ -263,8 +257,9 @@ mod tests {
                 let pid = host.servers().first().map(|server| server.pid);
                 let (setting, path) = ("tls-cert-file".to_owned(), "/etc/tls/server.crt".to_owned());
                 let (changed_at, certificates) = (Some(changed_at.to_owned()), Observed::Seen(vec![stored]));
-                let (access, meta, own_group) = (Access::Open, None, Some(105));
-                let certificate = File { setting, path, pid, changed_at, meta, access, own_group, certificates };
+                let (access, meta, own_group, seen_at, moved_at) = (Access::Open, None, Some(105), None, None);
+                let certificate =
+                    File { setting, path, pid, seen_at, changed_at, moved_at, meta, access, own_group, certificates };
                 let (setting, path) = ("tls-key-file".to_owned(), "/etc/tls/server.key".to_owned());
                 let key =
                     File { setting, path, certificates: Observed::skipped("it holds a key"), ..certificate.clone() };
@@ -273,13 +268,13 @@ mod tests {
     }
 
     /// One that is valid for the name of the table's target, of the same authority.
-    fn good() -> Certificate {
+    pub fn good() -> Certificate {
         let names = vec!["db".to_owned(), "10.0.0.9".to_owned(), "127.0.0.1".to_owned()];
         Certificate { names, issuer_key_id: Some("aa".to_owned()), ..Certificate::healthy() }
     }
 
-    const LATE: &str = "2026-11-20T08:00:00.000Z";
-    const EARLY: &str = "2026-11-01T08:00:00.000Z";
+    pub const LATE: &str = "2026-11-20T08:00:00.000Z";
+    pub const EARLY: &str = "2026-11-01T08:00:00.000Z";
 
     #[test]
     fn a_newer_file_is_certain_where_it_came_after_the_start() {
@@ -412,39 +407,6 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_read_again_must_be_as_it_was() {
-        let with = |setting: &str, changed: &str, access: Access, auth: &[(&str, &str)]| {
-            facts(good(), LATE).host(|host| {
-                let args = &mut seen(&mut host.processes).servers[0].args;
-                args.extend(auth.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]));
-                let mut other = host.certificates[0].clone();
-                (other.setting, other.path) = (setting.to_owned(), "/etc/tls/other".to_owned());
-                (other.changed_at, other.access) = (Some(changed.to_owned()), access);
-                host.certificates.push(other);
-            })
-        };
-        let no = ("tls-auth-clients", "no");
-        for (setting, changed, access, auth, expected) in [
-            ("tls-ca-cert-file", EARLY, Access::Open, &[][..], Confidence::Certain),
-            // Whose certificate it signed is locked out, where that is asked for.
-            ("tls-ca-cert-file", LATE, Access::Open, &[], Confidence::Likely),
-            ("tls-ca-cert-file", LATE, Access::Open, &[no], Confidence::Certain),
-            ("tls-ca-cert-file", LATE, Access::Open, &[no, ("tls-replication", "yes")], Confidence::Likely),
-            ("tls-ca-cert-dir", EARLY, Access::Open, &[], Confidence::Likely),
-            ("tls-ca-cert-dir", EARLY, Access::Open, &[no], Confidence::Certain),
-            // The command would fail.
-            ("tls-ca-cert-file", EARLY, Access::ClosedFile, &[no], Confidence::Likely),
-            ("tls-client-key-file", EARLY, Access::ClosedFile, &[], Confidence::Likely),
-            ("tls-client-cert-file", LATE, Access::Open, &[], Confidence::Likely),
-        ] {
-            let facts = with(setting, changed, access, auth);
-            check_cause(&CAUSE, &facts, Some(expected));
-            let tells = remedy(&facts).iter().all(|step| matches!(step, Step::Tell { .. }));
-            assert_eq!(tells, expected == Confidence::Likely, "{setting} {changed}");
-        }
-    }
-
-    #[test]
     fn a_file_that_the_server_may_not_read_is_opened_for_it_first() {
         let closed = |access, mode: u32, gid: u32| {
             facts(good(), LATE).host(|host| {
@@ -459,6 +421,9 @@ mod tests {
         assert!(matches!(first(&root), Some(Step::Run { command: it, .. }) if it == command), "{:?}", first(&root));
         let shared = closed(Access::ClosedFile, 0o600, 0).host(|host| host.certificates[1].own_group = None);
         check_cause(&CAUSE, &shared, Some(Confidence::Likely));
+        // It lies where only the server has it so.
+        let apart = root.host(|host| host.certificates[1].seen_at = Some("/proc/7/root/etc/tls/server.key".to_owned()));
+        check_cause(&CAUSE, &apart, Some(Confidence::Likely));
         // Others of its group would lose it; or the folder is closed, too; or nobody has looked.
         for (access, mode) in [(Access::ClosedFile, 0o640), (Access::ClosedFolder, 0o600), (Access::Unknown, 0o644)] {
             let facts = closed(access, mode, 0);

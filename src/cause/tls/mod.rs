@@ -8,6 +8,7 @@ mod certificate_unsupported;
 mod client_certificate_rejected;
 mod client_certificate_required;
 mod incomplete_chain;
+mod own_cli;
 mod plaintext_to_tls_port;
 mod reread;
 mod server_name_needed;
@@ -24,7 +25,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Evidence, Risk, Step, Target, Where};
 use crate::probe::Facts;
 use crate::probe::host::certificates::File;
-use crate::probe::host::instance::{Instance, reached};
+use crate::probe::host::instance::Instance;
 use crate::probe::path::command::Command;
 use crate::probe::path::counter::Through;
 use crate::probe::path::redis::End;
@@ -32,6 +33,7 @@ use crate::probe::path::reply::{Info, Reply};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
 use crate::probe::path::tls::{Flaw, Hello};
+pub(super) use own_cli::{LACKING, own_cli};
 
 /// The causes of this family, specific before general.
 pub static CAUSES: &[&Cause] = &[
@@ -208,32 +210,9 @@ fn held<'a>(facts: &'a Facts, setting: &str) -> &'a [Certificate] {
     file(facts, setting).and_then(|file| file.certificates.seen()).map_or(&[], Vec::as_slice)
 }
 
-/// redis-cli as it is typed on the server's own machine where the server speaks TLS: by its unix socket if it has one, else, where one
-/// must be shown, with its own certificate, whose key may be root's alone; unchecked, for that may be what is broken, and nobody is
-/// between.
-pub(super) fn own_cli(facts: &Facts) -> Option<String> {
-    let instance = facts.instance()?;
-    let process = instance.process?;
-    if let Some(path) = process.listens_unix.first() {
-        return Some(format!("redis-cli -s {}", shell_quote(path)));
-    }
-    let port = facts.ask.target.port()?;
-    let at = process.listens.iter().find(|at| at.port() == port).map(|at| reached(*at))?;
-    let named = |setting: &str| instance.setting(setting).and_then(|known| known.values.first().cloned());
-    let is_let_in = named("tls-auth-clients").is_some_and(|value| ["no", "optional"].contains(&value.as_str()));
-    let hellos = facts.tls.seen().map_or(&[][..], |tls| &tls.hellos);
-    let its = hellos.iter().find(|hello| hello.address.parse().is_ok_and(|at| instance.serves_at(at)));
-    if is_let_in || its.is_some_and(|hello| !hello.chain.is_empty() && hello.asked.is_none()) {
-        return Some(format!("redis-cli -h {} -p {port} --tls --insecure", at.ip()));
-    }
-    let (cert, key) = named("tls-cert-file").zip(named("tls-key-file"))?;
-    let (cert, key) = (shell_quote(&cert), shell_quote(&key));
-    Some(format!("sudo redis-cli -h {} -p {port} --tls --insecure --cert {cert} --key {key}", at.ip()))
-}
-
-/// The same with user and password as [`local_cli`] has it, where it is known how to get in.
+/// redis-cli on the server's own machine with user and password as [`local_cli`] has it, where it is known how to get in.
 fn admin_cli(facts: &Facts) -> Option<String> {
-    server(facts).and_then(|_| own_cli(facts)).map(|_| local_cli(facts))
+    server(facts).and_then(|_| own_cli(facts)).filter(|cli| !cli.contains(LACKING)).map(|_| local_cli(facts))
 }
 
 /// True if an authority that is trusted here is the server's own, too ('tls-ca-cert-file').

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -11,10 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::conf::Conf;
 use super::groups;
+use super::mount;
 use super::process::Process;
 use crate::model::{BlockerKind, Observed, escape};
 use crate::probe::path::tls::certificate::Certificate;
 use crate::sys::files::{self, Meta};
+use crate::sys::process as sys;
+use crate::sys::way::{self, Way};
 
 /// The settings that name such files: CONFIG SET of any of them reads them all again.
 const SETTINGS: [&str; 7] =
@@ -35,8 +37,15 @@ pub struct File {
     pub path: String,
     /// The process that was told so, if it runs.
     pub pid: Option<u32>,
+    /// Where it is seen from here, where its process has another file under that path than this machine: by mounts or a root of its
+    /// own, as a service of systemd may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<String>,
     /// When it was last changed (RFC 3339, UTC).
     pub changed_at: Option<String>,
+    /// When a folder on the way to it was last moved, and nothing in that was changed since: the file may have come there so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_at: Option<String>,
     /// Its owner, its group and its permissions.
     #[serde(default)]
     pub meta: Option<Meta>,
@@ -76,18 +85,76 @@ pub fn gather(told: Option<&BTreeMap<String, String>>, process: Option<&Process>
         // Its files are not those of this machine.
         return Vec::new();
     }
-    let own_group = process.and_then(groups::own);
     let file = |setting: &str| {
         let path = path(setting, told, process, conf).filter(|path| path.starts_with('/'))?;
+        let place = place(&path, process);
+        let (at, way) = (place.at(&path), place.way.as_ref());
         let certificates =
-            if UNREAD.contains(&setting) { Observed::skipped("it holds no certificate") } else { read(&path) };
-        let changed_at = files::changed_at(&path);
-        let pid = process.map(|process| process.pid);
-        let (meta, access) = (files::meta(&path), process.map_or(Access::Unknown, |process| access(&path, process)));
-        let (setting, path) = (setting.to_owned(), escape(path.as_bytes()));
-        Some(File { setting, path, pid, changed_at, meta, access, own_group, certificates })
+            if UNREAD.contains(&setting) { Observed::skipped("it holds no certificate") } else { read(at) };
+        let access = process.filter(|_| place.is_sure).zip(way).map_or(Access::Unknown, |(of, way)| access(way, of));
+        Some(File {
+            setting: setting.to_owned(),
+            pid: process.map(|process| process.pid),
+            seen_at: place.is_apart.then(|| escape(at.as_bytes())),
+            changed_at: way.and_then(Way::changed_at),
+            moved_at: way.and_then(Way::moved_at),
+            meta: files::meta(at),
+            access,
+            own_group: None,
+            certificates,
+            path: escape(path.as_bytes()),
+        })
     };
-    SETTINGS.iter().filter_map(|setting| file(setting)).collect()
+    let mut found: Vec<File> = SETTINGS.iter().filter_map(|setting| file(setting)).collect();
+    // Whose group it is takes a look at all processes.
+    if found.iter().any(|file| file.access == Access::ClosedFile) {
+        let own_group = process.and_then(groups::own);
+        for file in &mut found {
+            file.own_group = own_group;
+        }
+    }
+    found
+}
+
+/// Where a file is that a process has.
+struct Place {
+    /// The way to it; none where it goes in a circle.
+    way: Option<Way>,
+    /// True if this machine has another file under that path, or none.
+    is_apart: bool,
+    /// True if it is surely that of the process.
+    is_sure: bool,
+}
+
+impl Place {
+    fn at<'a>(&'a self, path: &'a str) -> &'a str {
+        self.way.as_ref().map_or(path, |way| way.end.as_str())
+    }
+}
+
+/// Where a process has the file at this path.
+fn place(path: &str, process: Option<&Process>) -> Place {
+    let ours = |is_sure| Place { way: way::to(path, ""), is_apart: false, is_sure };
+    let Some(pid) = process.map(|process| process.pid) else { return ours(false) };
+    let root = format!("/proc/{pid}/root");
+    match (files::link(&root).as_deref(), sys::same_mounts(pid)) {
+        (Some("/"), Some(true)) => ours(true),
+        (Some(_), _) => {
+            let own = Place { way: way::to(path, &root), is_apart: true, is_sure: true };
+            // A service with some mounts of its own has most files in common with everybody.
+            let ours = ours(true);
+            if files::are_same(own.at(path), ours.at(path)) == Some(true) { ours } else { own }
+        }
+        // It may not be looked into; what is mounted where is no secret.
+        (None, _) => ours(shares_mount(pid, path)),
+    }
+}
+
+/// True if the file lies in the same folder of the same file system for the process and for us, as far as the table of mounts tells.
+fn shares_mount(pid: u32, path: &str) -> bool {
+    let real = files::real(path).unwrap_or_else(|| path.to_owned());
+    let (ours, its) = (mount::gather(None), mount::gather(Some(pid)));
+    mount::holding(&ours, &real).is_some_and(|mount| mount::holding(&its, &real) == Some(mount))
 }
 
 fn path(
@@ -120,15 +187,13 @@ fn read(path: &str) -> Observed<Vec<Certificate>> {
     }
 }
 
-fn access(path: &str, process: &Process) -> Access {
+fn access(way: &Way, process: &Process) -> Access {
     if process.overrides_modes || process.reads_all {
         return Access::Open;
     }
-    let ways = [Some(path.to_owned()), files::real(path)];
-    let folders = ways.iter().flatten().flat_map(|way| Path::new(way).ancestors().skip(1)).filter_map(Path::to_str);
     let may = |path: &str, bit: u32| files::meta(path).map(|meta| may(&meta, bit, process));
-    let searched: Option<Vec<bool>> = folders.map(|folder| may(folder, SEARCH)).collect();
-    match (searched, may(path, READ)) {
+    let searched: Option<Vec<bool>> = way.folders.iter().map(|folder| may(folder, SEARCH)).collect();
+    match (searched, may(&way.end, READ)) {
         (Some(searched), Some(_)) if searched.contains(&false) => Access::ClosedFolder,
         (Some(_), Some(true)) => Access::Open,
         (Some(_), Some(false)) => Access::ClosedFile,
@@ -194,12 +259,13 @@ mod tests {
     #[test]
     fn a_folder_on_the_way_keeps_out_as_well() {
         use std::os::unix::fs::PermissionsExt as _;
+        use std::path::Path;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         files::write(&path, "").unwrap();
         let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         let process = Process { uid: 4_000_000, gids: vec![4_000_000], ..Process::healthy() };
-        let of = |process: &Process| access(path.to_str().unwrap(), process);
+        let of = |process: &Process| access(&way::to(path.to_str().unwrap(), "").unwrap(), process);
         mode(folder.path(), 0o755);
         mode(&path, 0o600);
         assert_eq!(of(&process), Access::ClosedFile);
@@ -209,7 +275,16 @@ mod tests {
         assert_eq!(of(&process), Access::ClosedFolder);
         assert_eq!(of(&Process { overrides_modes: true, ..process.clone() }), Access::Open);
         assert_eq!(of(&Process { reads_all: true, ..process.clone() }), Access::Open);
-        assert_eq!(access("/nonexistent/key", &process), Access::Unknown);
+        assert_eq!(access(&way::to("/nonexistent/key", "").unwrap(), &process), Access::Unknown);
+    }
+
+    #[test]
+    fn what_has_our_mounts_has_our_files() {
+        let own = Process { pid: std::process::id(), ..Process::healthy() };
+        let place = place("/etc/passwd", Some(&own));
+        assert!(place.is_sure && !place.is_apart);
+        assert!(shares_mount(own.pid, "/etc/passwd"));
+        assert!(!super::place("/etc/passwd", None).is_sure);
     }
 
     #[test]

@@ -1,13 +1,32 @@
 //! The group that a process shares with nobody: what is opened to it is opened to that process alone.
 
-use super::process::Process;
-use crate::sys::files;
+use std::time::Duration;
+
+use super::process::{Process, ids};
+use crate::sys::{clock, files, process as sys};
+
+/// The most processes that are looked at, and how long that may take.
+const MOST: usize = 65_536;
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The group of this process that is nobody else's, by /etc/passwd and /etc/group: it has the name of the process' user, no other
-/// member, and no other user is of it. One that stands in neither, as a directory on the network has them, may have anybody.
+/// member, and no other user is of it. One that stands in neither, as a directory on the network has them, may have anybody. A process of
+/// another user may have it all the same, given by its service (`SupplementaryGroups=`).
 pub fn own(process: &Process) -> Option<u32> {
     let text = |path| files::read_text(path).ok();
-    of(process, &text("/etc/passwd")?, &text("/etc/group")?)
+    let group = of(process, &text("/etc/passwd")?, &text("/etc/group")?)?;
+    is_of_no_other(group, process.uid).then_some(group)
+}
+
+/// True if no process but those of this user, and of root, who may read everything as it is, has this group.
+fn is_of_no_other(group: u32, uid: u32) -> bool {
+    let until = clock::now() + PATIENCE;
+    let Ok(pids) = sys::pids(MOST) else { return false };
+    // Where even the first is out of sight, others are (`hidepid`).
+    let all = pids.len() < MOST && ids(1).is_some();
+    let is_other = |pid: &u32| ids(*pid).is_some_and(|(of, groups)| ![0, uid].contains(&of) && groups.contains(&group));
+    let in_time = |at: usize| at % 64 != 63 || clock::now() < until;
+    all && pids.iter().enumerate().all(|(at, pid)| in_time(at) && !is_other(pid))
 }
 
 fn of(process: &Process, passwd: &str, group: &str) -> Option<u32> {

@@ -157,6 +157,12 @@ pub fn gather(sockets: &mut Observed<Sockets>, named: Option<u32>, all: bool) ->
     }
 }
 
+/// The effective user of a process, and its groups; none where it is gone or hidden.
+pub(super) fn ids(pid: u32) -> Option<(u32, Vec<u32>)> {
+    let status = parse::status(&String::from_utf8_lossy(&sys::read(pid, "status").ok()?));
+    Some((status.uid?, status.gids))
+}
+
 /// The process that INFO named, if it is a server and the listener is its own: the number may be that of another PID
 /// namespace, and be anybody's here.
 fn only(pid: u32, sockets: &mut Sockets) -> Option<Processes> {

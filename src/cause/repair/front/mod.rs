@@ -84,6 +84,13 @@ pub fn instead(id: &str, facts: &Facts, support: &mut Support, steps: Vec<Step>)
     if kept.len() < steps.len() {
         kept.insert(at.min(kept.len()), Step::tell(redis_host(facts), text));
     }
+    if let (Repair::Certificate(_), Some(at), Some(file)) = (repair, &front.renewed_at, &front.certificate) {
+        let file = shell_quote(file);
+        let text = format!(
+            "first let {name} read {file} again (reload), and look again: it was changed {at}, after {name} had been started"
+        );
+        kept.insert(0, Step::tell(redis_host(facts), text));
+    }
     kept
 }
 
@@ -221,6 +228,7 @@ mod tests {
                     port: 6379,
                     ends_tls,
                     certificate: certificate.map(str::to_owned),
+                    renewed_at: None,
                 };
                 host.fronts = front.map(said).into_iter().collect();
             })
@@ -242,6 +250,9 @@ mod tests {
             false,
         );
         says(&behind("stunnel4", Some((true, None))), "the file that 'cert' names", false);
+        let renewed = behind("haproxy", Some((true, Some("/etc/front.pem"))))
+            .host(|host| host.fronts[0].renewed_at = Some("2026-11-20T08:00:00Z".to_owned()));
+        says(&renewed, "first let haproxy read /etc/front.pem again", false);
         // Whether it does is not known.
         says(
             &behind("nginx", None),

@@ -58,7 +58,7 @@ fn read(process: &Process, path: String, is_only: bool) -> Found {
 }
 
 /// True if the first is after the second, as far as a clock tick of 10 ms tells.
-fn is_after(changed: &str, started: Option<&str>) -> bool {
+pub fn is_after(changed: &str, started: Option<&str>) -> bool {
     let at = |date: &str| humantime::parse_rfc3339(date).ok();
     let times = at(changed).zip(started.and_then(at));
     times.is_some_and(|(changed, started)| changed > started + Duration::from_millis(10))

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use conf::Way;
+pub(super) use file::is_after;
 
 use super::process::{Process, Processes};
 use super::socket::Sockets;
