@@ -12,6 +12,9 @@ use crate::probe::host::forward;
 use crate::probe::host::process::{Process, State};
 use crate::probe::host::socket::Listener;
 use crate::probe::path::command::Command;
+use crate::probe::path::counter::Through;
+use crate::probe::path::redis::{Conversation, Dialogue, End, Redis};
+use crate::probe::path::tls::{Ended, Hello, Tls};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -114,9 +117,7 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
         return if connected { None } else { nobody(host, &format!("port {port}")) };
     }
     if let Some(stranger) = stranger(facts, host, port) {
-        // Silence that was not waited out proves nothing of anybody.
-        let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
-        if is_forwarder(stranger, port) || !failed {
+        if is_forwarder(stranger, port) || !is_told_off(facts) || is_met_behind(facts) {
             return None;
         }
         let own: Vec<&Listener> = listeners.into_iter().filter(|at| at.owner == Some(stranger.pid)).collect();
@@ -136,6 +137,47 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Option<Finding> {
         let says = format!("{owner} listens on {}, not on {}", addresses(&listeners), wanted.join(", "));
         Finding::new(code, host.source("sock_diag(7)"), says)
     })
+}
+
+/// Whether the failure is told to its end: silence that was not waited out proves nothing of anybody, nor does TLS that our library
+/// cannot do.
+fn is_told_off(facts: &Facts) -> bool {
+    let is_told = |check: &Check| (check.judge)(facts).is_ok();
+    if facts.tls.seen().is_some() && !is_told(&super::tls::CHECK) {
+        return false;
+    }
+    facts.redis.seen().is_none() || is_told(&super::ping::CHECK)
+}
+
+/// True if what has the port ends TLS before a Redis, as far as can be seen: one answers behind a certificate that is not trusted, or
+/// inside TLS that was not asked for; or whoever shows no certificate of the right authority is not let in.
+fn is_met_behind(facts: &Facts) -> bool {
+    let counter = facts.counter.seen();
+    let inside = counter.and_then(|counter| counter.inside.as_ref());
+    let unverified = counter.and_then(|counter| counter.unverified.as_deref());
+    let is_behind = |through: &Through| match &through.inside {
+        Some(said) => {
+            said.reply(Command::Ping).or(said.unasked.as_ref()).is_some() || is_for_ours(&through.hello, Some(said))
+        }
+        None => is_for_ours(&through.hello, None),
+    };
+    let Some(hello) = facts.tls.seen().and_then(Tls::preferred) else { return inside.is_some_and(is_behind) };
+    let said = facts.redis.seen().and_then(Redis::preferred).map(Dialogue::telling);
+    // What is behind a certificate that is not trusted, and was not looked at, is nobody known.
+    let is_unseen = || unverified.is_none_or(|through| through.inside.is_none());
+    is_for_ours(hello, said) || unverified.is_some_and(is_behind) || (hello.end == Ended::Untrusted && is_unseen())
+}
+
+/// True if it asked for a certificate of ours and ended the connection, in the handshake or, with TLS 1.3, after it.
+fn is_for_ours(hello: &Hello, said: Option<&Conversation>) -> bool {
+    let ended = match &hello.end {
+        Ended::Alert(_) | Ended::Closed | Ended::Broken(_) => true,
+        Ended::Done => {
+            said.is_some_and(|said| said.is_cut() || (!said.said_something() && matches!(said.end, End::Alert(_))))
+        }
+        _ => false,
+    };
+    hello.asked.is_some() && ended
 }
 
 fn on_path(host: &Host, path: &str) -> Option<Finding> {
@@ -388,6 +430,43 @@ mod tests {
         check(&stranger("python3"), &["process/stranger"], "python3 (pid 812, user redis) listens on 127.0.0.1:6379");
         check(&stranger("docker-proxy"), &[], "docker-proxy (pid 812, user redis) serves port 6379");
         assert_eq!(PID, 812);
+    }
+
+    #[test]
+    fn what_ends_tls_before_a_redis_is_no_stranger() {
+        use crate::probe::path::counter::Counter;
+        use crate::probe::path::tls::Flaw;
+        let over = |end: Ended, flaws: &[Flaw]| {
+            let tls = Facts::encrypted().hello(|hello| (hello.end, hello.flaws) = (end, flaws.to_vec())).tls;
+            stranger("front").with(|facts| facts.tls = tls)
+        };
+        let behind = |facts: Facts, end: End, answers: bool| {
+            let mut inside = Facts::healthy().redis.seen().unwrap().dialogues[0].first.clone();
+            if !answers {
+                inside.exchanges.clear();
+            }
+            (inside.end, inside.bytes) = (end, usize::from(answers));
+            let mut hello = facts.tls.seen().unwrap().hellos[0].clone();
+            (hello.end, hello.asked) = (Ended::Done, Some(Vec::new()));
+            let unverified = Some(Box::new(Through { hello, inside: Some(inside) }));
+            facts.with(|facts| facts.counter = Observed::Seen(Counter { unverified, ..Counter::default() }))
+        };
+        let expired = || over(Ended::Untrusted, &[Flaw::Expired]);
+        // Whatever the certificate: a Redis is behind it, or nobody without a certificate gets further, or nobody looked.
+        check(&expired(), &[], "front (pid 812, user redis) serves port 6379");
+        check(&behind(expired(), End::Closed, true), &[], "front");
+        check(&behind(expired(), End::Alert(116), false), &[], "front");
+        check(&behind(expired(), End::Alien, false), &["process/stranger"], "front");
+        check(&over(Ended::Alert(40), &[]), &["process/stranger"], "front");
+        let asking = |facts: Facts| {
+            facts.with(|facts| {
+                let Observed::Seen(tls) = &mut facts.tls else { return };
+                tls.hellos[0].asked = Some(Vec::new());
+            })
+        };
+        check(&asking(over(Ended::Alert(40), &[])), &[], "front");
+        // What our library cannot do says nothing of anybody.
+        check(&over(Ended::Untrusted, &[Flaw::Beyond("of a kind".to_owned())]), &[], "front");
     }
 
     #[test]

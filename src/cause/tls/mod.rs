@@ -106,6 +106,13 @@ fn way_of<'a>(leaf: &'a Certificate, chain: &[&'a Certificate]) -> Vec<&'a Certi
     way
 }
 
+/// The name of a root that was made again: the one that the server sends has another key than that which signed what is below it.
+fn remade(hello: &Hello) -> Option<&str> {
+    let name = hello.chain.get(hello.misfit?)?.issuer.as_str();
+    let mut sent = hello.chain.iter().filter(|one| one.subject == name).peekable();
+    (sent.peek().is_some() && sent.all(|one| one.self_signed)).then_some(name)
+}
+
 /// Who refuses it, where that is not the library itself: an authority that is out of its time.
 fn whose_verdict(hello: &Hello) -> Option<Evidence> {
     hello.lapsed.as_ref()?;

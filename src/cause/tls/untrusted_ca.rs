@@ -1,6 +1,6 @@
 //! Nobody that is trusted here vouches for the server's certificate.
 
-use super::{behind, file, has, held, hello, is_own_authority_trusted, top};
+use super::{behind, file, has, held, hello, is_own_authority_trusted, remade, top};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{PARTLY_TRUSTED, UNTRUSTED};
 use crate::model::text::shell_quote;
@@ -52,6 +52,7 @@ fn infer(case: &Case) -> Option<Support> {
     }
     Some(match confidence {
         Confidence::Certain => support,
+        _ if remade(hello).is_some() => support.settled_by(settle_remade(case.facts, hello)),
         _ if is_made_again(hello) => support.settled_by(as_openssl_sees_it(case.facts, hello)),
         _ => support.settled_by(settle(case.facts, hello)),
     })
@@ -70,6 +71,13 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
         let says = "the certificate signed itself, and the one that is trusted has its name and key, and is another: it was made again, \
                     and OpenSSL wants the very one";
         return Some((Confidence::Likely, says.to_owned()));
+    }
+    if let Some(name) = remade(hello) {
+        let says = format!(
+            "{name} was made again: the certificate of it that the server sends has another key than the one that signed the server's, which \
+             is not trusted here"
+        );
+        return Some((Confidence::Likely, says));
     }
     // The chain breaks before its end: whose that is, is another question (incomplete-chain).
     if hello.misfit.is_some() || (!own_authority && is_anchor(hello, last)) {
@@ -160,12 +168,28 @@ fn settle(facts: &Facts, hello: &Hello) -> Step {
     Step::look(redis_host(facts), command, text)
 }
 
+fn settle_remade(facts: &Facts, hello: &Hello) -> Step {
+    let name = remade(hello).unwrap_or_default();
+    let text = format!(
+        "several certificates of {name} with keys of their own, among what is sent and what whoever runs it has: this; one alone: the \
+         server's own certificate was signed by somebody else"
+    );
+    Step::look(redis_host(facts), format!("openssl s_client -connect {} -showcerts </dev/null", hello.address), text)
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some((tls, hello)) = facts.tls.seen().zip(hello(facts)) else { return Vec::new() };
     if let Some(anchor) = hello.anchor.as_ref().filter(|_| hello.unrooted) {
         let text = format!(
             "add the certificate of {}, the root, to those that the application trusts (--cacert)",
             anchor.issuer
+        );
+        return vec![Step::tell(Where::Here, text)];
+    }
+    if let Some(name) = remade(hello) {
+        let text = format!(
+            "get the certificate of {name} that signed the server's own (its newer one, as a rule, and not the one that the server sends) from \
+             whoever runs that authority, and give it to the application in the other one's place (--cacert FILE)"
         );
         return vec![Step::tell(Where::Here, text)];
     }
@@ -273,6 +297,9 @@ mod tests {
         // The root is the one that is trusted; what breaks the chain is below it.
         let trusted = and_root(facts(), "CN=Example CA").hello(|hello| hello.anchors = vec![1]);
         check_cause(&CAUSE, &trusted, None);
-        check_cause(&CAUSE, &and_root(facts(), "CN=Example CA").hello(|hello| hello.misfit = Some(0)), None);
+        // The one that is sent did not sign it.
+        let sent = || and_root(facts(), "CN=Example CA").hello(|hello| hello.misfit = Some(0));
+        check_cause(&CAUSE, &sent(), Some(Confidence::Likely));
+        check_cause(&CAUSE, &sent().hello(|hello| hello.chain[1].self_signed = false), None);
     }
 }
