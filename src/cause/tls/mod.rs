@@ -1,5 +1,6 @@
 //! Causes in TLS: certificates, who vouches for them and until when, and what both sides speak.
 
+mod cacert_malformed;
 mod certificate_expired;
 mod certificate_name_mismatch;
 mod certificate_not_reloaded;
@@ -40,6 +41,7 @@ pub static CAUSES: &[&Cause] = &[
     &certificate_not_reloaded::CAUSE,
     &certificate_expired::CAUSE,
     &certificate_not_yet_valid::CAUSE,
+    &cacert_malformed::CAUSE,
     &incomplete_chain::CAUSE,
     &untrusted_ca::CAUSE,
     &certificate_unsupported::CAUSE,

@@ -7,7 +7,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::{Flaw, Hello, Trust};
+use crate::probe::path::tls::{Flaw, Hello, Stop, Trust, Why};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -32,7 +32,12 @@ Not: switch verification off (rejectUnauthorized false, ssl_cert_reqs none): the
 fn infer(case: &Case) -> Option<Support> {
     if let Some(finding) = case.raised(&PARTLY_TRUSTED) {
         let hello = hello(case.facts)?;
-        let summary = "an intermediate authority is trusted without its root: OpenSSL, as most set it up, does not take that for enough";
+        let summary = match hello.stop.as_ref()?.why {
+            Why::Unrooted => {
+                "an intermediate authority is trusted without its root: OpenSSL, as most set it up, does not take that for enough"
+            }
+            _ => "OpenSSL takes another way through the authorities that are trusted here, and stops on it",
+        };
         let support = Support::new(Confidence::Likely, &[&PARTLY_TRUSTED], summary).on(finding);
         return Some(support.settled_by(as_openssl_sees_it(case.facts, hello)));
     }
@@ -40,6 +45,8 @@ fn infer(case: &Case) -> Option<Support> {
     let tls = case.facts.tls.seen()?;
     let hello = tls.preferred()?;
     let (confidence, summary) = verdict(&tls.trust, hello, case.facts)?;
+    // What stood in the broken part of the file, nobody knows.
+    let confidence = if tls.trust.unloadable.is_some() { confidence.min(Confidence::Likely) } else { confidence };
     let mut support = Support::new(confidence, &[&UNTRUSTED], summary).on(finding);
     support = support.because("the chain that the server sent", chain(hello));
     support = support.because("trusted here", trusted(&tls.trust)).with(behind(case.facts).into_iter().collect());
@@ -179,12 +186,8 @@ fn settle_remade(facts: &Facts, hello: &Hello) -> Step {
 
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some((tls, hello)) = facts.tls.seen().zip(hello(facts)) else { return Vec::new() };
-    if let Some(anchor) = hello.anchor.as_ref().filter(|_| hello.unrooted) {
-        let text = format!(
-            "add the certificate of {}, the root, to those that the application trusts (--cacert)",
-            anchor.issuer
-        );
-        return vec![Step::tell(Where::Here, text)];
+    if let Some(stop) = &hello.stop {
+        return vec![Step::tell(Where::Here, past(stop))];
     }
     if let Some(name) = remade(hello) {
         let text = format!(
@@ -226,6 +229,36 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// What helps OpenSSL past the place where it stops.
+fn past(Stop { at, why }: &Stop) -> String {
+    let (subject, issuer) = (&at.subject, &at.issuer);
+    match why {
+        Why::Unrooted => format!(
+            "add the certificate of {issuer}, the root, to those that the application trusts (--cacert); or, where they hold a certificate of \
+             {subject} that signed itself, or its root by another way, take this one out (SHA-256 {})",
+            at.sha256
+        ),
+        Why::NamesAnother => format!(
+            "get the certificate of {issuer} that {subject} names (authorityKeyIdentifier) from whoever runs that authority, and give it to the \
+             application (--cacert); or have the certificate of {subject} made again by the one that is trusted"
+        ),
+        Why::AnotherKey => format!(
+            "in the file that the application trusts (--cacert), put the certificate of {subject} that has signed into the place of this one \
+             (SHA-256 {}), or before it",
+            at.sha256
+        ),
+        Why::OutOfTime => format!(
+            "in the file that the application trusts (--cacert), put the renewed certificate of {subject} into the place of this one; if there is none \
+             any more, take out what it signed, too, where the file has a certificate of the same name that signed itself"
+        ),
+        Why::Unfit(_) => format!(
+            "in the file that the application trusts (--cacert), put a certificate of {subject} into the place of this one (SHA-256 {}) that may sign \
+             others (CA:TRUE, keyUsage keyCertSign)",
+            at.sha256
+        ),
+    }
 }
 
 /// True if the authority's file of the server holds the very certificate.
@@ -270,12 +303,10 @@ mod tests {
 
     #[test]
     fn an_intermediate_alone_is_a_matter_of_the_library() {
-        let unrooted = Facts::encrypted().hello(|hello| {
-            hello.anchor = Some(Certificate { self_signed: false, ..Certificate::healthy() });
-            hello.unrooted = true;
-        });
-        check_cause(&CAUSE, &unrooted, Some(Confidence::Likely));
-        check_cause(&CAUSE, &unrooted.hello(|hello| hello.unrooted = false), None);
+        let stopped = |why| Facts::encrypted().hello(|it| it.stop = Some(Stop { at: Certificate::healthy(), why }));
+        check_cause(&CAUSE, &stopped(Why::Unrooted), Some(Confidence::Likely));
+        check_cause(&CAUSE, &stopped(Why::AnotherKey), Some(Confidence::Likely));
+        check_cause(&CAUSE, &stopped(Why::Unrooted).hello(|hello| hello.stop = None), None);
         // The same name and key, made again.
         let again = flawed(&[Flaw::UnknownIssuer]).hello(|hello| {
             hello.chain[0].self_signed = true;
@@ -286,7 +317,13 @@ mod tests {
 
     #[test]
     fn a_machine_without_authorities_trusts_nobody() {
-        check_cause(&CAUSE, &trusting(flawed(&[Flaw::UnknownIssuer]), 0, &[]), Some(Confidence::Certain));
+        let nobody = || trusting(flawed(&[Flaw::UnknownIssuer]), 0, &[]);
+        check_cause(&CAUSE, &nobody(), Some(Confidence::Certain));
+        let broken = nobody().with(|facts| {
+            let Observed::Seen(tls) = &mut facts.tls else { return };
+            tls.trust.unloadable = Some("ca.pem: it is DER".to_owned());
+        });
+        check_cause(&CAUSE, &broken, Some(Confidence::Likely));
     }
 
     #[test]
