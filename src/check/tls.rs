@@ -12,7 +12,7 @@ use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
 use crate::probe::path::tls::{Ended, Flaw, Hello, Stop, Tls, Why};
-use beyond::{beyond_us, elsewhere, may_be_of_another, unseen, unsent};
+use beyond::{beyond_us, elsewhere, may_be_of_another, unnamed, unseen, unsent};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -193,7 +193,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
-    if let Some(why) = unsent(facts, hello).or_else(|| beyond_us(facts, hello)) {
+    let unknown = unsent(facts, hello).or_else(|| beyond_us(facts, hello)).or_else(|| unnamed(facts, hello));
+    if let Some(why) = unknown {
         return Err(Gap::hidden(BlockerKind::Unsupported, why + &elsewhere(facts, tls)));
     }
     let flaws = flaws(facts, hello);

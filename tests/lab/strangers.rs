@@ -276,7 +276,7 @@ fn a_redis_of_any_version_is_no_stranger() {
     }
 }
 
-/// A program of one's own that ends TLS before the Redis on port 6380: certificate, key, and CERT_REQUIRED where it asks for one.
+/// A program of one's own that ends TLS before the Redis on port 6380: certificate, key, and `CERT_REQUIRED` where it asks for one.
 const ENDS_TLS: &str = "#!/usr/bin/python3
 import socket, ssl, sys, threading
 c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(sys.argv[2], sys.argv[3])

@@ -97,10 +97,10 @@ impl Material {
     /// As [`Self::certificates`].
     pub fn trusted(path: &str, patience: Duration) -> io::Result<Bundle> {
         let found = Bundle::read(files::read_given_bundle(path, patience)?);
-        match found.certificates.is_empty() {
-            false => Ok(found),
-            true => Err(invalid("it holds no certificate (BEGIN CERTIFICATE)")),
+        if found.certificates.is_empty() {
+            return Err(invalid("it holds no certificate (BEGIN CERTIFICATE)"));
         }
+        Ok(found)
     }
 
     /// Those of every file in the folder at `path`, as `c_rehash` names them or otherwise.

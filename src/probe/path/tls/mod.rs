@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod certificate;
 pub mod oldhello;
+mod stop;
 
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use super::tcp::Connection;
 use crate::model::{Ask, Observed, Target, escape};
 use crate::sys::clock::{self, Clock};
 use crate::sys::socket::Stream;
-use crate::sys::tls::{self, Client, Failed, Handshake, Identity, Material, NO_CONSTRAINTS, Roots, Verdict};
+use crate::sys::tls::{Client, Failed, Handshake, Identity, Material, NO_CONSTRAINTS, Roots, Verdict};
 use certificate::{Certificate, distinguished_name};
+pub use stop::{Stop, Why};
 
 /// The most certificates that are kept of a chain.
 const MOST_CERTIFICATES: usize = 10;
@@ -99,31 +101,6 @@ pub struct Hello {
     pub heard: Option<String>,
     /// How long it took, in milliseconds.
     pub elapsed_ms: f64,
-}
-
-/// Where OpenSSL stops on its way from the server's certificate to an authority that signed itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stop {
-    /// The certificate that it stops at.
-    pub at: Certificate,
-    /// Why.
-    pub why: Why,
-}
-
-/// Why it stops there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// It is trusted and did not sign itself, and who signed it is not trusted.
-    Unrooted,
-    /// It names a key or a number of its authority that none of that name has.
-    NamesAnother,
-    /// It did not sign the one below.
-    AnotherKey,
-    /// Its time is over, or has not come.
-    OutOfTime,
-    /// It may not sign others, or not so many: in words.
-    Unfit(String),
 }
 
 /// How a handshake ended.
@@ -339,7 +316,7 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         misfit,
         unsent_name: client.unsent_name().map(|name| escape(name.as_bytes())),
         anchor: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.anchor.as_ref()?)),
-        stop: verdict.as_ref().and_then(|verdict| stop(verdict.stop.as_ref()?)),
+        stop: verdict.as_ref().and_then(|verdict| Stop::of(verdict.stop.as_ref()?)),
         lapsed: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.lapsed.as_ref()?)),
         asked: asked
             .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
@@ -348,17 +325,6 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         elapsed_ms: clock::round_ms(took),
     };
     (hello, stream)
-}
-
-fn stop(stop: &tls::Stop) -> Option<Stop> {
-    let why = match stop.why {
-        tls::Why::Unrooted => Why::Unrooted,
-        tls::Why::NamesAnother => Why::NamesAnother,
-        tls::Why::AnotherKey => Why::AnotherKey,
-        tls::Why::OutOfTime => Why::OutOfTime,
-        tls::Why::Unfit(says) => Why::Unfit(says.to_owned()),
-    };
-    Some(Stop { at: Certificate::parse(&stop.certificate)?, why })
 }
 
 impl Hello {
