@@ -12,6 +12,9 @@ use crate::probe::host::forward;
 use crate::probe::host::process::{Process, State};
 use crate::probe::host::socket::Listener;
 use crate::probe::path::command::Command;
+use crate::probe::path::counter::Through;
+use crate::probe::path::redis::{Conversation, Dialogue, End, Redis};
+use crate::probe::path::tls::{Ended, Hello, Tls};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -115,9 +118,7 @@ fn on_port(facts: &Facts, host: &Host, port: u16) -> Vec<Finding> {
         return found.into_iter().collect();
     }
     if let Some(stranger) = stranger(facts, host, port) {
-        // Silence that was not waited out proves nothing of anybody.
-        let failed = facts.redis.seen().is_none() || (super::ping::CHECK.judge)(facts).is_ok();
-        if is_forwarder(stranger, port) || !failed {
+        if is_forwarder(stranger, port) || !is_told_off(facts) || is_met_behind(facts) {
             return Vec::new();
         }
         let says = format!("{} listens on {}", who(stranger), addresses(&listeners_of(host, port, stranger)));
@@ -162,6 +163,47 @@ pub fn forwarder(host: &Host, port: u16) -> Option<&Process> {
 pub fn listeners_but_of<'a>(host: &'a Host, port: u16, proxy: Option<&Process>) -> Vec<&'a Listener> {
     let is_its = |at: &&Listener| proxy.is_some_and(|proxy| at.owner == Some(proxy.pid));
     host.listeners(port).into_iter().filter(|at| !is_its(at)).collect()
+}
+
+/// Whether the failure is told to its end: silence that was not waited out proves nothing of anybody, nor does TLS that our library
+/// cannot do.
+fn is_told_off(facts: &Facts) -> bool {
+    let is_told = |check: &Check| (check.judge)(facts).is_ok();
+    if facts.tls.seen().is_some() && !is_told(&super::tls::CHECK) {
+        return false;
+    }
+    facts.redis.seen().is_none() || is_told(&super::ping::CHECK)
+}
+
+/// True if what has the port ends TLS before a Redis, as far as can be seen: one answers behind a certificate that is not trusted, or
+/// inside TLS that was not asked for; or whoever shows no certificate of the right authority is not let in.
+fn is_met_behind(facts: &Facts) -> bool {
+    let counter = facts.counter.seen();
+    let inside = counter.and_then(|counter| counter.inside.as_ref());
+    let unverified = counter.and_then(|counter| counter.unverified.as_deref());
+    let is_behind = |through: &Through| match &through.inside {
+        Some(said) => {
+            said.reply(Command::Ping).or(said.unasked.as_ref()).is_some() || is_for_ours(&through.hello, Some(said))
+        }
+        None => is_for_ours(&through.hello, None),
+    };
+    let Some(hello) = facts.tls.seen().and_then(Tls::preferred) else { return inside.is_some_and(is_behind) };
+    let said = facts.redis.seen().and_then(Redis::preferred).map(Dialogue::telling);
+    // What is behind a certificate that is not trusted, and was not looked at, is nobody known.
+    let is_unseen = || unverified.is_none_or(|through| through.inside.is_none());
+    is_for_ours(hello, said) || unverified.is_some_and(is_behind) || (hello.end == Ended::Untrusted && is_unseen())
+}
+
+/// True if it asked for a certificate of ours and ended the connection, in the handshake or, with TLS 1.3, after it.
+fn is_for_ours(hello: &Hello, said: Option<&Conversation>) -> bool {
+    let ended = match &hello.end {
+        Ended::Alert(_) | Ended::Closed | Ended::Broken(_) => true,
+        Ended::Done => {
+            said.is_some_and(|said| said.is_cut() || (!said.said_something() && matches!(said.end, End::Alert(_))))
+        }
+        _ => false,
+    };
+    hello.asked.is_some() && ended
 }
 
 fn on_path(host: &Host, path: &str) -> Option<Finding> {
@@ -326,122 +368,4 @@ fn source(host: &Host, process: &Process) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Observed;
-    use crate::probe::healthy_host::{PID, seen};
-
-    #[track_caller]
-    fn check(facts: &Facts, codes: &[&str], summary: &str) {
-        let judgement = judge(facts).unwrap();
-        assert_eq!(judgement.findings.iter().map(|finding| finding.code.id).collect::<Vec<_>>(), codes);
-        assert!(judgement.summary.contains(summary), "{}", judgement.summary);
-    }
-
-    fn stranger(name: &str) -> Facts {
-        Facts::at_home().with(|facts| facts.redis = Observed::needs("tcp")).host(|host| {
-            let processes = seen(&mut host.processes);
-            let mut stranger = processes.servers.remove(0);
-            name.clone_into(&mut stranger.name);
-            processes.strangers.push(stranger);
-        })
-    }
-
-    #[test]
-    fn a_server_that_listens_where_it_is_asked_for() {
-        check(&Facts::at_home(), &[], "redis-server (pid 812) on 127.0.0.1:6379, [::1]:6379");
-        check(&Facts::joined(), &[], "(pid 812) on");
-    }
-
-    #[test]
-    fn elsewhere_it_is_skipped() {
-        assert!(matches!(judge(&Facts::healthy()), Err(Gap::Skipped(_))));
-        let old = Facts::joined().with(|facts| facts.taken_at = "2026-11-20T13:00:00Z".to_owned());
-        assert!(matches!(judge(&old), Err(Gap::Hidden(blocker)) if blocker.says.contains("180 minutes")));
-        let foreign = Facts::joined().host(|host| host.origin.addresses = vec![[10, 0, 0, 7].into()]);
-        assert!(
-            matches!(judge(&foreign), Err(Gap::Hidden(blocker)) if blocker.says.contains("they are of db-1 (10.0.0.7)"))
-        );
-    }
-
-    #[test]
-    fn none_runs() {
-        check(&Facts::at_home().not_running(), &["process/none"], "nothing listens on port 6379");
-        let unsure = Facts::at_home().not_running().host(|host| seen(&mut host.processes).all = false);
-        check(&unsure, &[], "cannot be seen");
-    }
-
-    #[test]
-    fn a_zombie_does_not_run() {
-        let zombie = Facts::at_home().process(|process| process.state = State::Zombie).host(|host| {
-            seen(&mut host.sockets).tcp.clear();
-        });
-        check(&zombie.refused([127, 0, 0, 1]), &["process/dead"], "is a zombie");
-    }
-
-    #[test]
-    fn a_stopped_one_is_told_from_a_silent_one() {
-        let silent = Facts::at_home().speechless(crate::probe::path::redis::End::Silent);
-        check(&silent, &[], "(pid 812) on");
-        check(&silent.process(|process| process.state = State::Stopped), &["process/stopped"], "(state T)");
-    }
-
-    #[test]
-    fn it_may_listen_elsewhere() {
-        check(&Facts::on_loopback(), &["process/elsewhere"], "not on 10.0.0.9");
-        let of = |name: &str| {
-            Facts::on_loopback().host(|host| {
-                let processes = seen(&mut host.processes);
-                let stranger = Process { name: name.to_owned(), ..processes.servers.remove(0) };
-                seen(&mut host.sockets).tcp.iter_mut().for_each(|at| at.owner = Some(stranger.pid));
-                processes.strangers.push(stranger);
-            })
-        };
-        check(
-            &of("ssh"),
-            &["process/proxy-elsewhere"],
-            "ssh (pid 812, user redis) listens on 127.0.0.1:6379, [::1]:6379, not",
-        );
-        check(&of("python3"), &["process/elsewhere"], "python3 (pid 812, user redis) listens on");
-        let other_port = Facts::at_home().refused([127, 0, 0, 1]).with(|facts| {
-            facts.ask.target.endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 6380 };
-        });
-        check(&other_port, &["process/elsewhere"], "nothing listens on port 6380");
-    }
-
-    #[test]
-    fn a_stranger_has_the_port_unless_it_forwards() {
-        check(&stranger("python3"), &["process/stranger"], "python3 (pid 812, user redis) listens on 127.0.0.1:6379");
-        check(&stranger("docker-proxy"), &[], "docker-proxy (pid 812, user redis) serves port 6379");
-        assert_eq!(PID, 812);
-    }
-
-    #[test]
-    fn the_nearest_listener_takes_it() {
-        let at = |ip: &str, owner: u32| Listener {
-            ip: ip.parse().unwrap(),
-            v6only: Some(false),
-            owner: Some(owner),
-            ..seen(&mut Host::healthy().sockets).tcp[0].clone()
-        };
-        let owners = |places: &[(&str, u32)]| {
-            let facts = Facts::at_home().host(|host| {
-                seen(&mut host.sockets).tcp = places.iter().map(|(ip, owner)| at(ip, *owner)).collect();
-            });
-            owners(&facts, facts.server_host().unwrap(), 6379).into_iter().flatten().collect::<Vec<_>>()
-        };
-        assert_eq!(owners(&[("0.0.0.0", 1), ("127.0.0.1", 2)]), [2]);
-        assert_eq!(owners(&[("::", 1), ("0.0.0.0", 2)]), [2]);
-        assert_eq!(owners(&[("::", 1), ("10.0.0.9", 2)]), [1]);
-        assert_eq!(owners(&[("127.0.0.1", 1), ("127.0.0.1", 2)]), [1, 2]);
-        assert!(owners(&[("10.0.0.9", 2)]).is_empty());
-    }
-
-    #[test]
-    fn somebody_accepts_without_a_listener() {
-        let nat = Facts::at_home().speechless(crate::probe::path::redis::End::Closed).host(|host| {
-            seen(&mut host.sockets).tcp.clear();
-        });
-        check(&nat, &[], "");
-    }
-}
+mod tests;

@@ -11,8 +11,8 @@ use crate::probe::Facts;
 use crate::probe::path::redis::{Dialogue, End};
 use crate::probe::path::tls::alert;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::{Ended, Flaw, Hello, Tls};
-use beyond::{beyond_us, elsewhere, may_be_of_another, unseen, unsent};
+use crate::probe::path::tls::{Ended, Flaw, Hello, Stop, Tls, Why};
+use beyond::{beyond_us, elsewhere, may_be_of_another, unnamed, unseen, unsent};
 
 /// The check.
 pub static CHECK: Check = Check {
@@ -35,6 +35,7 @@ pub static CHECK: Check = Check {
         &DIFFERS,
         &BY_ITSELF,
         &PARTLY_TRUSTED,
+        &UNLOADABLE,
         &OVERLOOKED,
     ],
     judge,
@@ -154,9 +155,19 @@ pub static PARTLY_TRUSTED: Code = Code::warn(
     "tls/partly-trusted",
     Level::Reachable,
     "the certificate is trusted here, and not by every client",
-    "What is trusted is an intermediate authority without the one that signed it. redisdoc takes that for enough, as Go, Java and \
-     curl do. OpenSSL does not unless it is told to (X509_V_FLAG_PARTIAL_CHAIN): redis-cli, Python before 3.13, Node.js, PHP and \
-     Ruby say 'unable to get issuer certificate'.",
+    "What is trusted is an intermediate authority without the one that signed it, or among the trusted ones stands one that OpenSSL \
+     stops at: of two with the same name it takes the first, whatever its key; it goes on from an intermediate to its root, and looks at \
+     the dates of both. redisdoc tries every way and takes an intermediate for enough, as Go, Java and curl do. OpenSSL does not unless \
+     it is told to (X509_V_FLAG_PARTIAL_CHAIN): redis-cli, Python before 3.13, Node.js, PHP and Ruby say 'unable to get issuer \
+     certificate', 'certificate signature failure' or 'certificate has expired'.",
+);
+/// Of no use to OpenSSL.
+pub static UNLOADABLE: Code = Code::warn(
+    "tls/cacert-malformed",
+    Level::Reachable,
+    "OpenSSL does not load the file of the trusted authorities",
+    "redisdoc takes every whole certificate of the file. To OpenSSL one block that it cannot read spoils all: redis-cli says 'Invalid CA \
+     Certificate File/Directory', Python 'PEM lib' or NO_CERTIFICATE_OR_CRL_FOUND, and neither connects.",
 );
 /// With eyes shut.
 pub static OVERLOOKED: Code = Code::remark(
@@ -182,7 +193,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     if hello.end == Ended::Silent {
         facts.ask.waited_out(hello.elapsed_ms)?;
     }
-    if let Some(why) = unsent(facts, hello).or_else(|| beyond_us(facts, hello)) {
+    let unknown = unsent(facts, hello).or_else(|| beyond_us(facts, hello)).or_else(|| unnamed(facts, hello));
+    if let Some(why) = unknown {
         return Err(Gap::hidden(BlockerKind::Unsupported, why + &elsewhere(facts, tls)));
     }
     let flaws = flaws(facts, hello);
@@ -193,8 +205,8 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
     };
     let all_well = failure.is_none() && flaws.is_empty();
     let soon = if all_well { soon(facts) } else { None };
-    let partly = if all_well { partly_trusted(hello) } else { None };
-    let more = [soon, partly, differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
+    let partly = if all_well && !facts.ask.target.certificates.insecure { partly_trusted(hello) } else { None };
+    let more = [soon, partly, unloadable(tls), differs(facts, tls), by_itself(hello), overlooked(facts, hello)];
     let findings = failure.into_iter().chain(flaws).chain(refused).chain(more.into_iter().flatten());
     Ok(Judgement::pass(summary).took(hello.elapsed_ms).observing(tls).finding(findings))
 }
@@ -356,12 +368,34 @@ fn ends(hello: &Hello) -> String {
 
 /// What OpenSSL makes of what is trusted here.
 fn partly_trusted(hello: &Hello) -> Option<Finding> {
-    let anchor = hello.anchor.as_ref().filter(|_| hello.unrooted)?;
-    let says = format!(
-        "{}, which vouches for it, is trusted; {}, which signed that one, is not",
-        anchor.subject, anchor.issuer
-    );
-    Some(Finding::new(&PARTLY_TRUSTED, "certificate", says))
+    let Stop { at, why } = hello.stop.as_ref()?;
+    let (subject, issuer) = (&at.subject, &at.issuer);
+    let says = match why {
+        Why::Unrooted => {
+            format!("{subject}, which vouches for it, is trusted; {issuer}, which signed that one, is not")
+        }
+        Why::NamesAnother => format!(
+            "the certificate of {subject} names a key or a number of its authority (authorityKeyIdentifier) that no trusted {issuer} has"
+        ),
+        Why::AnotherKey => format!(
+            "of the trusted ones called {subject}, OpenSSL takes the first that is within its time, and that one has another key than the one \
+             that signed"
+        ),
+        Why::OutOfTime => format!(
+            "OpenSSL goes on to {subject}, which is valid from {} until {}",
+            date(at.not_before),
+            date(at.not_after)
+        ),
+        Why::Unfit(why) => format!("OpenSSL goes on to {subject}, which may not sign others: {why}"),
+    };
+    let mut finding = Finding::new(&PARTLY_TRUSTED, "certificate", says);
+    finding.evidence.push(described(at));
+    Some(finding)
+}
+
+/// What OpenSSL makes of the file itself.
+fn unloadable(tls: &Tls) -> Option<Finding> {
+    Some(Finding::new(&UNLOADABLE, "--cacert", tls.trust.unloadable.clone()?))
 }
 
 fn by_itself(hello: &Hello) -> Option<Finding> {

@@ -165,9 +165,11 @@ fn said(args: TargetArgs, patience: Duration) -> Result<Said, Error> {
 
 /// The certificates and the key of the files that were named.
 fn material(named: &Certificates, patience: Duration) -> Result<Material, Error> {
-    let mut authorities = Vec::new();
+    let (mut authorities, mut unloadable) = (Vec::new(), None);
     if let Some(path) = &named.cacert {
-        authorities.extend(Material::trusted(path, patience).map_err(|source| unreadable(path, source))?);
+        let bundle = Material::trusted(path, patience).map_err(|source| unreadable(path, source))?;
+        authorities.extend(bundle.certificates);
+        unloadable = bundle.unloadable.map(|why| format!("{path}: {why}"));
     }
     if let Some(path) = &named.cacertdir {
         authorities.extend(Material::certificates_in(path).map_err(|source| unreadable(path, source))?);
@@ -180,7 +182,8 @@ fn material(named: &Certificates, patience: Duration) -> Result<Material, Error>
         _ => None,
     };
     let of_the_system = named.cacert.is_none() && named.cacertdir.is_none();
-    Ok(Material { authorities: (!of_the_system).then_some(authorities), identity })
+    let authorities = (!of_the_system).then_some(authorities);
+    Ok(Material { authorities, in_order: named.cacertdir.is_none() && !of_the_system, unloadable, identity })
 }
 
 /// The passwords of the command line, in order of precedence.

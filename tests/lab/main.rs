@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 mod alike;
+mod anchors;
 mod auth;
 mod behind;
 mod between;

@@ -70,6 +70,31 @@ fn an_intermediate_of_the_same_name_with_another_key() {
 }
 
 #[test]
+fn a_root_that_was_made_again_and_the_old_one_is_sent() {
+    let Some(lab) = Lab::enter() else { return };
+    let (client, server) = lab.pair();
+    let (old, new, other) = (Authority::root("Corp CA"), Authority::root("Corp CA"), Authority::root("Other CA"));
+    // It does not say by which key it was signed, so that OpenSSL sends the old one along.
+    let issued = new.issue(&[SERVER], |params| params.use_authority_key_identifier_extension = false);
+    server.certificate(&issued, &old.pem());
+    let _redis = server.tls_redis(&ANYBODY);
+    for trusted in [&old, &other] {
+        client.file("/tmp/ca.crt", trusted.pem());
+        let reports = [client.diagnose(&TLS), client.joined(&server, &TLS)];
+        for report in reports {
+            report
+                .cause_beside("untrusted-ca", Likely, "exposed-without-password")
+                .not_cause("incomplete-chain")
+                .exit(1);
+            assert!(report.to_string().contains("CN=Corp CA was made again"), "{report}");
+        }
+    }
+    // As it says.
+    client.file("/tmp/ca.crt", new.pem());
+    client.diagnose(&TLS).healthy();
+}
+
+#[test]
 fn a_key_that_our_library_does_not_have() {
     let Some(lab) = Lab::enter() else { return };
     let (client, server) = lab.pair();

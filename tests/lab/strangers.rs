@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::world::pki::{Issued, in_days};
 use crate::world::{Authority, Confidence, Diagnosis, Host, Lab, Running, Server, Stub, enter};
 
 const SERVER: &str = "10.77.1.2";
@@ -273,4 +274,75 @@ fn a_redis_of_any_version_is_no_stranger() {
         let diagnosis = one.diagnose(&[]);
         diagnosis.healthy();
     }
+}
+
+/// A program of one's own that ends TLS before the Redis on port 6380: certificate, key, and `CERT_REQUIRED` where it asks for one.
+const ENDS_TLS: &str = "#!/usr/bin/python3
+import socket, ssl, sys, threading
+c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(sys.argv[2], sys.argv[3])
+if len(sys.argv) > 4: c.verify_mode = ssl.CERT_REQUIRED; c.load_verify_locations(sys.argv[4])
+def pump(a, b):
+    try:
+        while d := a.recv(4096): b.sendall(d)
+    except OSError: pass
+    for s in (a, b): s.close()
+def one(s):
+    try: s = c.wrap_socket(s, server_side=True)
+    except OSError: return
+    u = socket.create_connection(('127.0.0.1', 6380))
+    threading.Thread(target=pump, args=(s, u), daemon=True).start(); pump(u, s)
+l = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+while True: threading.Thread(target=one, args=(l.accept()[0],), daemon=True).start()
+";
+
+#[test]
+fn what_ends_tls_before_a_redis_is_not_to_be_stopped() {
+    let Some(lab) = Lab::enter() else { return };
+    let server = lab.host("solo");
+    let (authority, other) = (Authority::root("Lab CA"), Authority::root("Other CA"));
+    let _redis = server.redis(&["--port", "6380", "--bind", "127.0.0.1"]);
+    server.program("/usr/local/bin/ends-tls", ENDS_TLS).file("/etc/ca.crt", authority.pem());
+    server.sh(
+        "cd /etc && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -keyout p521.key -out p521.crt -subj /CN=db \
+         -addext subjectAltName=IP:127.0.0.1 -days 30 2>/dev/null",
+    );
+    let put = |name: &str, issued: Issued| {
+        server.file(&format!("/etc/{name}.crt"), issued.chain).file(&format!("/etc/{name}.key"), issued.key);
+    };
+    put("good", authority.certify(&["127.0.0.1"]));
+    put("named", authority.certify(&["db"]));
+    put("other", other.certify(&["127.0.0.1"]));
+    put("over", authority.issue(&["127.0.0.1"], |params| params.not_after = in_days(-2).into()));
+    let ask = |port: &str, cacert: &str, more: &[&str]| {
+        let tls = ["-h", "127.0.0.1", "-p", port, "--tls", "--cacert", cacert];
+        server.diagnose(&[&tls[..], more].concat())
+    };
+    let start = |port: &str, name: &str, more: &[&str]| {
+        let (cert, key) = (format!("/etc/{name}.crt"), format!("/etc/{name}.key"));
+        let running = server.command(&[&["/usr/local/bin/ends-tls", port, &cert, &key][..], more].concat()).spawn();
+        wait_for(&server, port.parse().expect("a port"), &running);
+        running
+    };
+    let _p521 = start("6400", "p521", &[]);
+    ask("6400", "/etc/p521.crt", &[]).check("tls", "unknown").not_cause("port-taken").exit(3);
+    let told = server.sh("redis-cli -p 6400 --tls --cacert /etc/p521.crt PING").stdout;
+    assert_eq!(told.trim(), "PONG");
+    let causes = [
+        ("6401", "named", "certificate-name-mismatch"),
+        ("6402", "other", "untrusted-ca"),
+        ("6403", "over", "certificate-expired"),
+    ];
+    for (port, name, cause) in causes {
+        let _front = start(port, name, &[]);
+        for more in [&[][..], &["--no-counter-probe"]] {
+            ask(port, "/etc/ca.crt", more).first_cause(cause, Confidence::Likely).not_cause("port-taken").exit(1);
+        }
+    }
+    let _strict = start("6404", "good", &["/etc/ca.crt"]);
+    ask("6404", "/etc/ca.crt", &["--cert", "/etc/good.crt", "--key", "/etc/good.key"]).healthy();
+    let none = ask("6404", "/etc/ca.crt", &[]);
+    none.first_cause("client-certificate-required", Confidence::Certain).not_cause("port-taken").exit(1);
+    let wrong = ask("6404", "/etc/ca.crt", &["--cert", "/etc/other.crt", "--key", "/etc/other.key"]);
+    wrong.first_cause("client-certificate-rejected", Confidence::Likely).not_cause("port-taken").exit(1);
+    server.diagnose(&["-h", "127.0.0.1", "-p", "6404"]).not_cause("port-taken").exit(1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{Confidence, Host, Lab, Stub};
+use crate::world::{Authority, Confidence, Host, Lab, Stub};
 
 const SERVER: &str = "10.77.1.2";
 const FAR: &str = "10.77.2.2";
@@ -256,6 +256,31 @@ fn localhost_is_ipv6_first() {
     drop(redis);
     let _both = one.redis(&["--bind", "127.0.0.1 -::1"]);
     one.diagnose(&["-h", "localhost"]).healthy();
+}
+
+#[test]
+fn localhost_is_ipv6_first_and_the_certificate_knows_names_alone() {
+    let Some(lab) = Lab::enter() else { return };
+    let one = lab.host("solo");
+    one.hosts_file("127.0.0.1 localhost dual\n::1 localhost dual\n");
+    let authority = Authority::root("Lab CA");
+    let tls = |host: &'static str| ["-h", host, "--tls", "--cacert", "/etc/tls/ca.crt"];
+    one.certificate(&authority.certify(&["localhost", "dual"]), &authority.pem());
+    let redis = one.tls_redis(&["--bind", "127.0.0.1", "--tls-auth-clients", "no"]);
+    for name in ["localhost", "dual"] {
+        let report = one.diagnose(&tls(name));
+        report.first_cause("localhost-is-ipv6", Confidence::Certain).exit(0);
+        let repair = report.report["causes"][0]["remedy"].to_string();
+        assert!(
+            repair.contains(&format!("instead of {name} in")) && repair.contains(&format!("--sni {name}")),
+            "{report}"
+        );
+        one.diagnose(&[&tls("127.0.0.1")[..], &["--sni", name]].concat()).healthy();
+    }
+    one.diagnose(&tls("127.0.0.1")).first_cause("certificate-name-mismatch", Confidence::Certain).exit(1);
+    drop(redis);
+    let _both = one.tls_redis(&["--bind", "127.0.0.1 -::1", "--tls-auth-clients", "no"]);
+    one.diagnose(&tls("dual")).healthy();
 }
 
 #[test]

@@ -42,6 +42,14 @@ fn names_that_are_none_of_dns() {
     server.diagnose(&["-h", "127.1", "--tls", "--cacert", "/etc/tls/ca.crt"]).check("tls", "pass").exit(0);
     let other = client.diagnose(&["-h", "other-", "--tls", "--cacert", "/tmp/ca.crt"]);
     other.first_cause("certificate-name-mismatch", Likely).nothing_certain().exit(1);
+    // A Redis has one certificate; what a front would show to whoever says the name, nobody knows.
+    server.certificate(&authority.issue(&names, |it| it.not_after = in_days(-2).into()), &authority.pem());
+    let over = server.tls_redis(&[&["--tls-port", "6390"][..], &ANYBODY].concat());
+    let ask = ["-h", "redis.1", "-p", "6390", "--tls", "--cacert", "/tmp/ca.crt"];
+    client.diagnose(&ask).check("tls", "unknown").nothing_certain().exit(3);
+    let joined = client.joined(&server, &ask);
+    joined.cause_beside("certificate-expired", Likely, "exposed-without-password").exit(1);
+    drop(over);
     client.diagnose(&["-h", "other-", "--tls", "--insecure"]).finding("tls/overlooked").check("tls", "pass").exit(0);
 }
 
@@ -347,7 +355,9 @@ fn fronts_and_balancers_that_our_library_cannot_follow() {
     pem("/etc/tls/good.pem", &good);
     pem("/etc/tls/default.pem", &self_signed(&["snakeoil"], |_| {}));
     pem("/etc/tls/late.pem", &authority.issue(&["late"], |it| it.not_after = in_days(-2).into()));
-    for default in ["default", "late"] {
+    pem("/etc/tls/over.pem", &authority.issue(&["redis.1"], |it| it.not_after = in_days(-2).into()));
+    pem("/etc/tls/foreign.pem", &Authority::root("Lab CA").certify(&["redis.1"]));
+    for default in ["default", "late", "over", "foreign"] {
         server.file(
             &format!("/etc/tls/{default}.list"),
             format!("/etc/tls/{default}.pem [] x.test\n/etc/tls/good.pem redis.1\n"),
@@ -362,17 +372,20 @@ fn fronts_and_balancers_that_our_library_cannot_follow() {
         "defaults\n mode tcp\n balance roundrobin\n timeout connect 1s\n timeout client 9s\n timeout server 9s\nlisten a\n bind *:7401 ssl \
          crt-list /etc/tls/default.list\n server s 127.0.0.1:6391\nlisten b\n bind *:7402 ssl crt-list /etc/tls/late.list\n server s \
          127.0.0.1:6391\nlisten c\n bind *:7403\n tcp-request inspect-delay 2s\n tcp-request content reject unless { req.ssl_sni -m found \
-         }\n server s 127.0.0.1:6395\nlisten d\n bind *:7404\n server a 127.0.0.1:6396\n server b 127.0.0.1:6395\n",
+         }\n server s 127.0.0.1:6395\nlisten d\n bind *:7404\n server a 127.0.0.1:6396\n server b 127.0.0.1:6395\nlisten e\n bind *:7405 ssl crt-list /etc/tls/over.list\n server s 127.0.0.1:6391\nlisten f\n \
+         bind *:7406 ssl crt-list /etc/tls/foreign.list\n server s 127.0.0.1:6391\n",
     );
     let _front = server.command(&["haproxy", "-db", "-f", "/etc/haproxy/fronts.cfg"]).spawn();
-    listens(&server, 7404);
+    listens(&server, 7406);
     let named = |port| client.diagnose(&["-h", "redis.1", "-p", port, "--tls", "--cacert", "/tmp/ca.crt"]);
     for port in ["7401", "7402"] {
         let report = named(port);
         report.first_cause("certificate-name-mismatch", Likely).nothing_certain().exit(1);
         report.not_cause("untrusted-ca").not_cause("certificate-expired");
     }
-    named("7403").check("tls", "unknown").nothing_certain().exit(3);
+    for port in ["7403", "7405", "7406"] {
+        named(port).check("tls", "unknown").nothing_certain().exit(3);
+    }
     let report = named("7404");
     report.check("tls", "fail").exit(1);
     assert!(!report.to_string().contains("which redisdoc's library"), "{report}");

@@ -18,7 +18,8 @@ The name resolves to ::1 and to 127.0.0.1, ::1 is refused and 127.0.0.1 is accep
 redis-cli and most clients try one address after the other and notice nothing; clients that take only the first address \
 (Node.js 17 and later without happy eyeballs, some Java and PHP clients) fail with 'ECONNREFUSED ::1:6379'.
 
-Repair: name 127.0.0.1 in the application's settings, or let Redis listen on both: 'bind 127.0.0.1 -::1'.",
+Repair: name 127.0.0.1 in the application's settings, or let Redis listen on both: 'bind 127.0.0.1 -::1'. With TLS the certificate must \
+be valid for what is named: where it knows the name alone, listening on both is the way.",
     infer,
     remedy,
 };
@@ -64,14 +65,27 @@ fn infer(case: &Case) -> Option<Support> {
 }
 
 fn remedy(facts: &Facts) -> Vec<Step> {
-    let port = facts.ask.target.port().unwrap_or_default();
-    vec![
-        Step::tell(Where::Here, format!("name 127.0.0.1:{port} instead of localhost in the application's settings")),
-        Step::tell(
-            redis_host(facts),
-            "or let Redis listen on both: 'bind 127.0.0.1 -::1' in redis.conf, and restart it",
-        ),
-    ]
+    let target = &facts.ask.target;
+    let (name, port) = (target.host().unwrap_or("localhost"), target.port().unwrap_or_default());
+    let both = "let Redis listen on both: 'bind 127.0.0.1 -::1' in redis.conf, and restart it";
+    let instead = format!("name 127.0.0.1:{port} instead of {name} in the application's settings");
+    if is_named(facts) {
+        return vec![Step::tell(Where::Here, instead), Step::tell(redis_host(facts), format!("or {both}"))];
+    }
+    let kept = target.server_name().unwrap_or(name);
+    let beside = format!(
+        "or {instead}, and beside it the name that the certificate is valid for: --sni {kept}, or what the client library calls server name \
+         or hostname of TLS"
+    );
+    vec![Step::tell(redis_host(facts), both), Step::tell(Where::Here, beside)]
+}
+
+/// True if 127.0.0.1 may be asked for in the name's place: without TLS, or where the certificate is valid for it, too.
+fn is_named(facts: &Facts) -> bool {
+    let target = &facts.ask.target;
+    let leaf = facts.tls.seen().and_then(|tls| tls.preferred()?.leaf());
+    let names_it = leaf.is_some_and(|leaf| leaf.names.iter().any(|name| name == "127.0.0.1"));
+    !target.tls || target.certificates.insecure || names_it
 }
 
 #[cfg(test)]
@@ -95,6 +109,20 @@ mod tests {
     fn with_a_pinned_family_it_is_a_candidate() {
         let facts = Facts::healthy().attempting(vec![refused6()]).with(|facts| facts.ask.target.family = Family::V6);
         check_cause(&CAUSE, &facts, Some(Confidence::Possible));
+    }
+
+    #[test]
+    fn with_tls_the_certificate_must_name_it() {
+        let first = |facts: &Facts| match remedy(facts).remove(0) {
+            Step::Tell { text, .. } => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(first(&Facts::healthy()), "name 127.0.0.1:6379 instead of db in the application's settings");
+        assert!(first(&Facts::encrypted()).starts_with("let Redis listen on both"));
+        let named = Facts::encrypted().hello(|hello| hello.chain[0].names.push("127.0.0.1".to_owned()));
+        assert!(first(&named).starts_with("name 127.0.0.1"));
+        let overlooked = Facts::encrypted().with(|facts| facts.ask.target.certificates.insecure = true);
+        assert!(first(&overlooked).starts_with("name 127.0.0.1"));
     }
 
     #[test]

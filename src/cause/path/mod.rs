@@ -1,5 +1,6 @@
 //! Causes on the network path, as far as routes and ICMP errors tell them.
 
+mod addresses_differ;
 mod endpoint_dead;
 mod host_down;
 mod idle_cut;
@@ -29,6 +30,7 @@ pub static CAUSES: &[&Cause] = &[
     &idle_cut::CAUSE,
     &ipv6_path_broken::CAUSE,
     &endpoint_dead::CAUSE,
+    &addresses_differ::CAUSE,
     &stale_address::CAUSE,
     &packet_loss::CAUSE,
 ];

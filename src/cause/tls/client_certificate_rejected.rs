@@ -8,6 +8,7 @@ use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::redis::End;
+use crate::probe::path::tls::certificate::Certificate;
 use crate::probe::path::tls::{Ended, Hello, Trust, alert};
 
 /// The cause.
@@ -86,6 +87,10 @@ fn summary(kind: u8, trust: &Trust, facts: &Facts) -> String {
         (48, Some(own)) if own.self_signed => {
             "our certificate signed itself, and the server does not know it".to_owned()
         }
+        (48, Some(own)) if is_asked_for(facts, own) => format!(
+            "the server takes certificates of an authority called {issuer}, and not this one: that authority was made again with another key, on one \
+             of the two sides"
+        ),
         (48, _) if trust.own_chain == 0 => {
             format!(
                 "the server does not trust {issuer}, which signed our certificate, or lacks an intermediate certificate that --cert leaves out"
@@ -105,13 +110,26 @@ fn summary(kind: u8, trust: &Trust, facts: &Facts) -> String {
     }
 }
 
+/// True if the server asked for one by an authority of the very name that signed ours.
+fn is_asked_for(facts: &Facts, own: &Certificate) -> bool {
+    let asked = super::hello(facts).and_then(|hello| hello.asked.as_deref()).unwrap_or_default();
+    asked.contains(&own.issuer)
+}
+
+/// True if no authority helps: ours is out of its time, or not for clients.
+fn is_spent(facts: &Facts) -> bool {
+    let own = facts.tls.seen().and_then(|tls| tls.trust.own.as_ref());
+    let is_valid = |own: &Certificate| taken_at(facts).is_none_or(|now| own.is_valid_at(now));
+    own.is_some_and(|own| !is_valid(own) || !own.is_for("clientAuth"))
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let target = &facts.ask.target;
     let cert = target.certificates.cert.as_deref().map_or_else(|| "the certificate".to_owned(), shell_quote);
     let file = file(facts, "tls-ca-cert-file").map(|file| shell_quote(&file.path));
     let authority = file.as_deref().unwrap_or("CA_FILE");
     let on = redis_host(facts);
-    vec![
+    let mut steps = vec![
         Step::look(
             on.clone(),
             // The file may hold the intermediate certificates, too.
@@ -123,11 +141,12 @@ fn remedy(facts: &Facts) -> Vec<Step> {
             "use a certificate for clients (clientAuth) that an authority of the server has signed and that is valid now, with the intermediate \
              certificates behind it in the file of --cert",
         ),
-        Step::tell(
-            on,
-            "or put the authority that signed it into the file of 'tls-ca-cert-file', and let Redis read it: CONFIG SET tls-ca-cert-file",
-        ),
-    ]
+    ];
+    if !is_spent(facts) {
+        let text = "or put the authority that signed it into the file of 'tls-ca-cert-file', and let Redis read it: CONFIG SET tls-ca-cert-file";
+        steps.push(Step::tell(on, text));
+    }
+    steps
 }
 
 #[cfg(test)]
@@ -136,7 +155,6 @@ mod tests {
     use super::*;
     use crate::cause::tests::{check_cause, diagnose};
     use crate::model::Observed;
-    use crate::probe::path::tls::certificate::Certificate;
 
     fn rejected(kind: u8, change: impl FnOnce(&mut Certificate)) -> Facts {
         let facts = Facts::encrypted().speechless(End::Alert(kind));
@@ -159,11 +177,22 @@ mod tests {
     fn each_alert_has_its_reason() {
         reason(&rejected(48, |_| {}), "does not trust CN=Example CA");
         reason(&rejected(48, |own| own.self_signed = true), "signed itself");
+        let namesake = rejected(48, |_| {}).hello(|hello| hello.asked = Some(vec!["CN=Example CA".to_owned()]));
+        reason(&namesake, "was made again with another key");
         reason(&rejected(45, |own| own.not_after = now() - 86_400 * 3), "expired 3 days ago");
         reason(&rejected(45, |_| {}), "by the server's clock");
         reason(&rejected(43, |own| own.purposes = vec!["serverAuth".to_owned()]), "not for clients");
         reason(&rejected(42, |own| own.not_before = now() + 7_200), "not valid yet: in 2 hours");
         reason(&rejected(46, |_| {}), "certificate_unknown (46)");
+    }
+
+    #[test]
+    fn what_is_over_is_signed_anew_and_not_trusted() {
+        let steps = |facts: &Facts| remedy(facts).len();
+        let of_clients = |own: &mut Certificate| own.purposes = vec!["clientAuth".to_owned()];
+        assert_eq!(steps(&rejected(48, of_clients)), 3);
+        assert_eq!(steps(&rejected(45, |own| own.not_after = now() - 60)), 2);
+        assert_eq!(steps(&rejected(43, |own| own.purposes = vec!["serverAuth".to_owned()])), 2);
     }
 
     #[test]

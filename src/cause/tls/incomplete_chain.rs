@@ -1,6 +1,6 @@
 //! The server leaves out a certificate between its own and an authority that is trusted.
 
-use super::{admin_cli, behind, file, has, held, hello, is_own_authority_trusted, top};
+use super::{admin_cli, behind, file, has, held, hello, is_own_authority_trusted, remade, top};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::UNTRUSTED;
 use crate::model::text::shell_quote;
@@ -90,7 +90,7 @@ fn infer(case: &Case) -> Option<Support> {
 /// In its stead another one of the same name was sent, with another key.
 fn another(facts: &Facts, hello: &Hello) -> Option<Support> {
     let is_broken = has(hello, &Flaw::UnknownIssuer) || has(hello, &Flaw::BadSignature);
-    let misfit = hello.chain.get(hello.misfit?).filter(|_| is_broken)?;
+    let misfit = hello.chain.get(hello.misfit?).filter(|_| is_broken && remade(hello).is_none())?;
     let says = format!(
         "the certificate of {} that the server sends has another key than the one that signed its own",
         misfit.issuer
@@ -172,6 +172,12 @@ mod tests {
         check_cause(&CAUSE, &other(Flaw::BadSignature), Some(Confidence::Likely));
         check_cause(&CAUSE, &other(Flaw::UnknownIssuer), Some(Confidence::Likely));
         check_cause(&CAUSE, &other(Flaw::WrongPurpose), None);
+        // A root that was made again is no intermediate that is left out.
+        let root = |it: &mut Hello| {
+            let (subject, issuer) = (it.chain[0].issuer.clone(), it.chain[0].issuer.clone());
+            it.chain.push(Certificate { subject, issuer, self_signed: true, ..Certificate::healthy() });
+        };
+        check_cause(&CAUSE, &other(Flaw::BadSignature).hello(root), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Causes in TLS: certificates, who vouches for them and until when, and what both sides speak.
 
+mod cacert_malformed;
 mod certificate_expired;
 mod certificate_name_mismatch;
 mod certificate_not_reloaded;
@@ -42,6 +43,7 @@ pub static CAUSES: &[&Cause] = &[
     &certificate_not_reloaded::CAUSE,
     &certificate_expired::CAUSE,
     &certificate_not_yet_valid::CAUSE,
+    &cacert_malformed::CAUSE,
     &incomplete_chain::CAUSE,
     &untrusted_ca::CAUSE,
     &certificate_unsupported::CAUSE,
@@ -106,6 +108,13 @@ fn way_of<'a>(leaf: &'a Certificate, chain: &[&'a Certificate]) -> Vec<&'a Certi
         }
     }
     way
+}
+
+/// The name of a root that was made again: the one that the server sends has another key than that which signed what is below it.
+fn remade(hello: &Hello) -> Option<&str> {
+    let name = hello.chain.get(hello.misfit?)?.issuer.as_str();
+    let mut sent = hello.chain.iter().filter(|one| one.subject == name).peekable();
+    (sent.peek().is_some() && sent.all(|one| one.self_signed)).then_some(name)
 }
 
 /// Who refuses it, where that is not the library itself: an authority that is out of its time.

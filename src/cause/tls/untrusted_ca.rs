@@ -1,13 +1,13 @@
 //! Nobody that is trusted here vouches for the server's certificate.
 
-use super::{behind, file, has, held, hello, is_own_authority_trusted, top};
+use super::{behind, file, has, held, hello, is_own_authority_trusted, remade, top};
 use crate::cause::{Case, Cause, redis_host};
 use crate::check::tls::{PARTLY_TRUSTED, UNTRUSTED};
 use crate::model::text::shell_quote;
 use crate::model::{Confidence, Risk, Step, Support, Where};
 use crate::probe::Facts;
 use crate::probe::path::tls::certificate::Certificate;
-use crate::probe::path::tls::{Flaw, Hello, Trust};
+use crate::probe::path::tls::{Flaw, Hello, Stop, Trust, Why};
 
 /// The cause.
 pub static CAUSE: Cause = Cause {
@@ -32,7 +32,12 @@ Not: switch verification off (rejectUnauthorized false, ssl_cert_reqs none): the
 fn infer(case: &Case) -> Option<Support> {
     if let Some(finding) = case.raised(&PARTLY_TRUSTED) {
         let hello = hello(case.facts)?;
-        let summary = "an intermediate authority is trusted without its root: OpenSSL, as most set it up, does not take that for enough";
+        let summary = match hello.stop.as_ref()?.why {
+            Why::Unrooted => {
+                "an intermediate authority is trusted without its root: OpenSSL, as most set it up, does not take that for enough"
+            }
+            _ => "OpenSSL takes another way through the authorities that are trusted here, and stops on it",
+        };
         let support = Support::new(Confidence::Likely, &[&PARTLY_TRUSTED], summary).on(finding);
         return Some(support.settled_by(as_openssl_sees_it(case.facts, hello)));
     }
@@ -40,6 +45,8 @@ fn infer(case: &Case) -> Option<Support> {
     let tls = case.facts.tls.seen()?;
     let hello = tls.preferred()?;
     let (confidence, summary) = verdict(&tls.trust, hello, case.facts)?;
+    // What stood in the broken part of the file, nobody knows.
+    let confidence = if tls.trust.unloadable.is_some() { confidence.min(Confidence::Likely) } else { confidence };
     let mut support = Support::new(confidence, &[&UNTRUSTED], summary).on(finding);
     support = support.because("the chain that the server sent", chain(hello));
     support = support.because("trusted here", trusted(&tls.trust)).with(behind(case.facts).into_iter().collect());
@@ -52,6 +59,7 @@ fn infer(case: &Case) -> Option<Support> {
     }
     Some(match confidence {
         Confidence::Certain => support,
+        _ if remade(hello).is_some() => support.settled_by(settle_remade(case.facts, hello)),
         _ if is_made_again(hello) => support.settled_by(as_openssl_sees_it(case.facts, hello)),
         _ => support.settled_by(settle(case.facts, hello)),
     })
@@ -70,6 +78,13 @@ fn verdict(trust: &Trust, hello: &Hello, facts: &Facts) -> Option<(Confidence, S
         let says = "the certificate signed itself, and the one that is trusted has its name and key, and is another: it was made again, \
                     and OpenSSL wants the very one";
         return Some((Confidence::Likely, says.to_owned()));
+    }
+    if let Some(name) = remade(hello) {
+        let says = format!(
+            "{name} was made again: the certificate of it that the server sends has another key than the one that signed the server's, which \
+             is not trusted here"
+        );
+        return Some((Confidence::Likely, says));
     }
     // The chain breaks before its end: whose that is, is another question (incomplete-chain).
     if hello.misfit.is_some() || (!own_authority && is_anchor(hello, last)) {
@@ -160,12 +175,24 @@ fn settle(facts: &Facts, hello: &Hello) -> Step {
     Step::look(redis_host(facts), command, text)
 }
 
+fn settle_remade(facts: &Facts, hello: &Hello) -> Step {
+    let name = remade(hello).unwrap_or_default();
+    let text = format!(
+        "several certificates of {name} with keys of their own, among what is sent and what whoever runs it has: this; one alone: the \
+         server's own certificate was signed by somebody else"
+    );
+    Step::look(redis_host(facts), format!("openssl s_client -connect {} -showcerts </dev/null", hello.address), text)
+}
+
 fn remedy(facts: &Facts) -> Vec<Step> {
     let Some((tls, hello)) = facts.tls.seen().zip(hello(facts)) else { return Vec::new() };
-    if let Some(anchor) = hello.anchor.as_ref().filter(|_| hello.unrooted) {
+    if let Some(stop) = &hello.stop {
+        return vec![Step::tell(Where::Here, past(stop))];
+    }
+    if let Some(name) = remade(hello) {
         let text = format!(
-            "add the certificate of {}, the root, to those that the application trusts (--cacert)",
-            anchor.issuer
+            "get the certificate of {name} that signed the server's own (its newer one, as a rule, and not the one that the server sends) from \
+             whoever runs that authority, and give it to the application in the other one's place (--cacert FILE)"
         );
         return vec![Step::tell(Where::Here, text)];
     }
@@ -202,6 +229,36 @@ fn remedy(facts: &Facts) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// What helps OpenSSL past the place where it stops.
+fn past(Stop { at, why }: &Stop) -> String {
+    let (subject, issuer) = (&at.subject, &at.issuer);
+    match why {
+        Why::Unrooted => format!(
+            "add the certificate of {issuer}, the root, to those that the application trusts (--cacert); or, where they hold a certificate of \
+             {subject} that signed itself, or its root by another way, take this one out (SHA-256 {})",
+            at.sha256
+        ),
+        Why::NamesAnother => format!(
+            "get the certificate of {issuer} that {subject} names (authorityKeyIdentifier) from whoever runs that authority, and give it to the \
+             application (--cacert); or have the certificate of {subject} made again by the one that is trusted"
+        ),
+        Why::AnotherKey => format!(
+            "in the file that the application trusts (--cacert), put the certificate of {subject} that has signed into the place of this one \
+             (SHA-256 {}), or before it",
+            at.sha256
+        ),
+        Why::OutOfTime => format!(
+            "in the file that the application trusts (--cacert), put the renewed certificate of {subject} into the place of this one; if there is none \
+             any more, take out what it signed, too, where the file has a certificate of the same name that signed itself"
+        ),
+        Why::Unfit(_) => format!(
+            "in the file that the application trusts (--cacert), put a certificate of {subject} into the place of this one (SHA-256 {}) that may sign \
+             others (CA:TRUE, keyUsage keyCertSign)",
+            at.sha256
+        ),
+    }
 }
 
 /// True if the authority's file of the server holds the very certificate.
@@ -246,12 +303,10 @@ mod tests {
 
     #[test]
     fn an_intermediate_alone_is_a_matter_of_the_library() {
-        let unrooted = Facts::encrypted().hello(|hello| {
-            hello.anchor = Some(Certificate { self_signed: false, ..Certificate::healthy() });
-            hello.unrooted = true;
-        });
-        check_cause(&CAUSE, &unrooted, Some(Confidence::Likely));
-        check_cause(&CAUSE, &unrooted.hello(|hello| hello.unrooted = false), None);
+        let stopped = |why| Facts::encrypted().hello(|it| it.stop = Some(Stop { at: Certificate::healthy(), why }));
+        check_cause(&CAUSE, &stopped(Why::Unrooted), Some(Confidence::Likely));
+        check_cause(&CAUSE, &stopped(Why::AnotherKey), Some(Confidence::Likely));
+        check_cause(&CAUSE, &stopped(Why::Unrooted).hello(|hello| hello.stop = None), None);
         // The same name and key, made again.
         let again = flawed(&[Flaw::UnknownIssuer]).hello(|hello| {
             hello.chain[0].self_signed = true;
@@ -262,7 +317,13 @@ mod tests {
 
     #[test]
     fn a_machine_without_authorities_trusts_nobody() {
-        check_cause(&CAUSE, &trusting(flawed(&[Flaw::UnknownIssuer]), 0, &[]), Some(Confidence::Certain));
+        let nobody = || trusting(flawed(&[Flaw::UnknownIssuer]), 0, &[]);
+        check_cause(&CAUSE, &nobody(), Some(Confidence::Certain));
+        let broken = nobody().with(|facts| {
+            let Observed::Seen(tls) = &mut facts.tls else { return };
+            tls.trust.unloadable = Some("ca.pem: it is DER".to_owned());
+        });
+        check_cause(&CAUSE, &broken, Some(Confidence::Likely));
     }
 
     #[test]
@@ -273,6 +334,9 @@ mod tests {
         // The root is the one that is trusted; what breaks the chain is below it.
         let trusted = and_root(facts(), "CN=Example CA").hello(|hello| hello.anchors = vec![1]);
         check_cause(&CAUSE, &trusted, None);
-        check_cause(&CAUSE, &and_root(facts(), "CN=Example CA").hello(|hello| hello.misfit = Some(0)), None);
+        // The one that is sent did not sign it.
+        let sent = || and_root(facts(), "CN=Example CA").hello(|hello| hello.misfit = Some(0));
+        check_cause(&CAUSE, &sent(), Some(Confidence::Likely));
+        check_cause(&CAUSE, &sent().hello(|hello| hello.chain[1].self_signed = false), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of the check.
 
 use super::*;
+use crate::model::Observed;
 use crate::probe::path::tls::oldhello::Answer;
 
 #[track_caller]
@@ -184,7 +185,7 @@ fn a_name_that_was_not_sent_may_be_what_is_missing() {
         })
     };
     check(&shown(&[Flaw::UnknownIssuer, Flaw::Expired, Flaw::WrongName]), &["tls/wrong-name"]);
-    check(&shown(&[Flaw::Expired]), &["tls/expired"]);
+    assert!(judge(&shown(&[Flaw::Expired])).is_err(), "it may be another's");
     // An old client says the name, and is refused as well.
     check(&old(unsent(Ended::Alert(40)), Answer::Alert(40)), &["tls/alert"]);
 }
@@ -207,12 +208,20 @@ fn times_are_told_in_the_unit_that_fits() {
 
 #[test]
 fn an_intermediate_without_its_root_is_not_enough_for_everybody() {
-    let unrooted = |is| {
-        Facts::encrypted().hello(|hello| {
-            hello.anchor = Some(Certificate { self_signed: false, ..Certificate::healthy() });
-            hello.unrooted = is;
-        })
-    };
-    check(&unrooted(true), &["tls/partly-trusted"]);
-    check(&unrooted(false), &[]);
+    let stopped = |why| Facts::encrypted().hello(|hello| hello.stop = Some(Stop { at: Certificate::healthy(), why }));
+    let others = [Why::NamesAnother, Why::AnotherKey, Why::OutOfTime, Why::Unfit("CA:FALSE".to_owned())];
+    for why in others.into_iter().chain([Why::Unrooted]) {
+        check(&stopped(why), &["tls/partly-trusted"]);
+    }
+    let overlooked = stopped(Why::Unrooted).with(|facts| facts.ask.target.certificates.insecure = true);
+    check(&overlooked, &[]);
+}
+
+#[test]
+fn a_file_that_openssl_does_not_load_is_told() {
+    let malformed = Facts::encrypted().with(|facts| {
+        let Observed::Seen(tls) = &mut facts.tls else { return };
+        tls.trust.unloadable = Some("ca.pem: the block that begins on line 1 has no end".to_owned());
+    });
+    check(&malformed, &["tls/cacert-malformed"]);
 }

@@ -16,6 +16,7 @@ use x509_parser::der_parser::der::parse_der;
 use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
+use super::pem::Bundle;
 use crate::sys::files;
 
 /// What OpenSSL holds against an authority of version 3 without basicConstraints, and rustls does not.
@@ -30,6 +31,10 @@ const OF_SERVERS: [&str; 2] = ["1.3.6.1.5.5.7.3.1", "2.5.29.37.0"];
 pub struct Material {
     /// The authorities of `--cacert` and `--cacertdir`, as [`Material::trusted`] has them; the system's, if none were named.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
+    /// Whether they stand in the order in which OpenSSL has them: that of one file.
+    pub in_order: bool,
+    /// The file that OpenSSL would not load them from, and why.
+    pub unloadable: Option<String>,
     /// `--cert` and `--key`.
     pub identity: Option<Identity>,
 }
@@ -47,6 +52,8 @@ pub struct Roots {
     pub store: Arc<RootCertStore>,
     /// The same with their certificates.
     pub known: Arc<Vec<Known>>,
+    /// Whether they stand in the order in which OpenSSL has them.
+    pub in_order: bool,
     /// What was not to be used of the files they came from.
     pub problems: Vec<String>,
 }
@@ -58,6 +65,8 @@ pub struct Known {
     pub(super) certificate: CertificateDer<'static>,
     /// Until when it is valid, in seconds since 1970.
     pub(super) until: i64,
+    /// Whether OpenSSL asks for nobody who signed it: its file says that it is trusted for servers (TRUSTED CERTIFICATE).
+    pub(super) stands_alone: bool,
     /// How many authorities may stand between it and a server, where it says so.
     pub(super) pathlen: Option<u32>,
     /// Why others than the library refuse it.
@@ -79,22 +88,19 @@ impl Material {
     /// # Errors
     /// What reading says, or what is wrong with the text.
     pub fn certificates(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
-        Ok(Self::trusted(path, patience)?.into_iter().map(alone).collect())
+        Ok(Self::trusted(path, patience)?.certificates.into_iter().map(alone).collect())
     }
 
-    /// The same, each followed by what OpenSSL is to trust it for, where it is a TRUSTED CERTIFICATE.
+    /// The same, each followed by what OpenSSL is to trust it for, where it is a TRUSTED CERTIFICATE, and whether it would load them.
     ///
     /// # Errors
     /// As [`Self::certificates`].
-    pub fn trusted(path: &str, patience: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
-        let bytes = files::read_given_bundle(path, patience)?;
-        let found: Vec<_> = CertificateDer::pem_slice_iter(&plain(&bytes)).filter_map(Result::ok).collect();
-        match found.is_empty() {
-            false => Ok(found),
-            // OpenSSL takes PEM alone, Java and Windows write DER.
-            true if X509Certificate::from_der(&bytes).is_ok() => Ok(vec![CertificateDer::from(bytes)]),
-            true => Err(invalid("it holds no certificate (BEGIN CERTIFICATE)")),
+    pub fn trusted(path: &str, patience: Duration) -> io::Result<Bundle> {
+        let found = Bundle::read(files::read_given_bundle(path, patience)?);
+        if found.certificates.is_empty() {
+            return Err(invalid("it holds no certificate (BEGIN CERTIFICATE)"));
         }
+        Ok(found)
     }
 
     /// Those of every file in the folder at `path`, as `c_rehash` names them or otherwise.
@@ -143,7 +149,7 @@ impl Material {
                 known.extend(Known::new(anchor, &whole));
             }
         }
-        Roots { store: Arc::new(store), known: Arc::new(known), problems }
+        Roots { store: Arc::new(store), known: Arc::new(known), in_order: self.in_order, problems }
     }
 }
 
@@ -159,19 +165,21 @@ impl Known {
         let (rest, parsed) = X509Certificate::from_der(whole).ok()?;
         let lapsed = (!parsed.validity().is_valid()).then_some(Doubt::OutOfTime);
         let constraints = parsed.basic_constraints().ok().flatten();
+        let stands_alone = is_trusted_for_servers(rest);
         Some(Self {
             anchor,
+            stands_alone,
             certificate: CertificateDer::from(whole[..whole.len() - rest.len()].to_vec()),
             until: parsed.validity().not_after.timestamp(),
             pathlen: constraints.and_then(|constraints| constraints.value.path_len_constraint),
-            doubt: lapsed.or_else(|| unfit(&parsed, is_trusted_for_servers(rest)).map(Doubt::Unfit)),
+            doubt: lapsed.or_else(|| unfit(&parsed, stands_alone).map(Doubt::Unfit)),
         })
     }
 }
 
 /// Why it is no authority of servers, as OpenSSL sees it (`check_purpose_ssl_server` and `check_ca` in `v3_purp.c`): one of
 /// version 1 has nothing that says so. What it is trusted for by its file counts for more than its extendedKeyUsage.
-fn unfit(authority: &X509Certificate, is_trusted_for_servers: bool) -> Option<&'static str> {
+pub(super) fn unfit(authority: &X509Certificate, is_trusted_for_servers: bool) -> Option<&'static str> {
     let constraints = authority.basic_constraints().ok().flatten();
     let usage = authority.key_usage().ok().flatten();
     let purposes = authority.extended_key_usage().ok().flatten();
@@ -212,14 +220,6 @@ fn is_trusted_for_servers(aux: &[u8]) -> bool {
     let trust = aux.as_sequence().ok().and_then(|parts| parts.first()?.as_sequence().ok());
     let mut purposes = trust.map_or(&[][..], Vec::as_slice).iter().filter_map(|one| one.as_oid().ok());
     purposes.any(|one| OF_SERVERS.contains(&one.to_id_string().as_str()))
-}
-
-/// The text as the library reads it: OpenSSL takes these labels, too, and a byte order mark before them, as editors of Windows
-/// leave it.
-fn plain(pem: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(pem).replace('\u{feff}', "");
-    let labels = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
-    labels.iter().fold(text, |text, label| text.replace(label, "CERTIFICATE-----")).into_bytes()
 }
 
 /// The certificate without what follows it: in a TRUSTED CERTIFICATE, what OpenSSL is to trust it for.

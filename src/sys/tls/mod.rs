@@ -3,8 +3,10 @@
 //! Nothing here judges: the verdicts of the library are kept beside each other, what they mean is `check/tls.rs`.
 
 mod material;
+mod pem;
 mod session;
 mod verify;
+mod walk;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,8 +24,10 @@ use super::clock;
 use super::socket::{Dial, Failure, Read, Stream};
 
 pub use material::{Identity, Known, Material, NO_CONSTRAINTS, Roots, is_server_gated};
+pub use pem::Bundle;
 pub(super) use session::Session;
 use verify::Watch;
+pub use walk::{Stop, Why};
 
 /// The most bytes of a failed handshake that are kept.
 const MOST_HEARD: usize = 512;
@@ -35,6 +39,8 @@ pub struct Client {
     config: ClientConfig,
     roots: Arc<RootCertStore>,
     known: Arc<Vec<Known>>,
+    /// Whether those stand in the order of the client's file.
+    in_order: bool,
     name: ServerName<'static>,
     /// The name, where it is one that the library cannot send: OpenSSL sends any.
     unsent: Option<String>,
@@ -81,15 +87,15 @@ pub struct Verdict {
     pub anchors: Vec<usize>,
     /// The first of the chain that another one of it was to sign, and did not.
     pub misfit: Option<usize>,
-    /// The certificate of the authority that vouches for it; of several, of that which is valid longest.
+    /// The certificate of the authority that vouches for it; of several, that which OpenSSL takes, or which is valid longest.
     pub anchor: Option<CertificateDer<'static>>,
     /// The same of the authority whose time is over, or has not come, where no other vouches for it.
     pub lapsed: Option<CertificateDer<'static>>,
     /// The same of one that OpenSSL does not take for an authority of servers, and why.
     pub unfit: Option<(CertificateDer<'static>, &'static str)>,
-    /// Whether the authority that vouches for it is an intermediate, and whoever signed that one is not trusted. The library, Go, Java
-    /// and curl take that for enough; OpenSSL does not without `X509_V_FLAG_PARTIAL_CHAIN`.
-    pub unrooted: bool,
+    /// Where OpenSSL stops on its way to an authority that signed itself, though the library trusts the server, as Go, Java and
+    /// curl do: it tries no other way, and is not content with an intermediate without `X509_V_FLAG_PARTIAL_CHAIN`.
+    pub stop: Option<Stop>,
     /// The certificate of an authority of the chain whose key is too short for the library to verify what it signed.
     pub short: Option<CertificateDer<'static>>,
     /// Whether the server proved that it has the certificate's key, as far as the library can tell.
@@ -127,7 +133,17 @@ impl Client {
         let (name, unsent) = server_name(name);
         let identity = identity.map(|identity| Arc::clone(&identity.key));
         config.resumption = Resumption::disabled();
-        Ok(Self { provider, config, roots, known: Arc::default(), name, unsent, identity, strict: true })
+        Ok(Self {
+            provider,
+            config,
+            roots,
+            known: Arc::default(),
+            in_order: false,
+            name,
+            unsent,
+            identity,
+            strict: true,
+        })
     }
 
     /// Our side for a server of this very machine that is asked who it is: whatever its certificate, and without one of our own.
@@ -141,8 +157,8 @@ impl Client {
     /// The same, refusing what only those of these vouch for that are out of their time, or no authorities, as OpenSSL, Python and
     /// Go do: rustls looks at neither.
     #[must_use]
-    pub fn minding(self, known: &Arc<Vec<Known>>) -> Self {
-        Self { known: Arc::clone(known), ..self }
+    pub fn minding(self, roots: &Roots) -> Self {
+        Self { known: Arc::clone(&roots.known), in_order: roots.in_order, ..self }
     }
 
     /// The same, going on with a certificate that is not trusted. Its signatures are verified all the same, unless the library

@@ -17,6 +17,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use super::material::{Doubt, Known, is_for_servers};
+use super::walk::walk;
 use super::{Client, Failed, Handshake, Verdict};
 use crate::model::text::matches;
 use crate::sys::clock;
@@ -25,7 +26,9 @@ use crate::sys::socket::Stream;
 /// The most certificates of a chain that are compared with each other.
 const MOST: usize = 10;
 /// The most authorities of one name that are tried.
-const MOST_NAMESAKES: usize = 32;
+pub(super) const MOST_NAMESAKES: usize = 32;
+/// What is held against an authority that is too far above.
+pub(super) const TOO_LONG: &str = "its pathlen allows fewer authorities between it and a server";
 /// The smallest key of RSA that the library takes, in bits.
 const SMALLEST_RSA: usize = 2048;
 
@@ -35,6 +38,7 @@ pub(super) struct Watch {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
     known: Arc<Vec<Known>>,
+    in_order: bool,
     unsent: Option<String>,
     identity: Option<Arc<CertifiedKey>>,
     strict: bool,
@@ -54,6 +58,7 @@ impl Watch {
             provider: Arc::clone(&client.provider),
             roots: Arc::clone(&client.roots),
             known: Arc::clone(&client.known),
+            in_order: client.in_order,
             unsent: client.unsent.clone(),
             identity: client.identity.clone(),
             strict: client.strict,
@@ -128,6 +133,12 @@ impl Watch {
             (_, Some(_)) => now_trusted = Err(CertificateError::ApplicationVerificationFailure),
             _ => {}
         }
+        let walked = match &now_trusted {
+            // Of a longer chain not all is known.
+            Ok(()) if !is_root && chain.len() > others.len() => walk(&chain, &self.known, self.in_order),
+            _ => Ok(None),
+        };
+        let anchor = walked.as_ref().ok().copied().flatten().or(voucher);
         let short = if now_trusted == Err(CertificateError::BadSignature) { self.short(&chain, others) } else { None };
         Verdict {
             trust: now_trusted,
@@ -137,10 +148,10 @@ impl Watch {
             is_root,
             anchors,
             misfit,
-            anchor: voucher.filter(|_| !is_root).map(|one| one.certificate.clone()),
+            anchor: anchor.filter(|_| !is_root).map(|one| one.certificate.clone()),
             lapsed,
             unfit,
-            unrooted: voucher.is_some_and(|one| self.is_unrooted(one)),
+            stop: walked.err(),
             short,
             signature: Ok(()),
         }
@@ -181,13 +192,6 @@ impl Watch {
         all.max_by_key(|known| (!is_doubted(known), known.until))
     }
 
-    /// True for an authority that did not sign itself, where whoever signed it is not trusted.
-    fn is_unrooted(&self, authority: &Known) -> bool {
-        let Ok((_, parsed)) = X509Certificate::from_der(&authority.certificate) else { return false };
-        let is_rooted = |known: &Known| is_subject(&known.anchor, parsed.issuer());
-        parsed.subject() != parsed.issuer() && !self.known.iter().any(is_rooted)
-    }
-
     /// An authority of the chain with a key that is too short, sent or known here by its name.
     fn short(&self, chain: &[X509Certificate], others: &[CertificateDer<'_>]) -> Option<CertificateDer<'static>> {
         let signs = |authority: &X509Certificate| chain.iter().any(|one| one.issuer() == authority.subject());
@@ -224,8 +228,7 @@ impl Watch {
 /// Why others than the library refuse the authority, for itself or below this chain.
 fn doubt(authority: &Known, chain: &[X509Certificate]) -> Option<Doubt> {
     let is_too_long = authority.pathlen.is_some_and(|most| between(&authority.anchor, chain) > most);
-    let says = "its pathlen allows fewer authorities between it and a server";
-    authority.doubt.or(is_too_long.then_some(Doubt::Unfit(says)))
+    authority.doubt.or(is_too_long.then_some(Doubt::Unfit(TOO_LONG)))
 }
 
 /// How many authorities at least stand between this one and the server's own certificate, by their names (RFC 5280 section 4.2.1.9).
@@ -259,13 +262,13 @@ fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| is_short(&parsed))
 }
 
-fn is_short(certificate: &X509Certificate) -> bool {
+pub(super) fn is_short(certificate: &X509Certificate) -> bool {
     let key = certificate.public_key().parsed();
     matches!(key, Ok(PublicKey::RSA(key)) if key.key_size() < SMALLEST_RSA)
 }
 
 /// True if the authority has this name.
-fn is_subject(anchor: &TrustAnchor<'_>, name: &X509Name<'_>) -> bool {
+pub(super) fn is_subject(anchor: &TrustAnchor<'_>, name: &X509Name<'_>) -> bool {
     inner(name.as_raw()) == Some(anchor.subject.as_ref())
 }
 

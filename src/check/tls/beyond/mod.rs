@@ -62,6 +62,23 @@ pub(super) fn unsent(facts: &Facts, hello: &Hello) -> Option<String> {
     })
 }
 
+/// What is to be said of a certificate that has the name which our library could not send, and is refused for another reason: a front
+/// may have another with that name for whoever sends it. A Redis that ends TLS itself has but one.
+pub(super) fn unnamed(facts: &Facts, hello: &Hello) -> Option<String> {
+    let name = hello.unsent_name.as_ref().filter(|_| hello.end == Ended::Untrusted && !may_be_of_another(hello))?;
+    let first = hello.flaws.first()?;
+    let is_its = |instance: crate::probe::host::instance::Instance| {
+        instance.process.is_some() && hello.address.parse().is_ok_and(|at| instance.serves_at(at))
+    };
+    (!facts.instance().is_some_and(is_its)).then(|| {
+        format!(
+            "the certificate that is shown without a server name (SNI) is not accepted ({}), and redisdoc's library (rustls) cannot send {name}, \
+             which it takes for none of DNS: clients with OpenSSL send it, and may be shown another; look with redis-cli --tls --sni {name}",
+            super::flaw(first).1
+        )
+    })
+}
+
 /// True if the certificate may be the one that a front shows to whoever sends no name, as our library could not: then all that is
 /// against it is against another server's.
 pub(super) fn may_be_of_another(hello: &Hello) -> bool {

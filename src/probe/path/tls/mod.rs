@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod certificate;
 pub mod oldhello;
+mod stop;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::socket::Stream;
 use crate::sys::tls::{Client, Failed, Handshake, Identity, Material, NO_CONSTRAINTS, Roots, Verdict};
 use certificate::{Certificate, distinguished_name};
+pub use stop::{Stop, Why};
 
 /// The most certificates that are kept of a chain.
 const MOST_CERTIFICATES: usize = 10;
@@ -41,6 +43,9 @@ pub struct Trust {
     pub of_the_system: bool,
     /// What was not to be used of the files they came from.
     pub problems: Vec<String>,
+    /// The file of them that OpenSSL does not load, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unloadable: Option<String>,
     /// Our own certificate, if we have one.
     pub own: Option<Certificate>,
     /// How many certificates there are between our own and its root in the file that was named.
@@ -82,9 +87,9 @@ pub struct Hello {
     /// The authority that is trusted here and vouches for the server, where that is not its own certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Certificate>,
-    /// True if that authority is an intermediate, and whoever signed it is not trusted: OpenSSL may not take that for enough.
-    #[serde(default)]
-    pub unrooted: bool,
+    /// Where OpenSSL stops, though an authority that is trusted here vouches for the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
     /// The authority that is trusted and out of its time, where it alone vouches for the server.
     #[serde(default)]
     pub lapsed: Option<Certificate>,
@@ -237,6 +242,7 @@ fn trust(material: &Material, roots: &Roots, hellos: &[Hello]) -> Trust {
         authorities: roots.store.len(),
         of_the_system: material.authorities.is_none(),
         problems: roots.problems.iter().map(|problem| escape(problem.as_bytes())).collect(),
+        unloadable: material.unloadable.as_ref().map(|says| escape(says.as_bytes())),
         own: own.and_then(Identity::certificate).and_then(Certificate::parse),
         own_chain: own.map_or(0, |identity| identity.length().saturating_sub(1)),
         names: names(roots, hellos),
@@ -272,7 +278,7 @@ pub fn is_kin(one: &str, other: &str) -> bool {
 /// Our side for one connection: the name is `--sni`, else the host.
 fn client(target: &Target, connection: &Connection, material: &Material, roots: &Roots) -> Result<Client, String> {
     let name = target.server_name().unwrap_or(&connection.address);
-    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?.minding(&roots.known);
+    let client = Client::new(name, Arc::clone(&roots.store), material.identity.as_ref())?.minding(roots);
     Ok(if target.certificates.insecure { client.lenient() } else { client })
 }
 
@@ -310,7 +316,7 @@ pub(super) fn hello(address: String, client: &Client, handshake: Handshake) -> (
         misfit,
         unsent_name: client.unsent_name().map(|name| escape(name.as_bytes())),
         anchor: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.anchor.as_ref()?)),
-        unrooted: verdict.as_ref().is_some_and(|verdict| verdict.unrooted),
+        stop: verdict.as_ref().and_then(|verdict| Stop::of(verdict.stop.as_ref()?)),
         lapsed: verdict.as_ref().and_then(|verdict| Certificate::parse(verdict.lapsed.as_ref()?)),
         asked: asked
             .map(|issuers| issuers.iter().take(MOST_ISSUERS).filter_map(|issuer| distinguished_name(issuer)).collect()),
@@ -337,7 +343,7 @@ impl Hello {
             misfit: None,
             unsent_name: None,
             anchor: None,
-            unrooted: false,
+            stop: None,
             lapsed: None,
             asked: None,
             shown: false,
