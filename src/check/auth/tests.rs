@@ -178,6 +178,26 @@ fn what_an_accepted_user_may_not_do() {
 }
 
 #[test]
+fn resp3_that_ends_all_is_not_spoken() {
+    let cut = |end: End, asks: bool| {
+        let facts = if asks { resp3_wanted(Facts::healthy()) } else { Facts::healthy() };
+        facts.with(|facts| {
+            let dialogue = &mut dialogues(facts)[0];
+            let mut second = dialogue.first.clone();
+            second.exchanges.retain(|exchange| exchange.command == Command::Ping);
+            second.end = End::Answered;
+            dialogue.second = Some(second);
+            dialogue.first.exchanges.iter_mut().for_each(|exchange| exchange.reply = None);
+            (dialogue.first.end, dialogue.first.bytes) = (end, 0);
+        })
+    };
+    check(&cut(End::Closed, true), &["auth/resp3-unsupported"]);
+    check(&cut(End::Broken("ECONNRESET".to_owned()), true), &["auth/resp3-unsupported"]);
+    check(&cut(End::Silent, true), &[]);
+    check(&cut(End::Closed, false), &[]);
+}
+
+#[test]
 fn databases() {
     for text in ["ERR invalid DB index", "ERR DB index is out of range", "ERR SELECT is not allowed in cluster mode"] {
         check(&password().erring(Command::Select, text), &["auth/db-out-of-range"]);
