@@ -55,4 +55,5 @@ mod tls_limits;
 mod tools;
 mod unread;
 mod unstarted;
+mod ways;
 mod world;
