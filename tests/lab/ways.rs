@@ -219,6 +219,8 @@ fn twemproxy_before_some_that_are_dead() {
     // It ends what it does not know.
     let resp3 = afar("7005", &["-3"]).diagnose();
     resp3.finding("auth/resp3-unsupported").first_cause("resp3-unsupported", Confidence::Likely).exit(1);
+    let database = afar("7005", &["-n", "1"]).diagnose();
+    database.finding("auth/select-error").first_cause("db-out-of-range", Confidence::Likely).nothing_certain().exit(1);
     let well = afar("7005", &[]).diagnose();
     assert!(well.causes().is_empty() && well.report["status"] == "healthy", "{well}");
 }

@@ -198,6 +198,35 @@ fn resp3_that_ends_all_is_not_spoken() {
 }
 
 #[test]
+fn a_select_that_ends_all_is_named() {
+    let cut = |ends: &[bool]| {
+        Facts::healthy().with(|facts| {
+            facts.ask.target.db = 1;
+            let dialogue = &mut dialogues(facts)[0];
+            let ping = Exchange { command: Command::Ping, reply: Some(Reply::Status("PONG".to_owned())) };
+            let select = Exchange { command: Command::Select, reply: None };
+            let said = |selects: bool, ends: bool| {
+                let reply = ping.reply.clone().filter(|_| !ends);
+                let ping = Exchange { reply, ..ping.clone() };
+                let exchanges = std::iter::once(ping).chain(selects.then(|| select.clone())).collect();
+                let end = if ends { End::Closed } else { End::Answered };
+                Conversation { exchanges, end, bytes: if ends { 0 } else { 7 }, ..Conversation::not_made() }
+            };
+            dialogue.first = said(true, true);
+            dialogue.second = Some(said(true, true));
+            dialogue.further =
+                [false, true, false].into_iter().zip(ends).map(|(selects, end)| said(selects, *end)).collect();
+        })
+    };
+    check(&cut(&[false, true, false]), &["auth/select-error"]);
+    let with_resp3 = cut(&[false, true, false]).with(|facts| facts.ask.target.resp3 = true);
+    check(&with_resp3, &["auth/select-error"]);
+    // One of its places may be dead.
+    check(&cut(&[false, true, true]), &[]);
+    check(&cut(&[false, false, false]), &[]);
+}
+
+#[test]
 fn databases() {
     for text in ["ERR invalid DB index", "ERR DB index is out of range", "ERR SELECT is not allowed in cluster mode"] {
         check(&password().erring(Command::Select, text), &["auth/db-out-of-range"]);
