@@ -450,10 +450,11 @@ async fn talk(
     let (second, through) = Box::pin(again::beside(again, aside, ahead)).await;
     let first = first.conclude();
     let is_odd = first.is_cut() && second.answers_ping();
+    let is_tls = through.as_ref().is_some_and(|through| through.hello.is_done());
     let scripts = match &script.bare {
         _ if is_odd => Some([&script.least, &script.whole, &script.whole]),
         // SELECT may be what ends both.
-        Some(bare) if first.is_cut() && second.is_cut() && through.is_none() => Some([bare, &script.least, bare]),
+        Some(bare) if first.is_cut() && second.is_cut() && !is_tls => Some([bare, &script.least, bare]),
         _ => None,
     };
     let further = match scripts {
