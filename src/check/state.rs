@@ -29,6 +29,7 @@ pub static CHECK: Check = Check {
         &INFO_SILENT,
         &NODES_UNREACHABLE,
         &UPSTREAM,
+        &REFUSED,
         &LINK_DOWN,
     ],
     judge,
@@ -143,7 +144,16 @@ pub static UPSTREAM: Code = Code::fail(
     Level::Ready,
     "a proxy answers that it does not reach a Redis behind it",
     "PING was answered, as some proxies do by themselves, and another command with an error that no Redis has: twemproxy passes \
-     on what connecting met (Connection refused), for one of its servers or for all; Envoy says 'upstream failure' or 'no upstream host'.",
+     on what connecting met (Connection refused), for one of its servers or for all; Envoy says 'upstream failure' or 'no upstream \
+     host', predixy 'no server connection avaliable'.",
+);
+/// A key is answered with what no Redis says, behind a pong.
+pub static REFUSED: Code = Code::warn(
+    "state/refused",
+    Level::Ready,
+    "PING is answered, and a command with a key is refused",
+    "What answers PING shows no Redis, neither by INFO nor by HELLO, and EXISTS with a key was answered with an error that has no \
+     meaning of its own: a proxy may pass nothing on, or forbid the command. What the application asks may be refused as well.",
 );
 /// A replica without a link to its master.
 pub static LINK_DOWN: Code = Code::warn(
@@ -189,7 +199,7 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
         may_write(dialogue, &facts.ask.target)?;
     }
     findings.extend(nodes_unreachable(facts));
-    findings.extend(upstream(dialogue));
+    findings.extend(upstream(dialogue).or_else(|| refused(dialogue)));
     // A replica that is only read from is as it should be.
     findings.extend(dialogue.info().filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());
@@ -269,7 +279,16 @@ fn said_by(command: Command, dialogue: &Dialogue) -> Option<Finding> {
 /// What a proxy says of its way, in the place of an answer.
 fn upstream(dialogue: &Dialogue) -> Option<Finding> {
     let error = dialogue.upstream()?;
-    Some(Finding::new(&UPSTREAM, "a proxy replied", error.text.clone()))
+    let says = match dialogue.share(error) {
+        (asked, met) if 0 < met && met < asked => format!("{} to {met} of {asked} keys", error.text),
+        _ => error.text.clone(),
+    };
+    Some(Finding::new(&UPSTREAM, "a proxy replied", says))
+}
+
+/// What may be a proxy's word, and has no other code.
+fn refused(dialogue: &Dialogue) -> Option<Finding> {
+    Some(Finding::new(&REFUSED, "answer to EXISTS", dialogue.refused()?.text.clone()))
 }
 
 /// True if INFO was asked for and nothing came, where PING was answered, by whichever connection.

@@ -222,6 +222,12 @@ pub fn exists(path: &str) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
+/// Whether a regular file is at `path`, links followed; `None` where that cannot be seen.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
+pub fn is_regular(path: &str) -> Option<bool> {
+    std::fs::metadata(path).ok().map(|meta| meta.is_file())
+}
+
 /// True if there is certainly nothing at `path`, links followed; false also where that cannot be seen.
 #[expect(clippy::disallowed_methods, reason = "the one place that looks at files")]
 pub fn is_missing(path: &str) -> bool {

@@ -58,4 +58,5 @@ mod tls_limits;
 mod tools;
 mod unread;
 mod unstarted;
+mod ways;
 mod world;

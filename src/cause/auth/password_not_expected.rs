@@ -3,6 +3,7 @@
 use super::{from, redis_cli, sentinel_answers};
 use crate::cause::{Case, Cause, check_again, dialogue, redis_host, repair};
 use crate::check::auth::NOT_EXPECTED;
+use crate::check::ping;
 use crate::model::target::Part;
 use crate::model::{Confidence, Step, Support, Target, Where};
 use crate::probe::Facts;
@@ -22,7 +23,8 @@ a failed connection, although the server would serve without.
 How it looks: ERR AUTH <password> called without any password configured for the default user. Redis before 6: ERR Client \
 sent AUTH, but no password is set.
 
-How to be sure: that no password is set is sure. Why is not to be seen from outside: the client is configured with one \
+How to be sure: where INFO or HELLO shows a Redis, it is sure that no password is set; else it may be a proxy that says so by \
+itself, whatever the Redis behind it wants. Why is not to be seen from outside: the client is configured with one \
 too many; or the server was started without its configuration file and lost requirepass; or this is another Redis than \
 the one you mean (a second instance, a test server, a Sentinel). INFO server tells the uptime, the configuration file and \
 the run_id of the one that answers.
@@ -35,17 +37,39 @@ an ACL. Only if it is meant to have none, take the password away from the client
 
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&NOT_EXPECTED).filter(|_| !sentinel_answers(case.facts))?;
-    let target = &case.facts.ask.target;
-    let summary = format!(
-        "a password was sent{}, and the Redis that answers has none: one too many here, or its own was lost, or it is \
-         another Redis than you mean",
-        from(target, Part::Password)
-    );
-    let mut support = Support::new(Confidence::Certain, &[&NOT_EXPECTED], summary).on(finding);
+    let by = from(&case.facts.ask.target, Part::Password);
+    let (confidence, summary) = if is_a_redis(case.facts) {
+        let says = "the Redis that answers has none: one too many here, or its own was lost, or it is another Redis than you mean";
+        (Confidence::Certain, says)
+    } else {
+        let says =
+            "what answers has none: one too many here, or it is another than you mean; a proxy may say so by itself";
+        (surest(case.facts), says)
+    };
+    let mut support =
+        Support::new(confidence, &[&NOT_EXPECTED], format!("a password was sent{by}, and {summary}")).on(finding);
+    if confidence < Confidence::Certain {
+        let tells =
+            "redis-server: it is a Redis without a password; a proxy (nutcracker, envoy, predixy …): it is the proxy's";
+        let port = case.facts.ask.target.port().unwrap_or_default();
+        let look = Step::look(redis_host(case.facts), format!("sudo ss -ltnp 'sport = :{port}'"), tells);
+        support = support.settled_by(look);
+    }
     for says in hints(case.facts) {
         support = support.because("INFO", says);
     }
     Some(support.not("credentials-rejected", "Redis has no password to compare with"))
+}
+
+/// True if something else than PING shows that a Redis answers, and no proxy that reaches none.
+fn is_a_redis(facts: &Facts) -> bool {
+    dialogue(facts).is_some_and(|dialogue| ping::is_proven(dialogue) && dialogue.upstream().is_none())
+}
+
+/// How sure it is of what may be a proxy: that it reaches nobody comes first.
+fn surest(facts: &Facts) -> Confidence {
+    let is_cut_off = dialogue(facts).is_some_and(|dialogue| dialogue.upstream().is_some());
+    if is_cut_off { Confidence::Possible } else { Confidence::Likely }
 }
 
 /// What INFO shows of a lost configuration.
@@ -106,6 +130,21 @@ mod tests {
             check_cause(&CAUSE, &with_password().erring(Command::Auth, text), Some(Confidence::Certain));
         }
         check_cause(&CAUSE, &with_password(), None);
+    }
+
+    #[test]
+    fn what_may_be_a_proxys_word_is_not_certain() {
+        let unknown = |command: &str| format!("ERR unknown command '{command}'");
+        let proxy = with_password()
+            .erring(Command::Auth, TEXTS[0])
+            .erring(Command::Info, &unknown("info"))
+            .erring(Command::Hello, &unknown("hello"));
+        check_cause(&CAUSE, &proxy, Some(Confidence::Likely));
+        let dead = proxy.erring(Command::Exists, "ERR Connection refused");
+        check_cause(&CAUSE, &dead, Some(Confidence::Possible));
+        assert_eq!(diagnose(&dead).causes[0].id, "proxy-backend-down");
+        let shard = with_password().erring(Command::Auth, TEXTS[0]).erring(Command::Exists, "ERR Connection refused");
+        check_cause(&CAUSE, &shard, Some(Confidence::Possible));
     }
 
     #[test]

@@ -42,7 +42,9 @@ fn infer(case: &Case) -> Option<Support> {
         None => "the server is older than Redis 6, or a proxy stands before it, or HELLO was renamed",
     };
     let summary = format!("RESP3 is asked for{by}, and HELLO 3 is not taken: {why}");
-    let mut support = Support::new(Confidence::Certain, &[&RESP3_UNSUPPORTED], summary).on(finding);
+    // Of a connection that ends without a word, INFO may be the reason, too.
+    let confidence = if dialogue.first.is_cut() { Confidence::Likely } else { Confidence::Certain };
+    let mut support = Support::new(confidence, &[&RESP3_UNSUPPORTED], summary).on(finding);
     if let Some(product) = product(dialogue) {
         support = support.because("INFO", product);
     }

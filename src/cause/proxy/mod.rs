@@ -9,9 +9,11 @@ mod proxy_backend_down;
 mod proxy_limited;
 mod proxy_on_loopback;
 mod proxy_protocol;
+mod proxy_speaks_http;
 mod tunnel_redirect;
 
 use super::Cause;
+pub use proxy_speaks_http::is_met as is_of_http;
 
 /// The causes of this family, specific before general.
 pub static CAUSES: &[&Cause] = &[
@@ -20,6 +22,7 @@ pub static CAUSES: &[&Cause] = &[
     &proxy_backend_down::CAUSE,
     &tunnel_redirect::CAUSE,
     &proxy_protocol::CAUSE,
+    &proxy_speaks_http::CAUSE,
     &proxy_limited::CAUSE,
     &plaintext_probe_noise::CAUSE,
 ];

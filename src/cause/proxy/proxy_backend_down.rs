@@ -136,7 +136,7 @@ fn is_certain(case: &Case, host: &Host, front: &Front, code: &Code) -> bool {
     let behind = &front.behind;
     let refuses = |backend: &&Backend| backend.attempt().is_some_and(|attempt| attempt.outcome == Outcome::Refused);
     // An admin may have set other places, which nobody answers at either: only the proxy's own socket tells.
-    let is_whole = !front.forwards.is_empty() && front.forwards.iter().all(|it| it.whole && it.settable.is_none());
+    let is_whole = !front.forwards.is_empty() && front.forwards.iter().all(|it| it.whole && it.settable_by.is_none());
     let all_refuse = !behind.is_empty() && behind.iter().all(refuses) && is_whole && front.is_alone;
     let is_contained = |backend: &Backend| contained::of(host, backend).is_some_and(|it| it.listens_there());
     let is_vacant = |backend: &Backend| holder(host, backend).is_none() && !is_contained(backend);
@@ -169,7 +169,7 @@ fn with_holders(support: Support, host: &Host, behind: &[&Backend]) -> Support {
 }
 
 /// True if a rule of the proxy's machine may lead the port past the proxy, as Docker's do; also what the machine sends itself.
-fn may_be_led_elsewhere(case: &Case) -> bool {
+pub(super) fn may_be_led_elsewhere(case: &Case) -> bool {
     case.facts.asked_addresses().into_iter().any(|ip| match case.facts.arrival(ip) {
         Ok(passage) => {
             let there = &passage.there;
@@ -295,6 +295,8 @@ mod tests {
             at: None,
             place: "127.0.0.1:6380".to_owned(),
             said_by: "/etc/haproxy/haproxy.cfg:6".to_owned(),
+            wants_header: false,
+            http: None,
             met,
         };
         facts.speechless(End::Closed).host(|host| {
@@ -376,11 +378,11 @@ mod tests {
         };
         check_cause(&CAUSE, &dead(|it| it.fixed = vec!["127.0.0.1:6380".to_owned()]), Some(Confidence::Likely));
         check_cause(&CAUSE, &dead(|it| it.fixed = vec!["other.lan:6380".to_owned()]), Some(Confidence::Certain));
-        check_cause(&CAUSE, &dead(|it| it.headers = vec![6379]), Some(Confidence::Likely));
-        check_cause(&CAUSE, &dead(|it| it.headers = vec![6381]), Some(Confidence::Certain));
-        check_cause(&CAUSE, &dead(|it| it.settable = Some(2)), Some(Confidence::Likely));
+        check_cause(&CAUSE, &dead(|it| it.backends[0].wants_header = true), Some(Confidence::Likely));
+        let set = |it: &mut Forward| it.settable_by = Some("/etc/haproxy/haproxy.cfg:2".to_owned());
+        check_cause(&CAUSE, &dead(set), Some(Confidence::Likely));
         let told = |facts: &Facts| format!("{:?}", crate::cause::tests::diagnose(facts).causes[0]);
-        assert!(told(&dead(|it| it.settable = Some(2))).contains("haproxy.cfg:2"));
+        assert!(told(&dead(set)).contains("haproxy.cfg:2"));
         let named = dead(|it| it.fixed = vec!["127.0.0.1:6380".to_owned()]);
         assert!(told(&named).contains("sudo systemctl reload"), "{}", told(&named));
     }

@@ -79,27 +79,38 @@ fn remedy(facts: &Facts) -> Vec<Step> {
 
 /// How a program of this name is told to listen on this address, too.
 fn wider(name: &str, ip: Option<IpAddr>, port: u16) -> String {
-    let at = match ip {
-        Some(ip @ IpAddr::V6(_)) => format!("[{ip}]"),
-        Some(ip) => ip.to_string(),
-        None => "ADDRESS".to_owned(),
-    };
+    let bare = ip.map_or_else(|| "ADDRESS".to_owned(), |ip| ip.to_string());
+    let is_v6 = ip.is_some_and(|ip| ip.is_ipv6());
+    let at = if is_v6 { format!("[{bare}]") } else { bare.clone() };
     match name {
         "ssh" | "autossh" => format!("name the address in the tunnel's arguments: ssh -L {at}:{port}:…"),
         "sshd" | "sshd-session" => format!(
             "let the tunnel ask for the address, ssh -R {at}:{port}:…, and allow it with 'GatewayPorts clientspecified' in \
              /etc/ssh/sshd_config (sudo systemctl reload ssh)"
         ),
-        "kubectl" => format!("name the address: kubectl port-forward --address {at} …"),
+        "kubectl" => format!("name the address: kubectl port-forward --address {bare} …"),
         "docker-proxy" | "rootlessport" => {
             format!("publish the port at the address: docker run -p {at}:{port}:…, 'ports' in compose.yaml")
         }
         "haproxy" => format!("add {at}:{port} to the 'bind' line in the configuration of HAProxy, and reload it"),
         "nginx" => format!("add 'listen {at}:{port};' beside the other in the configuration of nginx, and reload it"),
         "stunnel" | "stunnel4" => {
-            format!("name {at}:{port} in the 'accept' line of stunnel's configuration, and restart it")
+            format!(
+                "add a service to stunnel's configuration, as the other but for its name and 'accept = {bare}:{port}' (a service \
+                 has one; no brackets), and restart it"
+            )
         }
-        "socat" => format!("name the address in its arguments: TCP-LISTEN:{port},bind={at},fork,reuseaddr"),
+        // TCP-LISTEN is of IPv4 unless told otherwise.
+        "socat" if is_v6 => {
+            format!(
+                "start another beside it with TCP6-LISTEN:{port},bind={at},fork,reuseaddr in the place of its first address"
+            )
+        }
+        "socat" => {
+            format!(
+                "start another beside it with TCP4-LISTEN:{port},bind={at},fork,reuseaddr in the place of its first address"
+            )
+        }
         _ => format!("let it listen on {at}:{port}, in its configuration or arguments"),
     }
 }
@@ -145,5 +156,10 @@ mod tests {
         assert!(wider("ssh", ip, 6379).ends_with("ssh -L 10.0.0.9:6379:…"));
         assert!(wider("sshd", ip, 6379).contains("GatewayPorts"));
         assert!(wider("haproxy", None, 6379).contains("ADDRESS:6379 to the 'bind'"));
+        let ip = Some(IpAddr::from([0xfd00, 0x12, 0, 0, 0, 0, 0, 1]));
+        assert!(wider("haproxy", ip, 6379).contains("[fd00:12::1]:6379 to the 'bind'"));
+        assert!(wider("stunnel4", ip, 6379).contains("'accept = fd00:12::1:6379'"));
+        assert!(wider("socat", ip, 6379).contains("TCP6-LISTEN:6379,bind=[fd00:12::1]"));
+        assert!(wider("kubectl", ip, 6379).contains("--address fd00:12::1 "));
     }
 }

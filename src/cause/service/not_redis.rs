@@ -1,5 +1,6 @@
 //! Something else than Redis answers.
 
+use crate::cause::proxy::is_of_http;
 use crate::cause::startup::port_taken;
 use crate::cause::{Case, Cause, dialogue, redis_host};
 use crate::check::{ping, process};
@@ -34,7 +35,7 @@ is.",
 const MUTE: &[&Code] = &[&ping::CLOSED, &ping::SILENT, &ping::CUT_SHORT];
 
 fn infer(case: &Case) -> Option<Support> {
-    if port_taken::is_certain(case) {
+    if port_taken::is_certain(case) || is_of_http(case.facts) {
         return None;
     }
     let owner = owner(case.facts);

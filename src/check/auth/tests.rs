@@ -178,6 +178,55 @@ fn what_an_accepted_user_may_not_do() {
 }
 
 #[test]
+fn resp3_that_ends_all_is_not_spoken() {
+    let cut = |end: End, asks: bool| {
+        let facts = if asks { resp3_wanted(Facts::healthy()) } else { Facts::healthy() };
+        facts.with(|facts| {
+            let dialogue = &mut dialogues(facts)[0];
+            let mut second = dialogue.first.clone();
+            second.exchanges.retain(|exchange| exchange.command == Command::Ping);
+            second.end = End::Answered;
+            dialogue.second = Some(second);
+            dialogue.first.exchanges.iter_mut().for_each(|exchange| exchange.reply = None);
+            (dialogue.first.end, dialogue.first.bytes) = (end, 0);
+        })
+    };
+    check(&cut(End::Closed, true), &["auth/resp3-unsupported"]);
+    check(&cut(End::Broken("ECONNRESET".to_owned()), true), &["auth/resp3-unsupported"]);
+    check(&cut(End::Silent, true), &[]);
+    check(&cut(End::Closed, false), &[]);
+}
+
+#[test]
+fn a_select_that_ends_all_is_named() {
+    let cut = |ends: &[bool]| {
+        Facts::healthy().with(|facts| {
+            facts.ask.target.db = 1;
+            let dialogue = &mut dialogues(facts)[0];
+            let ping = Exchange { command: Command::Ping, reply: Some(Reply::Status("PONG".to_owned())) };
+            let select = Exchange { command: Command::Select, reply: None };
+            let said = |selects: bool, ends: bool| {
+                let reply = ping.reply.clone().filter(|_| !ends);
+                let ping = Exchange { reply, ..ping.clone() };
+                let exchanges = std::iter::once(ping).chain(selects.then(|| select.clone())).collect();
+                let end = if ends { End::Closed } else { End::Answered };
+                Conversation { exchanges, end, bytes: if ends { 0 } else { 7 }, ..Conversation::not_made() }
+            };
+            dialogue.first = said(true, true);
+            dialogue.second = Some(said(true, true));
+            dialogue.further =
+                [false, true, false].into_iter().zip(ends).map(|(selects, end)| said(selects, *end)).collect();
+        })
+    };
+    check(&cut(&[false, true, false]), &["auth/select-error"]);
+    let with_resp3 = cut(&[false, true, false]).with(|facts| facts.ask.target.resp3 = true);
+    check(&with_resp3, &["auth/select-error"]);
+    // One of its places may be dead.
+    check(&cut(&[false, true, true]), &[]);
+    check(&cut(&[false, false, false]), &[]);
+}
+
+#[test]
 fn databases() {
     for text in ["ERR invalid DB index", "ERR DB index is out of range", "ERR SELECT is not allowed in cluster mode"] {
         check(&password().erring(Command::Select, text), &["auth/db-out-of-range"]);

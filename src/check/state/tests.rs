@@ -30,12 +30,47 @@ fn a_serving_master_is_no_finding() {
 fn what_a_proxy_says_of_its_way_is_told() {
     let facts =
         |text| Facts::healthy().erring(Command::Info, text).erring(Command::Hello, "ERR unknown command 'HELLO'");
-    for text in ["ERR Connection refused", "upstream failure", "ERR no upstream host", "ERR Server Error"] {
+    for text in [
+        "ERR Connection refused",
+        "ERR Network is unreachable",
+        "upstream failure",
+        "upstream protocol error",
+        "ERR no upstream host",
+        "no upstream host",
+        "ERR no server connection avaliable",
+        "ERR Server Error",
+    ] {
         check(&facts(text), &["state/upstream"]);
     }
     let judgement = check(&facts("ERR unknown command 'INFO'"), &[]);
     assert_eq!(judgement.summary, "PING is answered; whether it serves other commands cannot be seen");
     check(&facts("NOPERM no"), &[]);
+}
+
+/// As a proxy answers that knows PING alone, and keys with these.
+fn keyed(answers: &[Reply]) -> Facts {
+    let facts = ["INFO", "HELLO"]
+        .iter()
+        .zip([Command::Info, Command::Hello])
+        .fold(Facts::healthy(), |facts, (name, of)| facts.erring(of, &format!("ERR unknown command '{name}'")));
+    let reply = |reply: &Reply| Exchange { command: Command::Exists, reply: Some(reply.clone()) };
+    facts.with(|facts| {
+        let dialogue = &mut crate::probe::healthy_host::seen(&mut facts.redis).dialogues[0];
+        let exchanges = answers.iter().map(reply).collect();
+        dialogue.further = vec![Conversation { exchanges, ..Conversation::not_made() }];
+    })
+}
+
+#[test]
+fn what_keys_meet_behind_a_pong_is_told() {
+    let error = |text: &str| Reply::Error(ErrorReply { kind: ErrorKind::of(text), text: text.to_owned() });
+    let none = || Reply::Integer(0);
+    check(&keyed(&[none(), none()]), &[]);
+    let some = check(&keyed(&[none(), error("ERR Connection refused"), none()]), &["state/upstream"]);
+    assert_eq!(some.findings[0].evidence[0].says, "ERR Connection refused to 1 of 3 keys");
+    check(&keyed(&[none(), error("ERR this proxy is closed today")]), &["state/refused"]);
+    check(&keyed(&[none(), error("LOADING Redis is loading")]), &["state/loading"]);
+    check(&keyed(&[error("ERR unknown command 'EXISTS'")]), &[]);
 }
 
 #[test]

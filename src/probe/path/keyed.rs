@@ -1,6 +1,7 @@
 //! Is there a server behind what answers PING by itself? Where neither INFO nor HELLO shows a Redis, what pongs may be a proxy
 //! that knows few commands, and no more (measured on twemproxy 0.5, whose PONG needs no server). A command with a key it has to
-//! pass on: EXISTS of one that is not there, over a connection of its own, for the first one was cut.
+//! pass on: EXISTS of some that are not there, over a connection of its own, for the first one was cut. Each of several servers
+//! behind it has its share of the keys.
 
 use std::time::Instant;
 
@@ -10,22 +11,34 @@ use super::talk::Talk;
 use super::tcp::Dialled;
 use crate::model::Secret;
 
-/// How an error begins that no Redis has, but a proxy that reaches none: twemproxy's, by strerror(3), and Envoy's.
-const UPSTREAM_SAYS: [&str; 9] = [
-    "ERR Connection refused",
-    "ERR Connection timed out",
-    "ERR Connection reset by peer",
-    "ERR No route to host",
-    "ERR Host is down",
-    "ERR Server Error",
-    "ERR no upstream host",
+/// How an error begins that no Redis has, but a proxy that reaches none: twemproxy's, by strerror(3), Envoy's, and predixy's, as
+/// that spells it.
+const UPSTREAM_SAYS: [&str; 16] = [
+    "Connection refused",
+    "Connection timed out",
+    "Connection reset by peer",
+    "Network is unreachable",
+    "Network is down",
+    "No route to host",
+    "Host is down",
+    "Broken pipe",
+    "Operation timed out",
+    "Server Error",
+    "no upstream host",
     "upstream failure",
-    "ERR upstream failure",
+    "upstream protocol error",
+    "no server connection avaliable",
+    "no server avaliable",
+    "server connection closed",
 ];
+
+/// How many keys are asked for: with one of three servers dead, all of them are of the others once in 700 times.
+const KEYS: usize = 16;
 
 /// True for an error in the words of a proxy that reaches nobody.
 pub fn is_of_upstream(error: &ErrorReply) -> bool {
-    UPSTREAM_SAYS.iter().any(|says| error.text.starts_with(says))
+    let text = error.text.strip_prefix("ERR ").unwrap_or(&error.text);
+    UPSTREAM_SAYS.iter().any(|says| text.starts_with(says))
 }
 
 impl Dialogue {
@@ -41,13 +54,38 @@ impl Dialogue {
         self.upstream().is_some() || self.errors([Command::Exists]).any(wants_password)
     }
 
+    /// How many keys were asked for, and for how many of them this was the answer.
+    pub fn share(&self, error: &ErrorReply) -> (usize, usize) {
+        let asked = self.replies(&[Command::Exists]).count();
+        (asked, self.errors([Command::Exists]).filter(|one| *one == error).count())
+    }
+
+    /// What a key was answered with that no other code is for, in the words of what answers PING by itself.
+    pub fn refused(&self) -> Option<&ErrorReply> {
+        let is_odd = |error: &&ErrorReply| error.kind == ErrorKind::Other && !is_of_upstream(error);
+        self.further.iter().flat_map(|one| one.replies(&[Command::Exists])).filter_map(Reply::error).find(is_odd)
+    }
+
     fn errors<const N: usize>(&self, commands: [Command; N]) -> impl Iterator<Item = &ErrorReply> {
-        let answers = move |one| commands.into_iter().filter_map(move |command| Conversation::reply(one, command));
-        std::iter::once(self.telling()).chain(&self.further).flat_map(answers).filter_map(Reply::error)
+        let found: Vec<&Reply> = self.replies(&commands).collect();
+        found.into_iter().filter_map(Reply::error)
+    }
+
+    fn replies(&self, commands: &[Command]) -> impl Iterator<Item = &Reply> {
+        let telling = self.telling();
+        let further = self.further.iter().filter(|one| !std::ptr::eq(*one, telling));
+        std::iter::once(telling).chain(further).flat_map(move |one| one.replies(commands))
     }
 }
 
-/// Asks for a key, where `pongs` answered PING, and the `first` conversation, which may be the same, shows no server.
+impl Conversation {
+    fn replies(&self, commands: &[Command]) -> impl Iterator<Item = &Reply> {
+        let asked = self.exchanges.iter().filter(move |one| commands.contains(&one.command));
+        asked.filter_map(|exchange| exchange.reply.as_ref())
+    }
+}
+
+/// Asks for keys, where `pongs` answered PING, and the `first` conversation, which may be the same, shows no server.
 pub(super) async fn gather(
     dial: &Dialled,
     (first, pongs): (&Conversation, &Conversation),
@@ -55,15 +93,12 @@ pub(super) async fn gather(
     secret: Option<&Secret>,
     deadline: Instant,
 ) -> Option<Conversation> {
-    let mut lines = least.to_vec();
-    if lines.iter().all(|(command, _)| *command != Command::Exists) {
-        lines.push(line(Command::Exists, &[NO_KEY]));
-    }
-    // The very same was asked.
-    let is_asked = lines.iter().map(|(command, _)| *command).eq(pongs.exchanges.iter().map(|one| one.command));
-    if is_asked || !hides(first, pongs) {
+    if !hides(first, pongs) {
         return None;
     }
+    // They differ where they begin: what differs at its end alone has nearly the same place in a ring.
+    let keys = (0..KEYS).map(|number| line(Command::Exists, &[&format!("{number}:{NO_KEY}")]));
+    let lines: Vec<Line> = least.iter().cloned().chain(keys).collect();
     let stream = dial.again(deadline).await?;
     let mut talk = Talk::new(&stream, secret);
     talk.say(&lines, deadline).await;
@@ -72,8 +107,14 @@ pub(super) async fn gather(
 }
 
 impl Dialogue {
-    /// The answer to `command`, from the conversation that tells most, or else from that in which a key was asked for.
+    /// The answer to `command`, from the conversation that tells most, or else from that in which keys were asked for; where
+    /// those were answered differently, an error.
     pub fn reply_beyond(&self, command: Command) -> Option<&Reply> {
+        if command == Command::Exists {
+            let replies: Vec<&Reply> = self.replies(&[command]).collect();
+            let error = replies.iter().find(|reply| reply.error().is_some());
+            return error.or(replies.first()).copied();
+        }
         self.reply(command).or_else(|| self.further.iter().find_map(|one| one.reply(command)))
     }
 }
@@ -82,11 +123,14 @@ impl Dialogue {
 fn hides(first: &Conversation, pongs: &Conversation) -> bool {
     let is_unknown = |kind| matches!(kind, ErrorKind::UnknownCommand | ErrorKind::Arity | ErrorKind::Other);
     let hidden = |command| match first.reply(command) {
+        // A proxy may tell of itself.
+        Some(Reply::Info(info)) => info.product().is_none(),
         Some(reply) => reply.error().is_some_and(|error| is_unknown(error.kind)),
         None => first.has_ended(),
     };
     let is_pong = matches!(pongs.reply(Command::Ping), Some(Reply::Status(_)));
-    is_pong && first.reply(Command::Exists).is_none() && hidden(Command::Hello) && hidden(Command::Info)
+    let fails = [first, pongs].iter().any(|one| one.reply(Command::Exists).is_some_and(|it| it.error().is_some()));
+    is_pong && !fails && hidden(Command::Hello) && hidden(Command::Info)
 }
 
 #[cfg(test)]
@@ -94,6 +138,7 @@ mod tests {
     use super::*;
     use crate::probe::Facts;
     use crate::probe::path::redis::End;
+    use crate::probe::path::reply::Info;
 
     #[track_caller]
     fn check(facts: &Facts, change: impl FnOnce(&mut Conversation), expected: bool) {
@@ -118,5 +163,16 @@ mod tests {
         check(&erring("NOAUTH Authentication required."), |_| {}, false);
         check(&Facts::healthy().erring(Command::Hello, "ERR unknown command"), |_| {}, false);
         check(&Facts::healthy().erring(Command::Ping, "LOADING x"), cut, false);
+        // predixy tells of itself.
+        let own = |first: &mut Conversation| {
+            let info = Reply::Info(Info::parse("# Proxy\r\nVersion:1.0.5\r\nRedisMode:proxy\r\n"));
+            first
+                .exchanges
+                .iter_mut()
+                .filter(|one| one.command == Command::Info)
+                .for_each(|one| one.reply = Some(info.clone()));
+        };
+        check(&Facts::healthy().erring(Command::Hello, "ERR unknown command"), own, true);
+        check(&erring("ERR unknown command").erring(Command::Exists, "ERR x"), |_| {}, false);
     }
 }

@@ -46,8 +46,8 @@ pub struct Dialogue {
     pub first: Conversation,
     /// Over the second one, which listened before it wrote, if there was need of one.
     pub second: Option<Conversation>,
-    /// Where the first was cut without a word and the second was answered: over more of them, whether that was what was asked,
-    /// or chance. Where PING alone was answered: over one more, what a command with a key meets.
+    /// Where the first was cut without a word, and the second was answered or had a SELECT: over more of them, whether that was
+    /// what was asked, or chance. Where PING alone was answered: over one more, what a command with a key meets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<Conversation>,
 }
@@ -354,6 +354,8 @@ struct Script {
     least: Vec<Line>,
     /// The same behind a command that even a paused server answers.
     alive: Vec<Line>,
+    /// No more than PING, where the least is more: without SELECT, and without the key.
+    bare: Option<Vec<Line>>,
 }
 
 /// A command and its bytes.
@@ -367,7 +369,10 @@ impl Script {
         if looks_inside {
             whole.extend(settings_script());
         }
-        Self { whole, least, alive }
+        let selects = least.iter().any(|(command, _)| *command == Command::Select);
+        let is_bare = |line: &&Line| ![Command::Select, Command::Exists].contains(&line.0);
+        let bare = selects.then(|| least.iter().filter(is_bare).cloned().collect());
+        Self { whole, least, alive, bare }
     }
 }
 
@@ -445,8 +450,17 @@ async fn talk(
     let (second, through) = Box::pin(again::beside(again, aside, ahead)).await;
     let first = first.conclude();
     let is_odd = first.is_cut() && second.answers_ping();
-    let scripts = [&script.least, &script.whole, &script.whole];
-    let further = if is_odd { again::further(&dial, scripts, secret, deadline).await } else { Vec::new() };
+    let is_tls = through.as_ref().is_some_and(|through| through.hello.is_done());
+    let scripts = match &script.bare {
+        _ if is_odd => Some([&script.least, &script.whole, &script.whole]),
+        // SELECT may be what ends both.
+        Some(bare) if first.is_cut() && second.is_cut() && !is_tls => Some([bare, &script.least, bare]),
+        _ => None,
+    };
+    let further = match scripts {
+        Some(scripts) => again::further(&dial, scripts, secret, deadline).await,
+        None => Vec::new(),
+    };
     let mut dialogue = Dialogue { address, first, second: Some(second), further };
     if let (Some(second), false) = (&dialogue.second, dialogue.is_cut_at_times()) {
         let keyed = keyed::gather(&dial, (&dialogue.first, second), &script.least, secret, deadline).await;

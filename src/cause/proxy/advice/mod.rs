@@ -17,7 +17,7 @@ pub fn though_it_answers(front: &Front) -> (Confidence, &'static str) {
         return (sure, "its file was changed after its start, and it may still lead to where that led before");
     }
     if front.wants_header {
-        let says = "it wants the PROXY protocol's header here ('accept-proxy'), and ends what does not begin with it";
+        let says = "it wants the PROXY protocol's header here ('accept-proxy', 'expect-proxy'), and ends what does not begin with it";
         return (Confidence::Likely, says);
     }
     if !front.fixed().is_empty() {

@@ -90,6 +90,8 @@ mod tests {
         seen(&mut host.processes).servers = if advice.contains("9999") { vec![server] } else { vec![other, server] };
         let attempt = Attempt::failed([172, 17, 0, 2].into(), outcome, "ECONNREFUSED", 0.1);
         let backend = Backend {
+            wants_header: false,
+            http: None,
             port: Some(6379),
             at: None,
             place: "172.17.0.2:6379".to_owned(),

@@ -34,9 +34,9 @@ impl<'a> Front<'a> {
         let is_its = |forward: &&Forward| proxies.iter().any(|proxy| proxy.pid == forward.pid);
         let forwards: Vec<&Forward> = host.forwards.iter().filter(is_its).collect();
         let asked = facts.asked_addresses();
-        let behind = forwards.iter().flat_map(|forward| forward.behind(port, &asked)).collect();
+        let behind: Vec<&Backend> = forwards.iter().flat_map(|forward| forward.behind(port, &asked)).collect();
         let is_alone = process::owners(facts, host, port).len() == 1;
-        let wants_header = forwards.iter().any(|forward| forward.headers.contains(&port));
+        let wants_header = behind.iter().any(|backend| backend.wants_header);
         Some(Self { proxies, forwards, behind, is_alone, wants_header })
     }
 
@@ -84,7 +84,7 @@ impl<'a> Front<'a> {
             let source = host.source(format!("the start of {}", process::who(proxy)));
             support.because(source, format!("it looked up {place} then, and may lead to what the name meant"))
         });
-        let settable = self.forwards.iter().filter_map(|it| Some(format!("{}:{}", it.file.as_deref()?, it.settable?)));
+        let settable = self.forwards.iter().filter_map(|forward| forward.settable_by.as_deref());
         let says = "an admin's socket: other addresses may have been set over it since ('show servers state' tells)";
         let support = settable.fold(support, |support, place| support.because(host.source(place), says));
         let Some((proxy, file, at)) = self.edited() else { return support };

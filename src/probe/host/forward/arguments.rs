@@ -10,8 +10,24 @@ const TAKING: &str = "BbcDEeFIiJLlmOopPQRSWw";
 const DOCKER: [&str; 5] = ["-proto", "-host-ip", "-host-port", "-container-ip", "-container-port"];
 /// After this word haproxy(1) takes more names of files.
 const MORE: &str = "--";
+/// The flag of haproxy(1) for a socket of the master process, over which servers are given other addresses.
+const MASTER: &str = "-S";
 /// What stands in the place of an argument that is not kept.
 const UNTOLD: &str = "[untold]";
+/// The options of socat(1) that change nothing of where it connects to, nor from where.
+const HARMLESS: [&str; 11] = [
+    "connect-timeout",
+    "fork",
+    "forever",
+    "interval",
+    "keepalive",
+    "keepcnt",
+    "keepidle",
+    "keepintvl",
+    "nodelay",
+    "retry",
+    "reuseaddr",
+];
 /// The longest name of a file or a place.
 const LONGEST: usize = 255;
 
@@ -28,7 +44,7 @@ pub fn kept(name: &str, args: &[String]) -> Vec<String> {
         "systemd-socket-" => args.iter().filter(|arg| place(arg)).cloned().collect(),
         "kubectl" => kubectl(args),
         "haproxy" | "nginx" => {
-            let more = args.iter().filter(|arg| arg.as_str() == MORE).cloned();
+            let more = args.iter().filter(|arg| [MORE, MASTER].contains(&arg.as_str())).cloned();
             pairs(args, |flag, value| ["-f", "-c"].contains(&flag) && is_path(value)).into_iter().chain(more).collect()
         }
         "nutcracker" | "envoy" => {
@@ -45,12 +61,7 @@ pub fn kept(name: &str, args: &[String]) -> Vec<String> {
 /// Where a proxy leads by those.
 pub fn leads(name: &str, args: &[String]) -> Vec<Lead> {
     let value = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
-    let lead = |port: Option<&str>, place: String| Lead {
-        port: port.and_then(|it| it.parse().ok()),
-        at: None,
-        place,
-        line: None,
-    };
+    let lead = |port: Option<&str>, place: String| Lead::new(port.and_then(|it| it.parse().ok()), None, place, None);
     match name {
         "docker-proxy" => {
             let (Some(ip), Some(port)) = (value("-container-ip"), value("-container-port")) else { return Vec::new() };
@@ -62,16 +73,28 @@ pub fn leads(name: &str, args: &[String]) -> Vec<Lead> {
         "socat" => {
             let port = args.iter().find_map(|arg| listening(arg));
             let to = args.iter().filter(|arg| listening(arg).is_none()).filter_map(|arg| arg.split_once(':'));
-            to.map(|(_, place)| lead(port, place.to_owned())).collect()
+            let place = |told: &str| told.split(',').next().unwrap_or_default().to_owned();
+            to.map(|(_, told)| lead(port, place(told))).collect()
         }
         "systemd-socket-" => args.iter().filter(|arg| place(arg)).map(|arg| lead(None, arg.clone())).collect(),
         _ => Vec::new(),
     }
 }
 
+/// True if those leave nothing out that may say from where a proxy connects, or to where.
+pub fn are_whole(args: &[String]) -> bool {
+    !args.iter().any(|arg| arg.ends_with(UNTOLD))
+}
+
+/// True if `HAProxy` has a socket over which its places are changed.
+pub fn has_master_socket(name: &str, args: &[String]) -> bool {
+    name == "haproxy" && args.iter().any(|arg| arg == MASTER)
+}
+
 /// The file that says where a proxy leads, by its own name and those arguments.
 pub fn file(name: &str, args: &[String]) -> Option<String> {
-    let value = args.windows(2).find(|pair| pair[0].starts_with('-')).map(|pair| pair[1].clone());
+    let names = |pair: &&[String]| pair[0].starts_with('-') && ![MORE, MASTER].contains(&pair[0].as_str());
+    let value = args.windows(2).find(names).map(|pair| pair[1].clone());
     match name {
         "haproxy" | "nutcracker" | "envoy" => value,
         "nginx" => Some(value.unwrap_or_else(|| "/etc/nginx/nginx.conf".to_owned())),
@@ -165,15 +188,20 @@ fn forwarding(spec: &str) -> Option<Lead> {
     let bind = rest.rsplit_once(':').map_or("*", |(bind, _)| bind);
     let fits = (bind == "*" || bind.is_empty() || is_host(bind)) && is_host(host);
     let at = bind.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
-    fits.then(|| Lead { port: Some(own), at, place: format!("{host}:{to_port}"), line: None })
+    fits.then(|| Lead::new(Some(own), at, format!("{host}:{to_port}"), None))
 }
 
-/// `TCP4-LISTEN:6379,fork` and `TCP:10.0.0.5:6379` of socat(1), without their options.
+/// `TCP4-LISTEN:6379,fork` and `TCP:10.0.0.5:6379` of socat(1), without their options; that the second has some which may
+/// lead elsewhere (`bind`) is kept.
 fn address(arg: &str) -> Option<String> {
-    let bare = arg.split(',').next().unwrap_or_default();
+    let mut words = arg.split(',');
+    let bare = words.next().unwrap_or_default();
     let (kind, to) = bare.split_once(':')?;
     let is_tcp = kind.to_ascii_uppercase().starts_with("TCP");
-    (is_tcp && (to.parse::<u16>().is_ok() || place(to))).then(|| bare.to_owned())
+    let is_harmless = |option: &str| HARMLESS.contains(&option.split('=').next().unwrap_or_default());
+    let is_plain = listening(bare).is_some() || words.all(is_harmless);
+    let told = if is_plain { bare.to_owned() } else { format!("{bare},{UNTOLD}") };
+    (is_tcp && (to.parse::<u16>().is_ok() || place(to))).then_some(told)
 }
 
 /// The port that an address of socat listens on.
@@ -228,10 +256,13 @@ mod tests {
             "TCP-LISTEN:6379|TCP:10.0.0.5:6380",
             &["6379>10.0.0.5:6380"],
         );
+        let bound = "TCP-LISTEN:6379,bind=10.0.0.1|TCP:10.0.0.5:6380,bind=10.0.0.9";
+        check("socat", bound, "TCP-LISTEN:6379|TCP:10.0.0.5:6380,[untold]", &["6379>10.0.0.5:6380"]);
         check("socat", "TCP-LISTEN:6379|PROXY:hunter2:db:6379,proxyauth=u:hunter2", "TCP-LISTEN:6379", &[]);
         check("systemd-socket-", "--connections-max=9|127.0.0.1:6380", "127.0.0.1:6380", &[">127.0.0.1:6380"]);
         check("kubectl", "--token|hunter2|port-forward|svc/redis|6379", "port-forward|svc/redis|6379", &[]);
         check("haproxy", "-Ws|-f|/etc/haproxy/haproxy.cfg|-p|/run/h.pid", "-f|/etc/haproxy/haproxy.cfg", &[]);
+        check("haproxy", "-S|/run/m.sock|-f|/etc/h.cfg", "-f|/etc/h.cfg|-S", &[]);
         check("mysqld", "-phunter2", "", &[]);
     }
 
@@ -252,6 +283,8 @@ mod tests {
             file(name, &[vec![format!("/usr/bin/{name}")], kept(name, &args)].concat())
         };
         assert_eq!(of("haproxy", "-f|/etc/h.cfg").as_deref(), Some("/etc/h.cfg"));
+        assert_eq!(of("haproxy", "-S|/run/m.sock|-f|/etc/h.cfg").as_deref(), Some("/etc/h.cfg"));
+        assert_eq!(of("haproxy", "-S|/run/m.sock"), None);
         assert_eq!(of("nutcracker", "-d|-c|n.yml").as_deref(), Some("n.yml"));
         assert_eq!(of("stunnel4", "/etc/stunnel/redis.conf").as_deref(), Some("/etc/stunnel/redis.conf"));
         assert_eq!(of("stunnel4", "r2.conf").as_deref(), Some("r2.conf"));

@@ -32,7 +32,9 @@ const ASIDE: [&str; 19] = [
 ];
 
 /// The words of `HAProxy`'s by which a connection goes elsewhere than to the address of its server, or to no server at all.
-const LEADING_AWAY: [&str; 6] = ["set-dst", "set-dst-port", "namespace", "socks4", "use-service", "transparent"];
+/// Whoever connects from another address than we do (`source`) may meet another filter.
+const LEADING_AWAY: [&str; 7] =
+    ["set-dst", "set-dst-port", "namespace", "socks4", "use-service", "transparent", "source"];
 
 /// What a file says of where its proxy leads.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,8 +45,6 @@ pub struct Way {
     pub whole: bool,
     /// True if the proxy looks names up whenever it connects, and not when it starts alone.
     pub resolves_anew: bool,
-    /// The ports where it wants the PROXY protocol's header.
-    pub headers: Vec<u16>,
     /// The line that lets its places be changed while it runs.
     pub settable: Option<usize>,
 }
@@ -59,10 +59,8 @@ pub fn parse(name: &str, text: &str) -> Way {
         _ => return Way::default(),
     };
     file.beyond |= text.lines().nth(MOST_LINES).is_some();
-    let wants = file.sections.iter().filter(|section| section.wants_header);
-    let headers = wants.flat_map(|section| section.binds.iter().map(|(_, port)| *port)).collect();
     let File { beyond, resolves_anew, settable, .. } = file;
-    Way { leads: leads(&file.sections), whole: !beyond, resolves_anew, headers, settable }
+    Way { leads: leads(&file.sections), whole: !beyond, resolves_anew, settable }
 }
 
 /// What was read of a file.
@@ -82,11 +80,29 @@ struct File<'a> {
 struct Section<'a> {
     name: &'a str,
     aside: bool,
-    binds: Vec<(Option<IpAddr>, u16)>,
+    binds: Vec<Bind>,
     refers: Vec<&'a str>,
     places: Vec<(usize, String)>,
-    /// True if one of its listeners wants the PROXY protocol's header.
+    /// True if all its listeners want the PROXY protocol's header.
     wants_header: bool,
+    /// Its protocol, where one is set.
+    mode: Option<Mode<'a>>,
+}
+
+/// What a section listens on.
+struct Bind {
+    at: Option<IpAddr>,
+    port: u16,
+    /// True if it wants the PROXY protocol's header.
+    wants_header: bool,
+}
+
+/// A line `mode`.
+#[derive(Clone, Copy)]
+struct Mode<'a> {
+    name: &'a str,
+    /// Its line; `None` where it is that of the defaults.
+    line: Option<usize>,
 }
 
 impl<'a> Section<'a> {
@@ -100,25 +116,53 @@ fn leads(sections: &[Section]) -> Vec<Lead> {
     let mut found = Vec::new();
     for section in sections {
         let referring = sections.iter().filter(|other| other.refers.contains(&section.name));
-        let binds: Vec<_> = section.binds.iter().chain(referring.flat_map(|other| &other.binds)).collect();
+        let binds: Vec<_> = std::iter::once(section)
+            .chain(referring)
+            .flat_map(|from| from.binds.iter().map(move |bind| (from, bind)))
+            .collect();
         for (line, place) in &section.places {
-            let lead = |at, port| Lead { port: Some(port), at, place: place.clone(), line: Some(*line) };
-            found.extend(binds.iter().map(|(at, port)| lead(*at, *port)));
+            let lead = |(from, bind): &(&Section, &Bind)| Lead {
+                wants_header: from.wants_header || bind.wants_header,
+                http: http(from, section),
+                ..Lead::new(Some(bind.port), bind.at, place.clone(), Some(*line))
+            };
+            found.extend(binds.iter().map(lead));
         }
     }
     found
 }
 
+/// The lines by which a way through these two sections, which may be one, speaks HTTP; none of it where they do not say so.
+fn http(from: &Section, to: &Section) -> Option<Vec<usize>> {
+    let modes = [from.mode?, to.mode?];
+    let mut lines: Vec<usize> = modes.iter().filter_map(|mode| mode.line).collect();
+    lines.dedup();
+    modes.iter().all(|mode| mode.name == "http").then_some(lines)
+}
+
 /// `listen`, `frontend` and `backend` with their `bind`, `default_backend`, `use_backend` and `server` lines.
 fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
     let mut file = File::default();
+    // The mode of the defaults before it; which of several a section names with `from` is not looked at.
+    let mut usual: Option<Mode> = None;
     for (number, line) in lines {
-        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let words: Vec<&str> = words.map(|word| word.trim_matches(['"', '\''])).collect();
         let (Some(word), name) = (words.first(), words.get(1).copied().unwrap_or_default()) else { continue };
         match *word {
-            "listen" | "frontend" | "backend" => file.sections.push(Section::called(name)),
+            "listen" | "frontend" | "backend" => {
+                file.sections.push(Section { mode: usual.filter(|_| words.len() == 2), ..Section::called(name) });
+            }
             aside if ASIDE.contains(&aside) => {
+                usual = usual.filter(|_| aside != "defaults");
                 file.sections.push(Section { aside: true, ..Section::default() });
+            }
+            "mode" => {
+                let own = |section: &&mut Section| !section.aside;
+                match file.sections.last_mut().filter(own) {
+                    Some(section) => section.mode = Some(Mode { name, line: Some(number) }),
+                    None => usual = Some(Mode { name, line: None }),
+                }
             }
             other => file.haproxy_line(other, &words[1..], number),
         }
@@ -134,7 +178,11 @@ impl<'a> File<'a> {
         let Some(section) = self.sections.last_mut() else { return };
         let first = rest.first().copied().unwrap_or_default();
         let leads_away = |word: &&str| LEADING_AWAY.contains(word) || word.starts_with("lua.");
-        self.beyond |= rest.iter().any(leads_away) || ["dispatch", "transparent"].contains(&word);
+        // 'balance source' is of who asks.
+        self.beyond |= word != "balance" && rest.iter().any(leads_away);
+        // Lua may set the addresses of servers (Server.set_addr).
+        self.beyond |= ["dispatch", "source"].contains(&word) || word.starts_with("lua-load");
+        let expects = word == "tcp-request" && rest.contains(&"expect-proxy");
         let is_admin = || rest.windows(2).any(|two| two == ["level", "admin"]);
         match (word, section.aside) {
             // The addresses of servers as they were when it ended, for whatever section.
@@ -144,10 +192,11 @@ impl<'a> File<'a> {
             (".if" | ".elif" | ".else" | ".include", _) | ("default_backend", true) | ("server-template", false) => {
                 self.beyond = true;
             }
+            ("tcp-request", false) if expects && rest.ends_with(&["layer4"]) => section.wants_header = true,
+            ("tcp-request", _) if expects => self.beyond = true,
             ("bind", false) => {
-                section.wants_header |= rest.contains(&"accept-proxy");
                 for to in first.split(',') {
-                    self.beyond |= section.listens(to);
+                    self.beyond |= section.listens(to, rest.contains(&"accept-proxy"));
                 }
             }
             ("default_backend" | "use_backend", false) => section.refers.push(first),
@@ -163,7 +212,7 @@ impl<'a> File<'a> {
 
 impl Section<'_> {
     /// Takes an address that it listens on; true if it was not understood.
-    fn listens(&mut self, to: &str) -> bool {
+    fn listens(&mut self, to: &str, wants_header: bool) -> bool {
         if to.starts_with(['/', '@']) || to.starts_with("unix@") || to.starts_with("abns@") {
             return false;
         }
@@ -171,7 +220,7 @@ impl Section<'_> {
         let Some(port) = port(to) else { return true };
         let host = to.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
         let ip: Option<IpAddr> = host.parse().ok();
-        self.binds.push((ip.filter(|ip| !ip.is_unspecified()), port));
+        self.binds.push(Bind { at: ip.filter(|ip| !ip.is_unspecified()), port, wants_header });
         ip.is_none() && !["", "*"].contains(&host)
     }
 }
@@ -188,7 +237,8 @@ fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
         let Some((key, value)) = line.split_once('=') else { continue };
         let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
         file.beyond |= match key.as_str() {
-            "include" | "exec" => true,
+            "include" | "exec" | "local" => true,
+            "protocol" => value == "socks",
             // Of a server, the service that it takes a connection from: `redis:*.example.com`.
             "sni" => value.contains(':'),
             "transparent" => ["destination", "both"].contains(&value),
@@ -198,7 +248,7 @@ fn stunnel<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
         file.resolves_anew |= key == "delay" && value == "yes" && file.sections.is_empty();
         let Some(section) = file.sections.last_mut() else { continue };
         match key.as_str() {
-            "accept" => file.beyond |= section.listens(value),
+            "accept" => file.beyond |= section.listens(value, false),
             "connect" => section.places.push((number, full(value))),
             _ => {}
         }
@@ -218,7 +268,7 @@ fn nutcracker<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
         }
         let Some(section) = file.sections.last_mut() else { continue };
         if let Some(value) = line.strip_prefix("listen:") {
-            file.beyond |= section.listens(value.split_whitespace().next().unwrap_or_default());
+            file.beyond |= section.listens(value.split_whitespace().next().unwrap_or_default(), false);
         } else if let Some(server) = line.strip_prefix('-') {
             let word = server.split_whitespace().next().unwrap_or_default();
             let place = word.rsplit_once(':').map_or(word, |(place, _)| place);
@@ -322,12 +372,27 @@ mod tests {
             " default-server socks4 h:1",
             " option transparent",
             " dispatch h:1",
+            " server d 10.0.0.1:1 check source 10.0.0.9",
+            " source 10.0.0.9",
+            " default-server source 10.0.0.9",
+            "defaults\n source 10.0.0.9",
+            "global\n lua-load /x.lua",
+            "global\n lua-load-per-thread /x.lua",
+            " tcp-request connection expect-proxy layer4 if { src 10.0.0.1 }",
         ];
         for line in away {
             is_whole("haproxy", &listen(line), false);
         }
         is_whole("haproxy", &listen(" tcp-request content reject if x\n server b 10.0.0.1:1 check backup"), true);
-        for (line, whole) in [("sni = a.example", true), ("sni = a:b.example", false), ("exec = /x", false)] {
+        is_whole("haproxy", &listen(" balance source\n tcp-request connection expect-proxy layer4"), true);
+        for (line, whole) in [
+            ("sni = a.example", true),
+            ("sni = a:b.example", false),
+            ("exec = /x", false),
+            ("local = 10.0.0.9", false),
+            ("protocol = socks", false),
+            ("protocol = proxy", true),
+        ] {
             is_whole("stunnel", &format!("[a]\naccept = 1\n{line}\n"), whole);
         }
         is_whole("haproxy", &listen(" bind unix@/s"), true);
@@ -341,15 +406,46 @@ mod tests {
 
     #[test]
     fn what_changes_while_it_runs_is_known() {
-        let text = "global\n stats socket /a mode 660 level admin\nlisten a\n bind :1 accept-proxy\n server x h:3\nlisten b\n bind :2\n";
-        let way = parse("haproxy", text);
-        assert_eq!((way.settable, way.headers, way.resolves_anew), (Some(2), vec![1], false));
+        for level in ["level admin", "\"level\" 'admin'"] {
+            let way = parse(
+                "haproxy",
+                &format!("global\n stats socket /a mode 660 {level}\nlisten a\n bind :1\n server x h:3\n"),
+            );
+            assert_eq!((way.settable, way.resolves_anew), (Some(2), false), "{level}");
+        }
         assert_eq!(parse("haproxy", "global\n stats socket /a level operator\n").settable, None);
         for (text, expected) in
             [("delay = yes\n[a]\n", true), ("delay = no\n[a]\n", false), ("[a]\ndelay=yes\n", false)]
         {
             assert_eq!(parse("stunnel", text).resolves_anew, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn each_listener_wants_a_header_or_none() {
+        let text = "listen a\n bind 10.0.0.1:1 accept-proxy\n bind :2\n server x h:3\nlisten b\n bind 127.0.0.1:1\n server x h:3\n\
+                    frontend c\n bind :4\n tcp-request connection expect-proxy layer4\n default_backend d\nbackend d\n server x h:3\n";
+        let wants = parse("haproxy", text).leads.into_iter().map(|lead| (lead.port.unwrap(), lead.wants_header));
+        assert_eq!(wants.collect::<Vec<_>>(), [(1, true), (2, false), (1, false), (4, true)]);
+    }
+
+    #[track_caller]
+    fn is_http(text: &str, expected: Option<&[usize]>) {
+        let http = parse("haproxy", text).leads[0].http.clone();
+        assert_eq!(http.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn the_mode_is_the_sections_own_or_that_of_the_defaults() {
+        let listen = |before: &str, line: &str| format!("{before}listen a\n bind :1\n{line} server x h:3\n");
+        is_http(&listen("", ""), None);
+        is_http(&listen("", " mode http\n"), Some(&[3]));
+        is_http(&listen("defaults\n mode http\n", ""), Some(&[]));
+        is_http(&listen("defaults\n mode http\n", " mode tcp\n"), None);
+        is_http(&listen("defaults\n mode http\ndefaults\n", ""), None);
+        let split = "frontend a\n bind :1\n mode http\n default_backend b\nbackend b\n mode http\n server x h:3\n";
+        is_http(split, Some(&[3, 6]));
+        is_http(&split.replacen("http", "tcp", 1), None);
     }
 
     #[test]

@@ -23,19 +23,24 @@ pub struct Found {
 /// Looks for the file of a proxy.
 pub fn find(process: &Process) -> Option<Found> {
     let named = absolute(&arguments::file(&process.name, &process.args)?, process.cwd.as_deref())?;
+    // What is open in the process (`/dev/stdin`, `/dev/fd/63`) is something else here.
+    if ["/dev/", "/proc/"].iter().any(|aside| named.starts_with(aside)) {
+        return None;
+    }
     let is_only = !arguments::names_more(&process.args);
     let same = sys::same_mounts(process.pid);
     if same == Some(true) {
-        return Some(read(process, named, is_only));
+        return read(process, named, is_only);
     }
     let own = inside(process.pid, &named);
     if files::exists(&own) {
         // A service with some mounts of its own has most files in common with everybody.
         let path = if files::are_same(&named, &own) == Some(true) { named } else { own };
-        return Some(read(process, path, is_only));
+        return read(process, path, is_only);
     }
     // Who has changed its root since it read its file has it where we have it, if it is no container's; that is not sure.
-    process.container.is_none().then(|| read(process, named, false))
+    process.container.is_none().then_some(())?;
+    read(process, named, false)
 }
 
 /// True if a host's name means to a process what it means to us.
@@ -49,12 +54,16 @@ fn inside(pid: u32, path: &str) -> String {
     format!("/proc/{pid}/root{path}")
 }
 
-fn read(process: &Process, path: String, is_only: bool) -> Found {
+/// Reads what is no pipe: that would take from the proxy what is meant for it, and who looks there waits for ever.
+fn read(process: &Process, path: String, is_only: bool) -> Option<Found> {
+    if files::is_regular(&path) == Some(false) {
+        return None;
+    }
     let text = files::read_text(&path);
     let (is_its, text) = (is_only && text.is_ok(), text.unwrap_or_default());
     let changed = files::changed_at(&path);
     let edited_at = changed.filter(|changed| is_after(changed, process.started_at.as_deref()));
-    Found { path, text, is_its, edited_at }
+    Some(Found { path, text, is_its, edited_at })
 }
 
 /// True if the first is after the second, as far as a clock tick of 10 ms tells.

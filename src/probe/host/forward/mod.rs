@@ -96,12 +96,10 @@ pub struct Forward {
     /// Its places that are names, where it looked them up when it started, and may still lead to what they meant then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fixed: Vec<String>,
-    /// The ports at which it ends what does not begin with the PROXY protocol's header.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<u16>,
-    /// The line by which others may change where it leads while it runs (`HAProxy`'s 'stats socket … level admin').
+    /// What lets others change where it leads while it runs: the line with `HAProxy`'s 'stats socket … level admin', or its
+    /// arguments with '-S'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settable: Option<usize>,
+    pub settable_by: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks it so")]
@@ -121,6 +119,12 @@ pub struct Backend {
     pub place: String,
     /// Who says so: `/etc/haproxy/haproxy.cfg:12`, `the arguments of pid 7`.
     pub said_by: String,
+    /// True if what does not begin with the PROXY protocol's header is ended on the way there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_header: bool,
+    /// Where the way there is one of HTTP: the lines of its own sections that say so, if it is not the defaults alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Vec<usize>>,
     /// What is met there from the machine of the proxy.
     pub met: Observed<Met>,
 }
@@ -145,6 +149,16 @@ pub struct Lead {
     pub place: String,
     /// The line of the file that says so.
     pub line: Option<usize>,
+    /// See [`Backend::wants_header`].
+    pub wants_header: bool,
+    /// See [`Backend::http`].
+    pub http: Option<Vec<usize>>,
+}
+
+impl Lead {
+    fn new(port: Option<u16>, at: Option<IpAddr>, place: String, line: Option<usize>) -> Self {
+        Self { port, at, place, line, wants_header: false, http: None }
+    }
 }
 
 /// True for a process that passes connections on.
@@ -251,7 +265,7 @@ fn to_try(forward: &Forward, port: Option<u16>, asked: &[IpAddr]) -> Vec<usize> 
 /// Where a proxy leads, at the asked port or at all, before anything was tried.
 fn of(process: &Process, port: Option<u16>) -> Forward {
     let leads = arguments::leads(&process.name, &process.args);
-    let mut way = Way { leads, whole: true, ..Way::default() };
+    let mut way = Way { leads, whole: arguments::are_whole(&process.args), ..Way::default() };
     let file = if way.leads.is_empty() { file::find(process) } else { None };
     if let Some(file) = &file {
         way = conf::parse(&process.name, &file.text);
@@ -271,12 +285,17 @@ fn of(process: &Process, port: Option<u16>) -> Forward {
         at: lead.at,
         place: escape(lead.place.as_bytes()),
         said_by: said_by(lead),
+        wants_header: lead.wants_header,
+        http: lead.http.clone(),
         met: Observed::skipped(out_of_reach(process).unwrap_or(NOT_TRIED)),
     };
     let left_out = way.leads.len().saturating_sub(MOST_PLACES);
     let backends = way.leads.iter().take(MOST_PLACES).map(told).collect();
     let edited_at = file.as_ref().and_then(|file| file.edited_at.clone());
     let file = file.as_ref().map(|file| escape(file.path.as_bytes()));
+    let by_file = || Some(format!("{}:{}", file.as_deref()?, way.settable?));
+    let by_master = arguments::has_master_socket(&process.name, &process.args);
+    let settable_by = by_file().or_else(|| by_master.then(|| format!("the arguments of pid {}", process.pid)));
     Forward {
         pid: process.pid,
         file,
@@ -285,8 +304,7 @@ fn of(process: &Process, port: Option<u16>) -> Forward {
         edited_at,
         left_out,
         fixed,
-        headers: way.headers,
-        settable: way.settable,
+        settable_by,
     }
 }
 
