@@ -1,6 +1,6 @@
 //! What a proxy's configuration says, and what is really behind it.
 
-use crate::proxies::{lacks, listens};
+use crate::world::proxies::{self, DEFAULTS, HAPROXY, lacks};
 use crate::world::{Confidence, Host, Lab, Running};
 
 const SERVER: &str = "10.77.1.2";
@@ -9,12 +9,7 @@ const CHECKED: &str = " option tcp-check\n tcp-check send PING\\r\\n\n tcp-check
 /// A real `HAProxy` with these sections, which listens on this port.
 #[track_caller]
 fn haproxy(host: &Host, sections: &str, port: u16) -> Running {
-    let conf = format!(
-        "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 9s\n timeout server 9s\n{sections}\n"
-    );
-    host.file("/etc/haproxy/haproxy.cfg", conf);
-    let running = host.command(&["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]).spawn();
-    listens(host, port);
+    let running = proxies::haproxy(host, (HAPROXY, &format!("{DEFAULTS}{sections}")), (port, &["-db"]));
     std::thread::sleep(std::time::Duration::from_millis(900));
     running
 }

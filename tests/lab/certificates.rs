@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::proxies::lacks;
 use crate::world::Confidence::{Certain, Likely, Possible};
 use crate::world::pki::{in_days, self_signed};
+use crate::world::proxies::lacks;
 use crate::world::{Authority, Host, Lab};
 
 const SERVER: &str = "10.77.1.2";

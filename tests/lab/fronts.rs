@@ -1,6 +1,6 @@
 //! Proxies that run by something else than what is written where one would look, and that share what they listen on.
 
-use crate::proxies::{lacks, listens};
+use crate::world::proxies::{self, DEFAULTS, lacks, listens};
 use crate::world::{Confidence, Diagnosis, Host, Lab, Running};
 
 const CLIENT: &str = "10.77.1.1";
@@ -8,18 +8,14 @@ const SERVER: &str = "10.77.1.2";
 const AFTER_A_TICK: std::time::Duration = std::time::Duration::from_millis(50);
 
 fn conf(sections: &str) -> String {
-    format!(
-        "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 9s\n timeout server 9s\n{sections}\n"
-    )
+    format!("{DEFAULTS}{sections}\n")
 }
 
 /// A real `HAProxy` of this name with these sections, which listens on this port.
 #[track_caller]
 fn haproxy(host: &Host, name: &str, sections: &str, port: u16) -> Running {
     let path = format!("/etc/haproxy/{name}.cfg");
-    host.file(&path, conf(sections));
-    let running = host.command(&["haproxy", "-db", "-f", &path]).spawn();
-    listens(host, port);
+    let running = proxies::haproxy(host, (&path, &conf(sections)), (port, &["-db"]));
     std::thread::sleep(AFTER_A_TICK);
     running
 }

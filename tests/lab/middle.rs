@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::proxies::{lacks, listens, tunnel};
+use crate::proxies::tunnel;
+use crate::world::proxies::{self, DEFAULTS, HAPROXY, lacks, listens};
 use crate::world::{Authority, Confidence, Host, Lab, Running, Stub};
 
 const SERVER: &str = "10.77.1.2";
@@ -12,13 +13,7 @@ const HOME: &str = "127.0.0.1";
 /// A real `HAProxy` with this section, which listens on port 7001.
 #[track_caller]
 fn haproxy(host: &Host, section: &str) -> Running {
-    let conf = format!(
-        "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 9s\n timeout server 9s\nlisten redis\n{section}\n"
-    );
-    host.file("/etc/haproxy/haproxy.cfg", conf);
-    let running = host.command(&["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]).spawn();
-    listens(host, 7001);
-    running
+    proxies::haproxy(host, (HAPROXY, &format!("{DEFAULTS}listen redis\n{section}")), (7001, &["-db"]))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Where a proxy really leads: names with several addresses, names that moved, places set while it runs, shards.
 
-use crate::proxies::{lacks, listens, tunnel};
+use crate::proxies::tunnel;
+use crate::world::proxies::{self, DEFAULTS, HAPROXY, lacks, listens};
 use crate::world::{Confidence, Diagnosis, Host, Lab, Running, Stub};
 
 const SERVER: &str = "10.77.1.2";
@@ -8,14 +9,8 @@ const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.2 db.lan\n127.0.0.3 db.lan\n";
 
 #[track_caller]
 fn haproxy(host: &Host, sections: &str, port: u16) -> Running {
-    let conf = format!("{sections}\n");
-    host.file("/etc/haproxy/haproxy.cfg", conf);
-    let running = host.command(&["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]).spawn();
-    listens(host, port);
-    running
+    proxies::haproxy(host, (HAPROXY, sections), (port, &["-db"]))
 }
-
-const DEFAULTS: &str = "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 9s\n timeout server 9s\n";
 
 #[track_caller]
 fn doubted(check: &Diagnosis, says: &str) {

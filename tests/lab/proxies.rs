@@ -3,29 +3,13 @@
 use std::time::Duration;
 
 use crate::firewall::joined;
+use crate::world::proxies::{self, HAPROXY, lacks, listens};
 use crate::world::{Authority, Confidence, Host, Lab, Running, Stub, enter};
 
 const SERVER: &str = "10.77.1.2";
 const FAR: &str = "10.77.2.2";
 const AT_HOME: [&str; 2] = ["-h", "127.0.0.1"];
 const BEHIND: &str = "bind 127.0.0.1\nport 6380\nrequirepass pw\ndaemonize yes\ndir /tmp\n";
-
-/// Says loudly where a real proxy is not to be had.
-pub fn lacks(host: &Host, program: &str) -> bool {
-    let lacks = host.run(&["sh", "-c", &format!("command -v {program}")]).code != Some(0);
-    if lacks {
-        enter::skipped(&format!("{program}: not installed (tests/setup)"));
-    }
-    lacks
-}
-
-/// Waits until somebody listens on the port.
-#[track_caller]
-pub fn listens(host: &Host, port: u16) {
-    let line =
-        format!("for i in $(seq 100); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.05; done; exit 1");
-    let _ = host.sh(&line);
-}
 
 /// A real `HAProxy` on port 6379, before a server that is or is not at 127.0.0.1:6380.
 #[track_caller]
@@ -34,10 +18,7 @@ fn haproxy(host: &Host, options: &str) -> Running {
         "global\n  log 127.0.0.1 local0\ndefaults\n  timeout connect 1s\n  timeout client 9s\n  timeout server 9s\n\
          listen redis\n  bind :6379\n  mode tcp\n{options}\n  server one 127.0.0.1:6380 check inter 200ms\n"
     );
-    host.file("/etc/haproxy/haproxy.cfg", conf);
-    let running = host.command(&["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]).spawn();
-    listens(host, 6379);
-    running
+    proxies::haproxy(host, (HAPROXY, &conf), (6379, &["-db"]))
 }
 
 #[test]

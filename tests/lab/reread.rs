@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::proxies::listens;
 use crate::world::Confidence::Certain;
 use crate::world::pki::{Issued, in_days};
+use crate::world::proxies::listens;
 use crate::world::{Authority, Diagnosis, Host, Lab};
 
 const SERVER: &str = "10.77.1.2";

@@ -2,9 +2,9 @@
 
 use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 
-use crate::proxies::{lacks, listens};
 use crate::world::Confidence::{Certain, Likely, Possible};
 use crate::world::pki::{Issued, in_days, self_signed};
+use crate::world::proxies::{lacks, listens};
 use crate::world::{Authority, Host, Lab};
 
 const SERVER: &str = "10.77.1.2";

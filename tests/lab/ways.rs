@@ -1,20 +1,16 @@
 //! Ways of a proxy that its places do not tell: set over another socket, from another address, in another protocol, for some keys
 //! alone.
 
-use crate::proxies::{lacks, listens};
+use crate::world::proxies::{self, DEFAULTS, lacks, listens};
 use crate::world::{Confidence, Diagnosis, Host, Lab, Running};
 
 const SERVER: &str = "10.77.1.2";
 const ALLOWED: &str = "10.77.1.9";
-const DEFAULTS: &str = "defaults\n mode tcp\n retries 0\n timeout connect 1s\n timeout client 9s\n timeout server 9s\n";
 
 #[track_caller]
 fn haproxy(host: &Host, text: &str, (port, more): (u16, &[&str])) -> Running {
     let path = format!("/etc/haproxy/{port}.cfg");
-    host.file(&path, format!("{text}\n"));
-    let running = host.command(&[&["haproxy", "-f", &path], more].concat()).spawn();
-    listens(host, port);
-    running
+    proxies::haproxy(host, (&path, text), (port, more))
 }
 
 #[track_caller]

@@ -1,8 +1,8 @@
 //! The lab: hosts made of namespaces, real servers on them, real packets between them.
 //!
 //! A scenario is an ordinary `#[test]` that starts with `let Some(lab) = Lab::enter() else { return };`.
-//! `enter` is the door, `host` and `root` make one machine, `net` joins machines, `redis`, `pki`, `dns` and `stub`
-//! put something on them, `run` starts programs there, `service` plays the init system, and `diagnose` asks
+//! `enter` is the door, `host` and `root` make one machine, `net` joins machines, `redis`, `proxies`, `pki`, `dns` and
+//! `stub` put something on them, `run` starts programs there, `service` plays the init system, and `diagnose` asks
 //! redisdoc what it sees.
 
 pub mod diagnose;
@@ -12,6 +12,7 @@ pub mod firewalls;
 pub mod host;
 pub mod net;
 pub mod pki;
+pub mod proxies;
 pub mod redis;
 pub mod root;
 pub mod run;
