@@ -96,6 +96,7 @@ fn listeners_that_overlap() {
     let _wide = haproxy(&server, "wide", "listen a\n bind *:7007\n server a 127.0.0.1:6399", 7007);
     let narrow = format!("listen a\n bind {SERVER}:7007 accept-proxy\n server a 127.0.0.1:6391");
     let _narrow = haproxy(&server, "narrow", &narrow, 7007);
+    proxies::share(&server, 7007, 2);
     let taken = server.diagnose(&["-h", SERVER, "-p", "7007"]);
     taken.cause("proxy-backend-down", Confidence::Possible).nothing_certain().exit(1);
     says(&taken, "/etc/haproxy/narrow.cfg");
@@ -103,6 +104,7 @@ fn listeners_that_overlap() {
     // Two that share one: the kernel deals the connections out.
     let _dead = haproxy(&server, "one", "listen a\n bind *:7012\n server a 127.0.0.1:6399", 7012);
     let _alive = haproxy(&server, "two", "listen a\n bind *:7012\n server a 127.0.0.1:6391", 7012);
+    proxies::share(&server, 7012, 2);
     let cut = |check: &Diagnosis| !check.causes().is_empty();
     let shared =
         (0..40).map(|_| server.diagnose(&["-p", "7012"])).find(cut).expect("one of them is met by the dead one");

@@ -20,9 +20,14 @@ pub fn lacks(host: &Host, program: &str) -> bool {
 /// Waits until somebody listens on the port.
 #[track_caller]
 pub fn listens(host: &Host, port: u16) {
-    let line =
-        format!("for i in $(seq 100); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.05; done; exit 1");
-    let _ = host.sh(&line);
+    share(host, port, 1);
+}
+
+/// Waits until so many sockets listen on the port.
+#[track_caller]
+pub fn share(host: &Host, port: u16, count: usize) {
+    let all = format!("[ $(ss -Hltn 'sport = :{port}' | wc -l) -ge {count} ]");
+    let _ = host.sh(&format!("for i in $(seq 100); do {all} && exit; sleep 0.05; done; exit 1"));
 }
 
 /// A real `HAProxy` with the configuration `text` at `path`, once it listens on the port.
