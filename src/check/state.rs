@@ -153,7 +153,8 @@ pub static REFUSED: Code = Code::warn(
     Level::Ready,
     "PING is answered, and a command with a key is refused",
     "What answers PING shows no Redis, neither by INFO nor by HELLO, and EXISTS with a key was answered with an error that has no \
-     meaning of its own: a proxy may pass nothing on, or forbid the command. What the application asks may be refused as well.",
+     meaning of its own: a proxy may pass nothing on, or forbid the command; Envoy says 'finished with 1 error(s)' where it reaches \
+     nobody, or has no route for such a key. What the application asks may be refused as well: --exists with a key of its own tells.",
 );
 /// A replica without a link to its master.
 pub static LINK_DOWN: Code = Code::warn(
@@ -191,15 +192,18 @@ fn judge(facts: &Facts) -> Result<Judgement, Gap> {
                 }
                 findings.push(Finding::new(&INFO_SILENT, "read(2)", "PING was answered, INFO with silence"));
             }
-            None if written => return Err(cannot_see(dialogue)),
             None => {}
         }
     }
-    if written && findings.is_empty() {
+    let beyond = upstream(dialogue).or_else(|| refused(dialogue));
+    if written && findings.is_empty() && beyond.is_none() {
+        if dialogue.info().is_none() {
+            return Err(cannot_see(dialogue));
+        }
         may_write(dialogue, &facts.ask.target)?;
     }
     findings.extend(nodes_unreachable(facts));
-    findings.extend(upstream(dialogue).or_else(|| refused(dialogue)));
+    findings.extend(beyond);
     // A replica that is only read from is as it should be.
     findings.extend(dialogue.info().filter(|_| written).and_then(read_only));
     let summary = findings.first().map_or_else(|| healthy_summary(dialogue), |finding| finding.code.title.to_owned());

@@ -338,8 +338,12 @@ pub fn changed_at(path: &str) -> Option<String> {
 
 /// When the last of these was changed, moved or given to another (RFC 3339, UTC).
 pub(super) fn last_change(of: impl Iterator<Item = std::fs::Metadata>) -> Option<String> {
-    let at = of.filter_map(|meta| changed(&meta)).max()?;
-    Some(humantime::format_rfc3339_millis(at).to_string())
+    of.filter_map(|meta| changed(&meta)).max().map(as_date)
+}
+
+/// RFC 3339, in UTC and to the millisecond.
+pub(super) fn as_date(at: std::time::SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 /// The links on the way to `path`, and on the way to where they lead.
@@ -355,7 +359,7 @@ fn links(path: &std::path::Path, most: u32, found: &mut Vec<std::fs::Metadata>) 
     }
 }
 
-fn changed(meta: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+pub(super) fn changed(meta: &std::fs::Metadata) -> Option<std::time::SystemTime> {
     use std::os::unix::fs::MetadataExt;
     let (seconds, nanos) = (u64::try_from(meta.ctime()).ok()?, u32::try_from(meta.ctime_nsec()).ok()?);
     std::time::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))

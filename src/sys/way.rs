@@ -1,7 +1,7 @@
 //! The way to a file as a process goes it: from the root that the process has, through folders and over links. What is linked to an
 //! absolute path below another root is not where that path leads here.
 
-use std::fs::Metadata;
+use std::path::Path;
 
 use super::files;
 
@@ -67,14 +67,17 @@ impl Way {
         files::last_change(links.chain([end]))
     }
 
-    /// When a folder on the way to it was last moved or given to another, where nothing in that folder was changed since: then
-    /// what is in it may be older than the time when it came there.
+    /// Until when a folder on the way to it may have been moved there: what is in it may be older. A move changes the folder's own
+    /// status and the content of that in which it is, so that it was not after the earlier of the two.
     #[expect(clippy::disallowed_methods, reason = "as in the place that looks at files")]
     pub fn moved_at(&self) -> Option<String> {
-        use std::os::unix::fs::MetadataExt as _;
-        let is_moved = |meta: &Metadata| (meta.ctime(), meta.ctime_nsec()) > (meta.mtime(), meta.mtime_nsec());
-        let folders = self.folders.iter().skip(1).filter_map(|folder| std::fs::metadata(folder).ok());
-        files::last_change(folders.filter(is_moved))
+        let look = |path: &Path| std::fs::metadata(path).ok();
+        let at = |folder: &String| {
+            let folder = Path::new(folder);
+            let (own, above) = (look(folder)?, look(folder.parent()?)?);
+            Some(above.modified().ok()?.min(files::changed(&own)?))
+        };
+        self.folders.iter().skip(1).filter_map(at).max().map(files::as_date)
     }
 }
 
@@ -113,5 +116,11 @@ mod tests {
         std::fs::rename(&old, &new).unwrap();
         let way = to(new.join("x").to_str().unwrap(), "").unwrap();
         assert!(way.moved_at() > way.changed_at(), "{way:?}");
+        // What is changed in it afterwards does not hide that.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        files::write(&new.join("y"), "").unwrap();
+        let written = to(new.join("y").to_str().unwrap(), "").unwrap();
+        assert_eq!(written.moved_at(), way.moved_at());
+        assert!(written.changed_at() > written.moved_at(), "{way:?}");
     }
 }

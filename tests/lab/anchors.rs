@@ -86,6 +86,14 @@ fn what_openssl_stops_at_between_an_intermediate_and_its_root() {
     let unfit = root.by(&root, |params| params.is_ca = IsCa::ExplicitNoCa);
     let short = root.by(&root, |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
     let late = between.by(&root, |params| params.not_after = in_days(-2).into());
+    // The same name in another kind of text, and in capitals.
+    let capital = {
+        let mut params = root.params();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let name = rcgen::DnValue::PrintableString("ROOT".try_into().expect("a name"));
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.self_signed(&root.1).expect("a certificate").pem()
+    };
     let aux = {
         server.file("/tmp/middle.crt", middle.as_str());
         server.sh("openssl x509 -in /tmp/middle.crt -addtrust serverAuth -trustout -out /tmp/aux.crt");
@@ -94,6 +102,7 @@ fn what_openssl_stops_at_between_an_intermediate_and_its_root() {
     let files: &[(&[&str], &str)] = &[
         (&[&middle, &own], ""),
         (&[&own], ""),
+        (&[&middle, &capital], ""),
         (&[&aux], ""),
         (&[&middle], "which signed that one, is not"),
         // It names the key of its root, and that is another.

@@ -34,10 +34,11 @@ fn a_watched_master_is_still_the_master_with_its_password() {
     wait_for(&watcher, "redis-cli info replication", "master_link_status:up");
     let diagnosis = server.diagnose(&[]);
     diagnosis.first_cause("exposed-without-password", Confidence::Certain);
-    let told = diagnosis.report["causes"][0]["remedy"][0]["text"].as_str().unwrap_or_default();
+    let told = diagnosis.report["causes"][0]["remedy"][1]["text"].as_str().unwrap_or_default();
     assert!(told.contains("SENTINEL SET NAME auth-pass") && told.contains("masterauth"), "{diagnosis}");
     // What is told first is done first.
-    server.sh("printf 0123456789abcdef0123456789abcdef0123456789abcdef >redis-password");
+    let make = diagnosis.report["causes"][0]["remedy"][0]["command"].as_str().unwrap_or_default();
+    let _ = server.sh(make);
     let password = server.sh("cat redis-password").stdout;
     for host in [&server, &watcher] {
         host.sh(&format!("redis-cli config set masterauth {password}"));

@@ -135,6 +135,9 @@ fn authorities_that_came_after_the_start() {
     server.sh("mv /etc/ca /etc/ca.old && mv /etc/ca.new /etc/ca");
     renew();
     only_tells(&ask());
+    // What is written into it afterwards does not hide that.
+    server.sh("cp /etc/ca/ca.crt /etc/ca/new && mv /etc/ca/new /etc/ca/more");
+    only_tells(&ask());
     redis.kill();
     // One file for all, which lost an authority.
     let _redis = start("/etc/tls/both.pem");

@@ -33,7 +33,15 @@ fn front(facts: &Facts) -> Option<Front<'_>> {
     let protocol = dialogue(facts)?.stranger()?.protocol;
     [Protocol::Http, Protocol::Http2].contains(&protocol).then_some(())?;
     let front = Front::of(facts, facts.server_host().ok()?, facts.ask.target.port()?)?;
-    (front.behind.iter().any(|backend| backend.pongs()) && front.passed_by(facts).is_none()).then_some(front)
+    // A file that is understood, and says 'mode tcp' or nothing, is of no proxy that speaks HTTP: what is behind it does.
+    let may_be = !is_whole(&front) || front.behind.iter().any(|backend| backend.http.is_some());
+    let pongs = front.behind.iter().any(|backend| backend.pongs());
+    (may_be && pongs && front.passed_by(facts).is_none()).then_some(front)
+}
+
+/// True if its configuration is all understood.
+fn is_whole(front: &Front) -> bool {
+    front.is_alone && front.forwards.iter().all(|it| it.whole && it.settable_by.is_none())
 }
 
 /// True where it is this, and no service that has nothing to do with Redis.
@@ -44,10 +52,10 @@ pub fn is_met(facts: &Facts) -> bool {
 fn infer(case: &Case) -> Option<Support> {
     let finding = case.raised(&ping::NOT_REDIS)?;
     let (host, front) = (case.host()?, front(case.facts)?);
-    let is_whole = front.is_alone && front.forwards.iter().all(|it| it.whole && it.settable_by.is_none());
-    let says_so = front.behind.iter().all(|backend| backend.http.is_some());
+    // What leads to other places, too, may be meant for the web.
+    let says_so = front.behind.iter().all(|backend| backend.http.is_some() && backend.pongs());
     let is_here = !case.facts.has_old_host() && !may_be_led_elsewhere(case);
-    let sure = if is_whole && says_so && is_here { Confidence::Certain } else { Confidence::Likely };
+    let sure = if is_whole(&front) && says_so && is_here { Confidence::Certain } else { Confidence::Likely };
     let takes: Vec<&str> = front.behind.iter().filter(|it| it.pongs()).map(|it| it.place.as_str()).collect();
     let summary = format!("{} speaks HTTP there, and leads to {}, where Redis answers", front.who(), takes.join(", "));
     let support = Support::new(sure, &[&ping::NOT_REDIS, &process::STRANGER], summary).on(finding);
@@ -88,7 +96,8 @@ fn remedy(facts: &Facts) -> Vec<Step> {
     if steps.is_empty() {
         let text = format!(
             "write 'mode tcp' into each section on the way to Redis ('listen', or 'frontend' and 'backend') in {file}, in the \
-             place of 'mode http', or of that of the 'defaults'"
+             place of 'mode http', or of that of the 'defaults'; what is HTTP goes through other sections from then on, for one \
+             frontend in another mode than its backend, and HAProxy does not start. 'haproxy -c -f' says whether it would"
         );
         steps.push(Step::tell(on.clone(), text));
     }
@@ -151,12 +160,20 @@ mod tests {
         assert_eq!(causes.iter().map(|cause| cause.id).collect::<Vec<_>>(), [CAUSE.id]);
         let first = &causes[0].remedy[0];
         assert!(matches!(first, Step::Edit { line: Some(4), from, .. } if from == "mode http"), "{first:?}");
-        for http in [None, Some(Vec::new())] {
-            let facts = proxied(BAD, Some("PONG"), http.clone());
-            let sure = if http.is_some() { Confidence::Certain } else { Confidence::Likely };
-            check_cause(&CAUSE, &facts, Some(sure));
+        let usual = proxied(BAD, Some("PONG"), Some(Vec::new()));
+        check_cause(&CAUSE, &usual, Some(Confidence::Certain));
+        let part = proxied(BAD, Some("PONG"), None).host(|host| host.forwards[0].whole = false);
+        check_cause(&CAUSE, &part, Some(Confidence::Likely));
+        for facts in [usual, part] {
             assert!(matches!(&remedy(&facts)[0], Step::Tell { text, .. } if text.contains("mode tcp")));
         }
+        // It leads to the web, too.
+        let both = proxied(BAD, Some("PONG"), Some(vec![4])).host(|host| {
+            let mut web = host.forwards[0].backends[0].clone();
+            web.met = Observed::Seen(Met { attempt: Attempt::connected([127, 0, 0, 1].into()), ping: None });
+            host.forwards[0].backends.push(web);
+        });
+        check_cause(&CAUSE, &both, Some(Confidence::Likely));
         let edited = proxied(BAD, Some("PONG"), Some(vec![4])).host(|host| host.forwards[0].whole = false);
         check_cause(&CAUSE, &edited, Some(Confidence::Likely));
     }
@@ -168,6 +185,8 @@ mod tests {
             assert_eq!(diagnose(&facts).causes[0].id, "not-redis");
         };
         check(proxied(BAD, None, Some(vec![4])));
+        // Its file says 'mode tcp', or nothing.
+        check(proxied(BAD, Some("PONG"), None));
         check(proxied("SSH-2.0-OpenSSH_9.2p1\r\n", Some("PONG"), Some(vec![4])));
         check(proxied(BAD, Some("PONG"), None).host(|host| host.forwards.clear()));
     }

@@ -6,7 +6,7 @@ use crate::check::tls::{ALERT, FAILED, INCOMPATIBLE};
 use crate::model::text::shell_quote;
 use crate::model::{Code, Confidence, Risk, Step, Support};
 use crate::probe::Facts;
-use crate::probe::path::tls::oldhello::Answer;
+use crate::probe::path::tls::oldhello::{Answer, is_common};
 use crate::probe::path::tls::{Ended, Hello, alert};
 
 /// The cause.
@@ -48,6 +48,9 @@ fn infer(case: &Case) -> Option<Support> {
     let code: &'static Code = match &hello.end {
         Ended::Alert(HANDSHAKE_FAILURE | PROTOCOL_VERSION | INSUFFICIENT_SECURITY) => &ALERT,
         Ended::Incompatible(_) => &INCOMPATIBLE,
+        // What it would choose is no fault: it went wrong by something else.
+        // What it would choose is no fault: it went wrong by something else.
+        Ended::Misbehaved(_) if older.is_some_and(is_usual) => return None,
         Ended::Misbehaved(_) => &FAILED,
         _ => return None,
     };
@@ -79,6 +82,11 @@ fn infer(case: &Case) -> Option<Support> {
             "tls-protocols, tls-ciphers or tls-ciphersuites that leave out TLS 1.2 and 1.3, or their suites: this is it",
         ))
     })
+}
+
+/// True if it would choose what clients have.
+fn is_usual(answer: &Answer) -> bool {
+    matches!(answer, Answer::Chosen { version, cipher } if !is_old(version) && is_common(cipher))
 }
 
 /// True if it takes nothing that any client offers.

@@ -87,10 +87,12 @@ const MENDED: [&str; 4] = [
     "MASTER MODE enabled",
 ];
 /// What it says on the way: what stopped it before does not stop it now.
-const FARTHER: [&str; 2] = ["Master replied to PING", "Full resync from master"];
-/// As many failures within [`STORM_S`] seconds are none of those that are tried again once a second.
+const FARTHER: [&str; 1] = ["Master replied to PING"];
+/// What it says where the master gives its data: from then on it has to do with nothing that stopped it before.
+const GRANTED: [&str; 1] = ["Full resync from master"];
+/// So many failures, with nothing mended between, take more than a minute where they are tried again once a second, and are otherwise
+/// many in a second.
 const STORM: usize = 100;
-const STORM_S: u64 = 10;
 /// The longest that is kept of it.
 const LONGEST_LINK: usize = 160;
 
@@ -137,11 +139,18 @@ fn events(text: &str, age: Duration) -> Vec<Event> {
                 failures.clear();
             }
             None if is_of(line, &FARTHER) => at_last = None,
+            None if is_of(line, &GRANTED) => {
+                at_last = None;
+                failures.clear();
+            }
             None => {}
         }
     }
-    let storm =
-        began.clone().zip(storm(&failures)).map(|(event, age_s)| Event { kind: Kind::LinkStorm, age_s, ..event });
+    let storm = began.clone().zip(last_of_many(&failures)).map(|(event, age_s)| Event {
+        kind: Kind::LinkStorm,
+        age_s,
+        ..event
+    });
     let links: Vec<Event> = began.into_iter().chain(storm).chain(at_last).collect();
     events.drain(..events.len().saturating_sub(MOST_EVENTS - links.len()));
     events.extend(links);
@@ -149,10 +158,9 @@ fn events(text: &str, age: Duration) -> Vec<Event> {
     events
 }
 
-/// How old the last of these failures is, whose ages are these, if they are many within a short time.
-fn storm(ages: &[u64]) -> Option<u64> {
-    let (first, last) = (*ages.first()?, *ages.last()?);
-    (ages.len() >= STORM && first.saturating_sub(last) <= STORM_S).then_some(last)
+/// How old the last of these failures is, whose ages are these, if they are many.
+fn last_of_many(ages: &[u64]) -> Option<u64> {
+    ages.last().copied().filter(|_| ages.len() >= STORM)
 }
 
 fn kind(line: &str) -> Option<Kind> {
@@ -270,6 +278,9 @@ mod tests {
         };
         check_storm(STORM, true);
         check_storm(STORM - 1, false);
+        let line = |second: u8, says: &str| format!("9:S 21 Nov 2026 05:24:{second:02}.000 # {says}\n");
+        let mended = line(10, auth).repeat(STORM) + &line(11, "Full resync from master: 1f:0");
+        assert!(events(&mended, Duration::ZERO).iter().all(|event| event.kind == Kind::LinkBegan));
         check(&[refused, "REPLICAOF 10.0.0.1:6379 enabled (user request from 'id=3')"], &[]);
     }
 

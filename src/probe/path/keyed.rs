@@ -32,6 +32,10 @@ const UPSTREAM_SAYS: [&str; 16] = [
     "server connection closed",
 ];
 
+/// How Envoy sums up what became of EXISTS, also of one key (`SplitKeysSumResultRequest`): nobody was reached, or no route is for
+/// such a key.
+const SUMMED_UP: &str = "finished with ";
+
 /// How many keys are asked for: with one of three servers dead, all of them are of the others once in 700 times.
 const KEYS: usize = 16;
 
@@ -45,7 +49,10 @@ impl Dialogue {
     /// What a proxy says of its way, in the place of an answer.
     pub fn upstream(&self) -> Option<&ErrorReply> {
         let commands = [Command::Select, Command::Exists, Command::PfCount, Command::Hello, Command::Info];
-        self.errors(commands).find(|error| is_of_upstream(error))
+        // Of a key that the application uses; a route for others may be lacking on purpose.
+        let own = || self.telling().reply(Command::Exists).and_then(Reply::error);
+        let summed_up = || own().filter(|error| error.text.starts_with(SUMMED_UP));
+        self.errors(commands).find(|error| is_of_upstream(error)).or_else(summed_up)
     }
 
     /// True if a command with a key meets what PING does not: a proxy that reaches no Redis, or has no password for it.

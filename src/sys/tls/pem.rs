@@ -47,17 +47,19 @@ fn whole(text: &str) -> impl Iterator<Item = CertificateDer<'static>> {
     })
 }
 
-/// The text as the library reads it: OpenSSL takes these labels, too, and a byte order mark before them, as editors of Windows
-/// leave it.
+/// The text as the library reads it: OpenSSL takes these labels, too, a byte order mark before them, as editors of Windows leave it,
+/// and lines that end in white space or control characters (`sanitize_line`).
 fn plain(pem: &[u8]) -> String {
     let text = String::from_utf8_lossy(pem).replace('\u{feff}', "");
     let labels = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
-    labels.iter().fold(text, |text, label| text.replace(label, "CERTIFICATE-----"))
+    let text = labels.iter().fold(text, |text, label| text.replace(label, "CERTIFICATE-----"));
+    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches(|c: char| c <= ' ')).collect();
+    lines.join("\n")
 }
 
 /// Why OpenSSL does not load this text, by its first block that is to blame.
 fn unloadable(text: &str) -> Option<String> {
-    let mut lines = (1..).zip(text.split('\n').map(|line| line.trim_end_matches(|c: char| c <= ' ')));
+    let mut lines = (1..).zip(text.split('\n'));
     let mut is_any = false;
     while let Some((number, line)) = lines.next() {
         let label = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix("-----"));
@@ -144,6 +146,9 @@ mod tests {
         check(&format!("{}{other}", one.trim_end()), 2, Some("line of its own"));
         check(&one.replace('\n', "\r"), 1, Some("no line of it begins"));
         check(&one.replace('\n', " \r\n"), 1, None);
+        for end in ["\t", "\u{b}", "\u{1a}", "\0"] {
+            check(&one.replace("\r\n", "\n").replace('\n', &format!("{end}\n")), 1, None);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{AuthorityKeyIdentifier, GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::material::{Doubt, Known, unfit};
 use super::verify::{MOST_NAMESAKES, TOO_LONG, is_short, is_subject};
@@ -63,7 +64,11 @@ pub(super) fn walk<'a>(
         if is_end {
             break;
         }
-        let next = trusted(&last.one, known, in_order).filter(|_| way.len() < MOST);
+        let namesakes = namesakes(last, known);
+        if way.len() == MOST || namesakes.len() > MOST_NAMESAKES {
+            return Ok(None);
+        }
+        let next = trusted(&last.one, namesakes, in_order);
         let next = next.or_else(|| if last.known.is_some() { None } else { from(sent, &way) });
         match next {
             Some(next) => way.push(next),
@@ -75,14 +80,36 @@ pub(super) fn walk<'a>(
     Ok(way.iter().find_map(|step| step.known))
 }
 
-/// The trusted one that OpenSSL takes for the one that signed this.
-fn trusted<'a>(below: &X509Certificate, known: &'a [Known], in_order: bool) -> Option<Step<'a>> {
+/// The trusted ones that have the name of the one that signed this; where none has it to the letter, those that have it in another
+/// kind of text. Below those that are trusted the library has found the names to the letter.
+fn namesakes<'a>(below: &Step, known: &'a [Known]) -> Vec<Step<'a>> {
     let parsed = |known: &'a Known| {
         let (_, one) = X509Certificate::from_der(&known.certificate).ok()?;
         Some(Step { one, known: Some(known) })
     };
-    let namesakes = known.iter().filter(|known| is_subject(&known.anchor, below.issuer())).take(MOST_NAMESAKES);
-    let mut fitting: Vec<Step> = namesakes.filter_map(parsed).filter(|step| may_sign(&step.one, below)).collect();
+    let name = below.one.issuer();
+    let same: Vec<Step> = known.iter().filter(|known| is_subject(&known.anchor, name)).filter_map(parsed).collect();
+    if !same.is_empty() || below.known.is_none() {
+        return same;
+    }
+    known.iter().filter_map(parsed).filter(|step| is_same_name(step.one.subject(), name)).collect()
+}
+
+/// True for names that OpenSSL takes for the same (`X509_NAME_cmp`): whatever the kind of their text, upper or lower case, and with
+/// as many spaces as there may be.
+fn is_same_name(one: &X509Name, other: &X509Name) -> bool {
+    let text = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+    let parts = |name: &X509Name| -> Vec<(String, Result<String, Vec<u8>>)> {
+        let value =
+            |attribute: &AttributeTypeAndValue| attribute.as_str().map(text).map_err(|_| attribute.as_slice().to_vec());
+        name.iter_attributes().map(|attribute| (attribute.attr_type().to_id_string(), value(attribute))).collect()
+    };
+    one == other || parts(one) == parts(other)
+}
+
+/// The trusted one that OpenSSL takes for the one that signed this.
+fn trusted<'a>(below: &X509Certificate, namesakes: Vec<Step<'a>>, in_order: bool) -> Option<Step<'a>> {
+    let mut fitting: Vec<Step> = namesakes.into_iter().filter(|step| may_sign(&step.one, below)).collect();
     if !in_order {
         fitting.sort_by_key(|step| (!signs(&step.one, below), step.doubt().is_some(), !is_own(&step.one)));
     }
@@ -96,7 +123,8 @@ fn from<'a>(sent: &[X509Certificate<'a>], way: &[Step<'a>]) -> Option<Step<'a>> 
         return None;
     }
     let is_new = |one: &&X509Certificate| way.iter().all(|step| step.one.as_raw() != one.as_raw());
-    let fits = |one: &&X509Certificate<'a>| one.subject() == below.issuer() && may_sign(one, below) && is_new(one);
+    let fits =
+        |one: &&X509Certificate<'a>| is_same_name(one.subject(), below.issuer()) && may_sign(one, below) && is_new(one);
     first_in_time(sent.iter().filter(fits).map(|one| Step { one: one.clone(), known: None }).collect())
 }
 
@@ -160,7 +188,7 @@ impl Step<'_> {
 
 /// True if it signed itself, as OpenSSL tells it (`EXFLAG_SS`): by the names and by what it says of its own key.
 fn is_own(one: &X509Certificate) -> bool {
-    one.subject() == one.issuer() && may_sign(one, one)
+    is_same_name(one.subject(), one.issuer()) && may_sign(one, one)
 }
 
 /// True if it may have signed this, by all but the name and the signature (`X509_check_akid`, `check_sig_alg_match`).
@@ -191,7 +219,7 @@ fn is_of(named: &AuthorityKeyIdentifier, issuer: &X509Certificate) -> bool {
         GeneralName::DirectoryName(name) => Some(name),
         _ => None,
     });
-    directory.next().is_none_or(|name| name == issuer.issuer())
+    directory.next().is_none_or(|name| is_same_name(name, issuer.issuer()))
 }
 
 /// Of what kind a key or a signature is: the identifiers of RSA and of elliptic curves share their beginnings (RFC 3279).

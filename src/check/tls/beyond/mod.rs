@@ -9,6 +9,9 @@ use crate::probe::path::tls::{Ended, Flaw, Hello, Tls, alert};
 const HANDSHAKE_FAILURE: u8 = 40;
 const PROTOCOL_VERSION: u8 = 70;
 
+/// What the library says of a message of the handshake that is too long for it.
+const TOO_LARGE: &str = "HandshakePayloadTooLarge";
+
 /// What is to be said of a server that our library cannot follow: it refused our `ClientHello` and would go on with a version and
 /// a suite that clients have, or its chain is signed in a way that only the library lacks.
 pub(super) fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
@@ -20,6 +23,13 @@ pub(super) fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
             "{}: clients with OpenSSL may well work; look with redis-cli --tls",
             super::flaw(first).1
         ));
+    }
+    if matches!(&hello.end, Ended::Misbehaved(why) if why.contains(TOO_LARGE)) {
+        return Some(
+            "the server sends more certificates than redisdoc's library (rustls) takes, 64 KiB of them (OpenSSL takes 100 KiB): leave \
+             in tls-cert-file only its own and those between it and its authority"
+                .to_owned(),
+        );
     }
     // Those behind one name are asked once: the first of them.
     let asked = facts.tls.seen()?.turned_away().filter(|asked| hello.is_turned_away() && asked.end == hello.end)?;

@@ -116,6 +116,7 @@ fn leads(sections: &[Section]) -> Vec<Lead> {
     let mut found = Vec::new();
     for section in sections {
         let referring = sections.iter().filter(|other| other.refers.contains(&section.name));
+        let is_alone = referring.clone().next().is_none();
         let binds: Vec<_> = std::iter::once(section)
             .chain(referring)
             .flat_map(|from| from.binds.iter().map(move |bind| (from, bind)))
@@ -123,7 +124,7 @@ fn leads(sections: &[Section]) -> Vec<Lead> {
         for (line, place) in &section.places {
             let lead = |(from, bind): &(&Section, &Bind)| Lead {
                 wants_header: from.wants_header || bind.wants_header,
-                http: http(from, section),
+                http: http(from, section, is_alone),
                 ..Lead::new(Some(bind.port), bind.at, place.clone(), Some(*line))
             };
             found.extend(binds.iter().map(lead));
@@ -132,36 +133,44 @@ fn leads(sections: &[Section]) -> Vec<Lead> {
     found
 }
 
-/// The lines by which a way through these two sections, which may be one, speaks HTTP; none of it where they do not say so.
-fn http(from: &Section, to: &Section) -> Option<Vec<usize>> {
-    let modes = [from.mode?, to.mode?];
-    let mut lines: Vec<usize> = modes.iter().filter_map(|mode| mode.line).collect();
-    lines.dedup();
-    modes.iter().all(|mode| mode.name == "http").then_some(lines)
+/// The line by which a way through these two sections, which may be one, speaks HTTP; `None` where it does not. No line is given
+/// where another would have to be changed with it: `HAProxy` refuses a file in which an HTTP frontend leads to a TCP backend.
+fn http(from: &Section, to: &Section, is_alone: bool) -> Option<Vec<usize>> {
+    let is_one = is_alone && std::ptr::eq(from, to);
+    let (from, to) = (from.mode?, to.mode?);
+    let is_http = [from, to].iter().all(|mode| mode.name == "http");
+    is_http.then(|| to.line.filter(|_| is_one).into_iter().collect())
 }
 
 /// `listen`, `frontend` and `backend` with their `bind`, `default_backend`, `use_backend` and `server` lines.
 fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
     let mut file = File::default();
-    // The mode of the defaults before it; which of several a section names with `from` is not looked at.
-    let mut usual: Option<Mode> = None;
+    // The modes of the defaults, by their names: a section names one with `from`, or takes the last before it.
+    let mut usual: Vec<(&str, Option<Mode>)> = Vec::new();
     for (number, line) in lines {
         let words = line.split('#').next().unwrap_or_default().split_whitespace();
         let words: Vec<&str> = words.map(|word| word.trim_matches(['"', '\''])).collect();
         let (Some(word), name) = (words.first(), words.get(1).copied().unwrap_or_default()) else { continue };
         match *word {
             "listen" | "frontend" | "backend" => {
-                file.sections.push(Section { mode: usual.filter(|_| words.len() == 2), ..Section::called(name) });
+                file.sections.push(Section { mode: named_by(&words, &usual), ..Section::called(name) });
             }
             aside if ASIDE.contains(&aside) => {
-                usual = usual.filter(|_| aside != "defaults");
+                if aside == "defaults" {
+                    let from = named_by(&words, &usual).filter(|_| words.contains(&"from"));
+                    usual.push((name, from));
+                }
                 file.sections.push(Section { aside: true, ..Section::default() });
             }
             "mode" => {
                 let own = |section: &&mut Section| !section.aside;
                 match file.sections.last_mut().filter(own) {
                     Some(section) => section.mode = Some(Mode { name, line: Some(number) }),
-                    None => usual = Some(Mode { name, line: None }),
+                    None => usual
+                        .iter_mut()
+                        .last()
+                        .into_iter()
+                        .for_each(|(_, mode)| *mode = Some(Mode { name, line: None })),
                 }
             }
             other => file.haproxy_line(other, &words[1..], number),
@@ -171,6 +180,13 @@ fn haproxy<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> File<'a> {
     let names: Vec<&str> = file.sections.iter().filter(|section| !section.aside).map(|section| section.name).collect();
     file.beyond |= file.sections.iter().flat_map(|section| &section.refers).any(|name| !names.contains(name));
     file
+}
+
+/// The mode of the defaults that the head of a section names, or else of the last before it.
+fn named_by<'a>(head: &[&str], usual: &[(&'a str, Option<Mode<'a>>)]) -> Option<Mode<'a>> {
+    let from = head.windows(2).find(|pair| pair[0] == "from").map(|pair| pair[1]);
+    let is_meant = |(name, _): &&(&str, _)| from.is_none_or(|from| from == *name);
+    usual.iter().rev().find(is_meant)?.1
 }
 
 impl<'a> File<'a> {
@@ -431,8 +447,7 @@ mod tests {
 
     #[track_caller]
     fn is_http(text: &str, expected: Option<&[usize]>) {
-        let http = parse("haproxy", text).leads[0].http.clone();
-        assert_eq!(http.as_deref(), expected, "{text}");
+        assert_eq!(parse("haproxy", text).leads[0].http.as_deref(), expected, "{text}");
     }
 
     #[test]
@@ -444,7 +459,15 @@ mod tests {
         is_http(&listen("defaults\n mode http\n", " mode tcp\n"), None);
         is_http(&listen("defaults\n mode http\ndefaults\n", ""), None);
         let split = "frontend a\n bind :1\n mode http\n default_backend b\nbackend b\n mode http\n server x h:3\n";
-        is_http(split, Some(&[3, 6]));
+        // One of them alone makes a file that HAProxy refuses.
+        is_http(split, Some(&[]));
+        let named = "defaults a\n mode http\ndefaults b\n mode tcp\nlisten l from a\n bind :1\n server x h:3\n";
+        is_http(named, Some(&[]));
+        is_http(&named.replace("from a", "from b"), None);
+        is_http(&named.replace("defaults b\n mode tcp", "defaults b from a"), Some(&[]));
+        let shared =
+            "listen a\n bind :1\n mode http\n server x h:3\nfrontend b\n bind :2\n mode http\n default_backend a\n";
+        is_http(shared, Some(&[]));
         is_http(&split.replacen("http", "tcp", 1), None);
     }
 
