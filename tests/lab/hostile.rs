@@ -138,7 +138,7 @@ fn is_bounded(client: &Host, args: &[&str], within: Duration) {
     let line = [&["python3", "-c", code, REDISDOC, "check", "--json"], args].concat();
     let ran = client.command(&line).run();
     assert!(ran.wall <= within, "{args:?} took {:?}\n{ran}", ran.wall);
-    assert!(matches!(ran.code, Some(0 | 1)) && !ran.stdout.contains('\x1b'), "{args:?}\n{ran}");
+    assert!(matches!(ran.code, Some(0 | 1 | 3)) && !ran.stdout.contains('\x1b'), "{args:?}\n{ran}");
     let memory: u64 = ran.stderr.trim().parse().unwrap_or_else(|_| panic!("{ran}"));
     assert!(memory <= MOST_MEMORY, "{args:?} took {memory} KiB");
 }
@@ -196,6 +196,7 @@ fn a_server_of_tls_that_is_no_good_is_bounded() {
         let port = port.to_string();
         let args = ["-h", SERVER, "-p", &port, "-t", "1", "--tls", "--cacert", "/tmp/ca.crt"];
         is_bounded(&client, &args, A_STEP + Duration::from_secs(2));
-        client.diagnose(&args).exit(1);
+        // OpenSSL takes longer chains than our library, and how long this one is cannot be seen.
+        client.diagnose(&args).exit(if matches!(shown, Shown::Copies(..)) { 3 } else { 1 });
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn beyond_us(facts: &Facts, hello: &Hello) -> Option<String> {
             super::flaw(first).1
         ));
     }
-    if matches!(&hello.end, Ended::Misbehaved(why) if why.contains(TOO_LARGE)) {
+    // Of a server that speaks TLS well otherwise, it is that message which may be long.
+    let older = facts.counter.seen().and_then(|counter| counter.older.as_ref());
+    let is_server = matches!(older, Some(Answer::Chosen { .. }));
+    if matches!(&hello.end, Ended::Misbehaved(why) if is_server && why.contains(TOO_LARGE)) {
         return Some(
             "the server sends more certificates than redisdoc's library (rustls) takes, 64 KiB of them (OpenSSL takes 100 KiB): leave \
              in tls-cert-file only its own and those between it and its authority"
