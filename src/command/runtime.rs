@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +29,8 @@ pub enum Stop {
 /// A signal, or no file descriptors to begin with.
 pub fn block_on<T>(looking: impl Future<Output = T>) -> Result<T, Stop> {
     let runtime = machine::can_open(RUNTIME_FILES).and_then(|()| Builder::new_current_thread().enable_all().build());
-    let runtime = runtime.map_err(Stop::Starved)?;
+    // The program ends with it: nobody need take it apart.
+    let runtime = ManuallyDrop::new(runtime.map_err(Stop::Starved)?);
     runtime.block_on(async {
         tokio::select! {
             seen = looking => Ok(seen),

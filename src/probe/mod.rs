@@ -162,7 +162,10 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let (tcp, connections) = path::tcp::gather(&ask, &dns, &clock).await;
     let alone = counter::plain::alone(&ask, &connections);
     let handshakes = tls::gather(&ask, side.material, connections, &clock);
-    let ((tls, connections), plain) = counter::plain::beside(handshakes, alone, &clock).await;
+    // This takes its time of that in which the server is at its part of the handshake.
+    let looking = async { path::vantage::gather(target, &dns, &tcp, own.clone()) };
+    let (((tls, connections), plain), vantage) =
+        tokio::join!(counter::plain::beside(handshakes, alone, &clock), looking);
     let dials: Dials = connections.iter().map(|one| (one.address.clone(), one.dial.clone())).collect();
     let how = (looks_inside, Inside::of(&ask, side));
     let (redis, inside) = path::redis::gather(&ask, password, &tcp, connections, how, &clock).await;
@@ -177,7 +180,6 @@ pub async fn gather(ask: Ask, side: Side<'_>, given: impl Future<Output = Given>
     let ways = way::gather(&tcp);
     let others = others::gather(&ask, &dns, &tcp);
     let trace = trace::gather(&tcp, &own, &clock).await;
-    let vantage = path::vantage::gather(target, &dns, &tcp, own);
     let seen = host::Path { vantage: &vantage, tcp: &tcp, tls: &tls, redis: &redis, overflows };
     let host = host::gather(&ask, seen, given.await, &clock).await;
     let firewall = own_firewall(&ask, (&vantage, &tcp, &host, &mesh), &clock).await;
