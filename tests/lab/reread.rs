@@ -139,6 +139,13 @@ fn authorities_that_came_after_the_start() {
     server.sh("cp /etc/ca/ca.crt /etc/ca/new && mv /etc/ca/new /etc/ca/more");
     only_tells(&ask());
     redis.kill();
+    // Mounted over the folder.
+    redis = start("/etc/ca/ca.crt");
+    server.sh("mount --bind /etc/ca.new /etc/ca");
+    renew();
+    only_tells(&ask());
+    server.sh("umount /etc/ca");
+    redis.kill();
     // One file for all, which lost an authority.
     let _redis = start("/etc/tls/both.pem");
     later();

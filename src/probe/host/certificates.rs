@@ -138,7 +138,7 @@ fn place(path: &str, process: Option<&Process>) -> Place {
     let Some(pid) = process.map(|process| process.pid) else { return ours(false) };
     let root = format!("/proc/{pid}/root");
     match (files::link(&root).as_deref(), sys::same_mounts(pid)) {
-        (Some("/"), Some(true)) => ours(true),
+        (Some("/"), Some(true)) => ours(!may_be_covered(path)),
         (Some(_), _) => {
             let own = Place { way: way::to(path, &root), is_apart: true, is_sure: true };
             // A service with some mounts of its own has most files in common with everybody.
@@ -148,6 +148,13 @@ fn place(path: &str, process: Option<&Process>) -> Place {
         // It may not be looked into; what is mounted where is no secret.
         (None, _) => ours(shares_mount(pid, path)),
     }
+}
+
+/// True if a part of a file system is mounted over the file or a folder of it: since when, no time tells.
+fn may_be_covered(path: &str) -> bool {
+    let real = files::real(path).unwrap_or_else(|| path.to_owned());
+    let mounts = mount::gather(None);
+    mount::holding(&mounts, &real).is_none_or(|mount| mount.root != "/" && mount.point != "/")
 }
 
 /// True if the file lies in the same folder of the same file system for the process and for us, as far as the table of mounts tells.
